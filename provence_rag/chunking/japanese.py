@@ -1,0 +1,159 @@
+"""Sentences of Japanese and Chinese text, by rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from provence_rag.chunking.base import BaseChunker, Span, cut
+from provence_rag.chunking.lines import line_spans
+
+__all__ = ["CJKChunker", "JapaneseChunker"]
+
+_CLOSER_OF = {
+    **{"「": "」", "『": "』", "｢": "｣", "“": "”", "‘": "’", '"': '"'},
+    **{"（": "）", "(": ")", "【": "】", "〈": "〉", "《": "》", "〔": "〕", "［": "］", "[": "]", "｛": "｝"},
+}
+_CLOSERS = frozenset(_CLOSER_OF.values())
+_QUOTES = frozenset("「『｢“‘\"")
+
+# A pair further apart than this is taken for two stray brackets: no sentence holds that much.
+_LONGEST_PAIR = 400
+
+_MARKS = re.compile(r"[「」『』｢｣“”‘’\"（）()【】〈〉《》〔〕［］\[\]｛｝]|[。！？!?｡．…‥.]+")
+_SPACE = re.compile(r"\s*")
+
+# Behind the end of a sentence: footnote marks, （笑）, the end of Markdown emphasis.
+_ASIDE = re.compile(r"(?:[\[［]\d{1,3}[\]］]|[（(][笑泣汗爆涙][）)]|[*_]+(?=\s|$))*")
+
+# "なぜ？と聞いた", "すごい！って言う": the quoted words go on although nothing encloses them.
+_QUOTED = re.compile(r"\s*(?:って|と(?:[いのは、]|も(?!あれ|かく)|[思言聞考問疑感叫答尋]))")
+
+_LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9.'’-]*$")
+_ABBREVIATIONS = frozenset("al cf co corp dr e.g etc fig i.e inc jr ltd mr mrs ms no prof sr st u.s vol vs".split())
+
+
+class CJKChunker(BaseChunker):
+    """Cuts behind 。！？!?｡．, behind … in front of white space, and at every line break.
+
+    Closing quotation marks and brackets stay with their sentence, and nothing is cut inside a pair of
+    them. Brackets pair up within a line only, so that a stray one does no harm. An ASCII full stop ends
+    a sentence behind a Latin word and in front of white space.
+    """
+
+    def spans(self, text: str) -> list[Span]:
+        """Return where the sentences of `text` are; an empty list if there is only white space."""
+        found: list[Span] = []
+        for start, end in line_spans(text):
+            found.extend(cut(text, start, end, _line_borders(text, start, end)))
+        return found
+
+
+class JapaneseChunker(CJKChunker):
+    """Cuts Japanese text into sentences; see `CJKChunker`."""
+
+
+def _line_borders(text: str, start: int, end: int) -> Iterator[int]:
+    """Yield where the sentences of one line end."""
+    marks = [(match.start(), match.group()) for match in _MARKS.finditer(text, start, end)]
+    opener_of = _bracket_pairs(marks)
+    openers = frozenset(opener_of.values())
+    depth = 0
+    begin = start  # where the sentence at hand begins
+    ended = -1  # where the last end of a sentence within brackets is
+    for position, mark in marks:
+        border = -1
+        if position in openers:
+            depth += 1
+        elif position in opener_of:
+            depth -= 1
+            if ended == position:
+                ended = position + 1
+                if depth == 0 and _stands_alone(text, opener_of[position], begin, ended, end):
+                    border = ended
+        elif mark not in _CLOSER_OF and mark not in _CLOSERS and _is_end(text, position, mark, end):
+            ended = position + len(mark)
+            border = ended if depth == 0 else -1
+        if border >= begin:
+            border = _behind_closers(text, border, end, openers)
+            yield border
+            begin = _behind(_SPACE, text, border, end)
+
+
+def _bracket_pairs(marks: list[tuple[int, str]]) -> dict[int, int]:
+    """Return the opening position of each closing one; brackets without a partner are left out."""
+    pairs: dict[int, int] = {}
+    waiting: list[tuple[int, str]] = []  # the open brackets: position and the closer that they wait for
+    awaited: dict[str, int] = {}
+    for position, mark in marks:
+        if awaited.get(mark):
+            while True:  # brackets that were opened behind the partner stay without one
+                opener, closer = waiting.pop()
+                awaited[closer] -= 1
+                if closer == mark:
+                    break
+            if position - opener <= _LONGEST_PAIR:
+                pairs[position] = opener
+        elif mark in _CLOSER_OF:
+            closer = _CLOSER_OF[mark]
+            waiting.append((position, closer))
+            awaited[closer] = awaited.get(closer, 0) + 1
+    return pairs
+
+
+def _stands_alone(text: str, opener: int, begin: int, border: int, end: int) -> bool:
+    """Whether brackets whose content ends like a sentence are followed by a new sentence.
+
+    "「はい。」「いいえ。」" are two; "「はい。」と言った。" goes on. A bracketed sentence behind
+    another one ("雨だ。（昨日も降った。）寒い。") is complete as well.
+    """
+    following = text[border : border + 1]
+    if following in _QUOTES:
+        return True
+    if text[opener] in _QUOTES:
+        return following.isspace() and not _QUOTED.match(text, border, end)
+    return opener == begin
+
+
+def _is_end(text: str, position: int, mark: str, end: int) -> bool:
+    """Whether the punctuation `mark` at `position` ends a sentence."""
+    border = position + len(mark)
+    before, behind = text[max(0, position - 1) : position], text[border : min(border + 1, end)]
+    if "。" in mark or "｡" in mark:
+        return True
+    if not frozenset("！？!?").isdisjoint(mark):
+        return not (_QUOTED.match(text, border, end) or _is_inside_word(before, mark, behind))
+    if mark == "．":
+        return not (before.isdecimal() or behind.isdecimal() or (behind.isascii() and behind.isalpha()))
+    if mark == ".":
+        return behind.isspace() and _is_latin_end(text, position, border, end)
+    return not behind or behind.isspace() or behind in _QUOTES  # an ellipsis
+
+
+def _is_inside_word(before: str, mark: str, behind: str) -> bool:
+    """Yahoo!ニュース, /search?q=1, a!=b; but すごい!明日も is two sentences."""
+    if not mark.isascii() or not behind:
+        return False
+    if behind.isascii():
+        return behind.isalnum() or behind in "=&/"
+    return before.isascii() and before.isalnum() and behind.isalpha()
+
+
+def _is_latin_end(text: str, position: int, border: int, end: int) -> bool:
+    word = _LATIN_WORD.search(text[max(0, position - 40) : position])
+    if word is None or len(word.group()) == 1 or word.group().lower() in _ABBREVIATIONS:
+        return False
+    begin = _behind(_SPACE, text, border, end)
+    return not text[begin : begin + 1].islower()
+
+
+def _behind_closers(text: str, border: int, end: int, openers: frozenset[int]) -> int:
+    border = _behind(_ASIDE, text, border, end)
+    while border < end and text[border] in _CLOSERS and border not in openers:
+        border += 1
+    return border
+
+
+def _behind(pattern: re.Pattern[str], text: str, position: int, end: int) -> int:
+    match = pattern.match(text, position, end)
+    return match.end() if match else position

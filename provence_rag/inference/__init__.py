@@ -1,0 +1,1 @@
+"""From text to sentence scores and pruned text, in plain Python and numpy."""

@@ -1,0 +1,200 @@
+"""Token ids with character offsets, and the windows in which a query meets its passage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from provence_rag.chunking import Span
+from provence_rag.errors import CheckpointError
+
+__all__ = ["PairLayout", "PairTokenizer", "TokenizedText", "Unit", "Window", "pack_windows", "sentence_bounds"]
+
+IntArray = NDArray[np.int64]
+
+_SURROGATES = {code: 0xFFFD for code in range(0xD800, 0xE000)}
+
+
+@dataclass(frozen=True)
+class TokenizedText:
+    """The tokens of a text, without special tokens."""
+
+    ids: IntArray
+    """Token ids, shape (T,)."""
+
+    offsets: IntArray
+    """Character offsets [start, end) of each token in the text, shape (T, 2)."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class PairLayout:
+    """The special tokens around a query and its passage, e.g. `<s> query </s> </s> passage </s>`."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    passage_type: int
+    """Token type of the passage and of the special tokens behind it; the query's is 0."""
+
+    @property
+    def num_special_tokens(self) -> int:
+        """How many tokens of a window are special."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+
+class PairTokenizer:
+    """A checkpoint's `tokenizer.json`, used verbatim.
+
+    Reading the file with the tokenizers library, instead of a transformers class, guarantees that ids are
+    those the checkpoint was trained on: such classes may rebuild a tokenizer from its vocabulary.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        # Windows are cut here, at sentence borders; a stored truncation would lose text silently.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> PairTokenizer:
+        """Load `tokenizer.json`.
+
+        Raises:
+            CheckpointError: The file is missing or cannot be read.
+        """
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise CheckpointError(f"{directory} has no tokenizer.json")
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Tokenize texts, without special tokens.
+
+        A lone surrogate, which has no UTF-8 form, is read as U+FFFD; offsets stay those of the text given.
+        """
+        encodings = self._tokenizer.encode_batch(
+            [_encodable(text) for text in texts], add_special_tokens=False
+        )
+        return [
+            TokenizedText(
+                np.array(encoding.ids, dtype=np.int64),
+                np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2),
+            )
+            for encoding in encodings
+        ]
+
+    @cached_property
+    def layout(self) -> PairLayout:
+        """The special tokens of a pair, as the tokenizer's own template places them."""
+        encoding: Any = self._tokenizer.encode("a", "b")
+        sides = encoding.sequence_ids
+        query = [i for i, side in enumerate(sides) if side == 0]
+        passage = [i for i, side in enumerate(sides) if side == 1]
+        return PairLayout(
+            before=tuple(encoding.ids[: query[0]]),
+            between=tuple(encoding.ids[query[-1] + 1 : passage[0]]),
+            after=tuple(encoding.ids[passage[-1] + 1 :]),
+            passage_type=encoding.type_ids[passage[0]],
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, added ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def save(self, directory: Path) -> None:
+        """Write `tokenizer.json`."""
+        self._tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.translate(_SURROGATES)
+    return text
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Tokens of one document that are scored together: a sentence, or a part of an overlong one."""
+
+    sentence: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of a document's tokens that the model reads in one pass."""
+
+    document: int
+    start: int
+    end: int
+
+
+def sentence_bounds(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
+    """Token index at which each sentence starts, and the number of tokens: shape (sentences + 1,).
+
+    A token belongs to the sentence that holds its last character; tokenizers that attach the white space in
+    front to a token would otherwise give a sentence's first word to its neighbour.
+    """
+    last_characters = np.maximum(tokens.offsets[:, 1] - 1, tokens.offsets[:, 0])
+    starts = np.fromiter((span.start for span in spans), dtype=np.int64, count=len(spans))
+    bounds = np.searchsorted(last_characters, starts, side="left")
+    if len(bounds):
+        bounds[0] = 0
+    return np.append(bounds, len(tokens))
+
+
+def split_units(
+    text: str, tokens: TokenizedText, spans: Sequence[Span], bounds: IntArray, capacity: int
+) -> list[Unit]:
+    """One unit a sentence; a sentence of more than `capacity` tokens is split at the best borders."""
+    units = []
+    token_starts = tokens.offsets[:, 0]
+    for index, span in enumerate(spans):
+        start, end = int(bounds[index]), int(bounds[index + 1])
+        if end - start <= capacity:
+            units.append(Unit(index, start, end))
+            continue
+        parts = split_overlong(text, span, token_starts, capacity)
+        cuts = [start, *(int(np.searchsorted(token_starts[:end], part.start)) for part in parts[1:]), end]
+        units.extend(_at_most(index, cuts, capacity))
+    return units
+
+
+def _at_most(sentence: int, cuts: Sequence[int], capacity: int) -> list[Unit]:
+    """Units between cuts. Offsets that stand still (one character, many tokens) can leave too much in one."""
+    return [
+        Unit(sentence, at, min(at + capacity, end))
+        for start, end in zip(cuts, cuts[1:], strict=False)
+        for at in range(start, end, capacity)
+    ]
+
+
+def pack_windows(document: int, units: Sequence[Unit], capacity: int) -> list[Window]:
+    """Fill windows with whole units, in order: nothing is cut, nothing is read twice."""
+    windows: list[Window] = []
+    start = end = 0
+    for unit in units:
+        if unit.end - start > capacity:
+            windows.append(Window(document, start, end))
+            start = unit.start
+        end = unit.end
+    if end > start:
+        windows.append(Window(document, start, end))
+    return windows

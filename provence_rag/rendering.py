@@ -1,0 +1,184 @@
+"""Passages as people read them: what was kept and what went, in a terminal, a web page or as plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+
+    from provence_rag.results import PrunedPassage, Sentence
+
+__all__ = ["html_fragment", "html_page", "plain_text", "printable", "terminal_view"]
+
+_LINE_BREAK = re.compile("\r\n|[\r\v\f\x85]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_REPLACEMENT = "\ufffd"
+
+_KEPT_STYLE = "bold"
+_DROPPED_STYLE = "dim strike"
+_HEADER_STYLE = "cyan"
+_QUERY_STYLE = "bold cyan"
+
+# Colours are translucent and the text keeps its own, so that one rule serves light and dark surroundings.
+_STYLE = """<style>
+.provence { margin: 1rem 0; line-height: 1.6; }
+.provence header { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .875em; opacity: .8; }
+.provence div { white-space: pre-wrap; overflow-wrap: anywhere; }
+.provence mark { color: inherit; background: rgb(64 160 96 / .22); }
+.provence del { opacity: .6; }
+</style>
+"""
+
+_ARTICLE = """<article class="provence">
+<header>{header}</header>
+<div dir="auto">{body}</div>
+</article>
+"""
+
+_PAGE = """<!doctype html>
+<html lang="">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>{query}</title>
+<style>
+body {{ max-width: 48rem; margin: 2rem auto; padding: 0 1rem; font-family: system-ui, sans-serif; }}
+h1 {{ font-size: 1.375rem; }}
+</style>
+{style}</head>
+<body>
+<h1 dir="auto">{query}</h1>
+{articles}</body>
+</html>
+"""
+
+
+def printable(text: str) -> str:
+    """Make text safe to show: line breaks become newlines, what could steer a terminal or stop a writer goes.
+
+    Control characters (an escape sequence can clear a screen or forge its content) and lone surrogates (no
+    encoding knows them) become U+FFFD.
+    """
+    return _CONTROL.sub(_REPLACEMENT, _without_surrogates(_LINE_BREAK.sub("\n", text)))
+
+
+def plain_text(passages: Sequence[PrunedPassage]) -> str:
+    """The pruned texts, an empty line between them; passages with nothing left are skipped.
+
+    Verbatim, except that a lone surrogate becomes U+FFFD.
+    """
+    return "\n\n".join(_without_surrogates(passage.text) for passage in passages if not passage.is_empty)
+
+
+def terminal_view(passages: Sequence[PrunedPassage], query: str | None = None) -> ConsoleRenderable:
+    """Passages for `rich`: a header line each, then the whole document with what was dropped struck through.
+
+    A console without styles (a file, a pipe) shows dropped sentences as `[-dropped-]`.
+
+    Args:
+        passages: What to show, in this order.
+        query: Shown above them.
+
+    Returns:
+        A renderable: `rich.print(terminal_view(passages))`.
+    """
+    return _TerminalView(tuple(passages), query)
+
+
+def html_fragment(passage: PrunedPassage) -> str:
+    """One passage as HTML to put into a page; notebooks show this."""
+    return _STYLE + _article(passage)
+
+
+def html_page(query: str, passages: Sequence[PrunedPassage]) -> str:
+    """A whole HTML page that needs no other file, for light and dark screens.
+
+    Kept sentences are `<mark>`, dropped ones `<del>`; pointing at a sentence shows its score.
+    """
+    articles = "".join(_article(passage) for passage in passages)
+    return _PAGE.format(query=_escaped(query), style=_STYLE, articles=articles)
+
+
+@dataclass(frozen=True)
+class _TerminalView:
+    """Waits for the console, because only that knows whether styles will be visible."""
+
+    passages: tuple[PrunedPassage, ...]
+    query: str | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # The old Windows console has colours, but cannot strike through.
+        styled = console.color_system is not None and not console.legacy_windows
+        if self.query is not None:
+            yield Text(printable(self.query) + "\n", style=_QUERY_STYLE)
+        for number, passage in enumerate(self.passages):
+            if number:
+                yield Text()
+            yield Text(" | ".join(_header(passage)), style=_HEADER_STYLE)
+            yield _body(passage, styled)
+
+
+def _body(passage: PrunedPassage, styled: bool) -> Text:
+    body = Text()
+    for piece, sentence in _pieces(passage):
+        if sentence is None:
+            body.append(piece)
+        elif sentence.kept:
+            body.append(piece, style=_KEPT_STYLE)
+        else:
+            body.append(piece if styled else f"[-{piece}-]", style=_DROPPED_STYLE)
+    return body
+
+
+def _article(passage: PrunedPassage) -> str:
+    header = "".join(f'<span dir="auto">{escape(part)}</span>' for part in _header(passage))
+    body = "".join(_element(piece, sentence) for piece, sentence in _pieces(passage))
+    return _ARTICLE.format(header=header, body=body)
+
+
+def _element(piece: str, sentence: Sentence | None) -> str:
+    if sentence is None:
+        return escape(piece)
+    tag = "mark" if sentence.kept else "del"
+    title = "" if sentence.score is None else f' title="{sentence.score:.3f}"'
+    return f"<{tag}{title}>{escape(piece)}</{tag}>"
+
+
+def _header(passage: PrunedPassage) -> list[str]:
+    """What the line above a passage says, part by part; ASCII but for the title."""
+    num_kept = sum(sentence.kept for sentence in passage.sentences)
+    parts = [
+        f"#{passage.index}",
+        " ".join(printable(passage.title or "").split()),
+        "" if passage.score is None else f"score {passage.score:.3f}",
+        f"{num_kept}/{len(passage.sentences)} sentences",
+        f"{passage.num_tokens} -> {passage.num_kept_tokens} tokens",
+    ]
+    return [part for part in parts if part]
+
+
+def _pieces(passage: PrunedPassage) -> Iterator[tuple[str, Sentence | None]]:
+    """The document from its first sentence to its last: sentences, and the separators (None) between them."""
+    end = passage.sentences[0].start if passage.sentences else 0
+    for sentence in passage.sentences:
+        if sentence.start > end:
+            yield printable(passage.document[end : sentence.start]), None
+        yield printable(sentence.text), sentence
+        end = sentence.end
+
+
+def _without_surrogates(text: str) -> str:
+    return _LONE_SURROGATE.sub(_REPLACEMENT, text)
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text))

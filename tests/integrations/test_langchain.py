@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, main_thread
+from typing import Any
+
+import pytest
+from langchain_classic.retrievers import ContextualCompressionRetriever
+from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_provence import ProvenceCompressor
+from pydantic import ValidationError
+
+from provence_rag import MissingExtraError, Provence, PruningOptions
+
+QUERY = "Where do penguins live?"
+RELEVANT = "Penguins live in Antarctica. The market fell today. Penguins live on ice."
+PARTLY = "Music was loud. Many penguins swim."
+UNRELATED = "My car has new tyres. It is red."
+
+
+class Page(Document):
+    """A user's subclass."""
+
+    number: int
+
+
+@pytest.fixture
+def documents() -> list[Document]:
+    return [
+        Document(page_content=UNRELATED, id="u", metadata={"name": "Cars"}),
+        Document(page_content=PARTLY, id="p", metadata={"tags": ["music"]}),
+        Page(page_content=RELEVANT, id="r", metadata={"nested": {"deep": [1]}}, number=7),
+    ]
+
+
+def ids(documents: Any) -> list[str]:
+    return [document.id for document in documents]
+
+
+def test_best_document_first_and_without_its_unrelated_sentence(
+    model: Provence, documents: list[Document]
+) -> None:
+    best, second = ProvenceCompressor(model=model).compress_documents(documents, QUERY)
+    assert (best.id, second.id) == ("r", "p")
+    assert best.page_content == "Penguins live in Antarctica. Penguins live on ice."
+    assert second.page_content == "Many penguins swim."
+
+
+def test_metadata_tell_what_was_done(model: Provence, documents: list[Document]) -> None:
+    best = ProvenceCompressor(model=model).compress_documents(documents, QUERY)[0]
+    assert type(best.metadata["relevance_score"]) is float
+    assert best.metadata["provence"] == {
+        "kept_spans": [[0, 28], [51, 73]],
+        "compression": pytest.approx(1 - len(best.page_content) / len(RELEVANT)),
+        "original_length": len(RELEVANT),
+    }
+    assert best.metadata["nested"] == {"deep": [1]}
+    assert json.loads(json.dumps(best.metadata)) == best.metadata
+
+
+def test_copies_keep_id_and_class_and_the_input_stays_as_it_was(
+    model: Provence, documents: list[Document]
+) -> None:
+    before = copy.deepcopy(documents)
+    results = ProvenceCompressor(model=model, keep_empty=True).compress_documents(documents, QUERY)
+    assert documents == before
+    assert not {id(result) for result in results} & {id(document) for document in documents}
+    assert isinstance(results[0], Page)
+    assert results[0].number == 7
+    for result in results:
+        result.metadata["provence"]["kept_spans"].append("mine")
+    assert documents == before
+
+
+def test_pruning_twice_describes_the_second_time(model: Provence, documents: list[Document]) -> None:
+    compressor = ProvenceCompressor(model=model)
+    once = compressor.compress_documents(documents, QUERY)
+    twice = compressor.compress_documents(once, QUERY)
+    assert twice[0].metadata["provence"]["original_length"] == len(once[0].page_content)
+    assert once[0].metadata["provence"]["original_length"] == len(RELEVANT)
+
+
+def test_top_n(model: Provence, documents: list[Document]) -> None:
+    assert ids(ProvenceCompressor(model=model, top_n=1).compress_documents(documents, QUERY)) == ["r"]
+
+
+@pytest.mark.parametrize("top_n", [0, -1, 1.5])
+def test_top_n_is_a_positive_integer(top_n: Any) -> None:
+    with pytest.raises(ValidationError, match="top_n"):
+        ProvenceCompressor(top_n=top_n)
+    compressor = ProvenceCompressor()
+    with pytest.raises(ValidationError, match="top_n"):
+        compressor.top_n = top_n
+
+
+def test_score_threshold_is_inclusive(model: Provence, documents: list[Document]) -> None:
+    scores = {d.id: d.metadata["relevance_score"] for d in ProvenceCompressor(model=model).compress_documents(documents, QUERY)}
+    compressor = ProvenceCompressor(model=model, score_threshold=scores["p"])
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["r", "p"]
+    compressor.score_threshold = scores["p"] + 1e-6
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["r"]
+
+
+def test_without_reranking_the_retrieval_order_stays(
+    model: Provence, calls: list[dict[str, Any]], documents: list[Document]
+) -> None:
+    compressor = ProvenceCompressor(model=model, rerank=False, keep_empty=True)
+    results = compressor.compress_documents(documents, QUERY)
+    assert ids(results) == ["u", "p", "r"]
+    assert all(type(result.metadata["relevance_score"]) is float for result in results)
+
+    compressor.top_n = 2
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["u", "p"]
+    assert calls[-1]["documents"] == [UNRELATED, PARTLY]  # the third is not read in vain
+
+    compressor.score_threshold = results[1].metadata["relevance_score"]
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["p", "r"]
+    compressor.top_n = 1
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["p"]
+
+
+def test_a_document_with_nothing_left(model: Provence, documents: list[Document]) -> None:
+    assert "u" not in ids(ProvenceCompressor(model=model).compress_documents(documents, QUERY))
+    *_, empty = ProvenceCompressor(model=model, keep_empty=True).compress_documents(documents, QUERY)
+    assert (empty.id, empty.page_content) == ("u", "")
+    assert empty.metadata["provence"] == {
+        "kept_spans": [],
+        "compression": 1.0,
+        "original_length": len(UNRELATED),
+    }
+
+
+def test_titles_come_from_the_metadata(
+    model: Provence, calls: list[dict[str, Any]], documents: list[Document]
+) -> None:
+    ProvenceCompressor(model=model, title_key="name").compress_documents(documents, QUERY)
+    assert calls[-1]["titles"] == ["Cars", None, None]
+    ProvenceCompressor(model=model).compress_documents(documents, QUERY)
+    assert calls[-1]["titles"] == [None, None, None]
+
+
+def test_every_pruning_option_is_a_field_with_the_same_default() -> None:
+    assert ProvenceCompressor()._options() == PruningOptions()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "ratio", "ratio": 0.4, "min_sentences": 1},
+        {"max_tokens": 90, "context_before": 1, "context_after": 2, "language": "en"},
+        {"threshold": 0.3, "keep_title": True, "keep_headings": True},
+    ],
+)
+def test_options_reach_the_model(
+    model: Provence, calls: list[dict[str, Any]], documents: list[Document], options: dict[str, Any]
+) -> None:
+    ProvenceCompressor(model=model, batch_size=4, **options).compress_documents(documents, QUERY)
+    assert calls[-1]["options"] == PruningOptions(**options)
+    assert calls[-1]["batch_size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mode": "strict"}, "mode must be one of dynamic, threshold, ratio, budget, off, got 'strict'"),
+        ({"threshold": 1.5}, "threshold must be a number between 0 and 1, got 1.5"),
+        ({"ratio": 0.5, "max_tokens": 9}, "ratio and max_tokens belong to different modes"),
+        ({"min_sentences": -1}, "min_sentences must be an integer >= 0, got -1"),
+        ({"top_k": 3}, "Extra inputs are not permitted"),
+        ({"score_threshold": float("nan")}, "finite number"),
+    ],
+)
+def test_a_wrong_field_is_reported_at_construction(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ProvenceCompressor(**fields)
+
+
+def test_loading_fields_do_not_go_with_a_loaded_model(model: Provence) -> None:
+    with pytest.raises(ValidationError, match="device, max_length has no effect on a loaded model"):
+        ProvenceCompressor(model=model, device="cpu", max_length=128)
+
+
+def test_no_documents_need_no_model(loads: list[dict[str, Any]]) -> None:
+    assert ProvenceCompressor().compress_documents([], QUERY) == []
+    assert loads == []
+
+
+@pytest.mark.parametrize("query", [None, "", " \n"])
+def test_a_query_without_words_is_refused(model: Provence, documents: list[Document], query: Any) -> None:
+    with pytest.raises(ValueError, match="query"):
+        ProvenceCompressor(model=model).compress_documents(documents, query)
+
+
+def test_eight_threads_load_one_model(loads: list[dict[str, Any]], documents: list[Document]) -> None:
+    compressor = ProvenceCompressor(model="some/name", device="cpu", backend="onnx", max_length=256)
+    start = Barrier(8)
+
+    def compress(_: int) -> list[str]:
+        start.wait()
+        return ids(compressor.compress_documents(documents, QUERY))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(compress, range(8))) == [["r", "p"]] * 8
+    assert loads == [
+        {"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256, "chunker": None}
+    ]
+
+
+def test_another_model_name_loads_another_model(
+    loads: list[dict[str, Any]], documents: list[Document]
+) -> None:
+    compressor = ProvenceCompressor(model="one")
+    compressor.compress_documents(documents, QUERY)
+    compressor.model_copy(update={"top_n": 1}).compress_documents(documents, QUERY)
+    assert len(loads) == 1
+    compressor.model = "two"
+    compressor.compress_documents(documents, QUERY)
+    assert [load["name_or_path"] for load in loads] == ["one", "two"]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_a_used_compressor_can_be_copied_and_pickled(
+    loads: list[dict[str, Any]], documents: list[Document], duplicate: Any
+) -> None:
+    compressor = ProvenceCompressor(top_n=1, ratio=0.5)
+    compressor.compress_documents(documents, QUERY)
+    other = duplicate(compressor)
+    assert other.model_dump() == compressor.model_dump()
+    assert ids(other.compress_documents(documents, QUERY)) == ["r"]
+    assert len(loads) == 2
+
+
+def test_a_model_without_ranking_head_writes_no_score(unscored: Provence, documents: list[Document]) -> None:
+    documents[1].metadata["relevance_score"] = 0.25  # an earlier reranker's
+    second, third = ProvenceCompressor(model=unscored).compress_documents(documents, QUERY)
+    assert second.metadata["relevance_score"] == 0.25
+    assert "relevance_score" not in third.metadata
+    assert third.page_content == "Penguins live in Antarctica. Penguins live on ice."
+
+
+@pytest.fixture
+def retriever(model: Provence, documents: list[Document]) -> ContextualCompressionRetriever:
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=16))
+    store.add_documents(documents)
+    return ContextualCompressionRetriever(
+        base_compressor=ProvenceCompressor(model=model), base_retriever=store.as_retriever()
+    )
+
+
+def test_contextual_compression_retriever(retriever: ContextualCompressionRetriever) -> None:
+    results = retriever.invoke(QUERY)
+    assert ids(results) == ["r", "p"]
+    assert results[0].metadata["nested"] == {"deep": [1]}
+    assert ids(retriever.invoke(QUERY)) == ["r", "p"]
+
+
+async def test_the_event_loop_is_not_blocked(
+    retriever: ContextualCompressionRetriever, calls: list[dict[str, Any]]
+) -> None:
+    assert ids(await retriever.ainvoke(QUERY)) == ["r", "p"]
+    assert calls[-1]["thread"] is not main_thread()
+
+
+async def test_pipeline(model: Provence, documents: list[Document]) -> None:
+    pipeline = DocumentCompressorPipeline(
+        transformers=[ProvenceCompressor(model=model, mode="off"), ProvenceCompressor(model=model, top_n=1)]
+    )
+    assert ids(pipeline.compress_documents(documents, QUERY)) == ["r"]
+    assert ids(await pipeline.acompress_documents(documents, QUERY)) == ["r"]
+    assert pipeline.compress_documents([], QUERY) == []
+
+
+def test_without_langchain_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_core", None)
+    monkeypatch.delitem(sys.modules, "langchain_provence")
+    with pytest.raises(MissingExtraError, match=r"pip install 'provence-rag\[langchain\]'"):
+        importlib.import_module("langchain_provence")

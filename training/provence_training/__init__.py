@@ -1,0 +1,1 @@
+"""Fine-tune a Provence model: data, collator, loss and trainer (extra `train`)."""
