@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from provence_rag.errors import CheckpointError
-from provence_rag.options import check_share
+from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.options import check_count, check_share
 
 __all__ = ["DynamicRule", "ProvenceConfig"]
 
@@ -88,6 +88,20 @@ class ProvenceConfig:
     def dynamic_rule(self, language: str) -> DynamicRule:
         """The `dynamic` rule for a language."""
         return self.dynamic.get(language, self.dynamic["default"])
+
+    def with_max_length(self, max_length: int, config_json: Mapping[str, Any]) -> ProvenceConfig:
+        """A copy with another window.
+
+        Raises:
+            InvalidInputError: The window is too small, or larger than the encoder's positions reach.
+        """
+        check_count("max_length", max_length, 16)
+        positions = config_json.get("max_position_embeddings", max_length)
+        if max_length > positions:
+            raise InvalidInputError(
+                f"max_length={max_length} is more than the {positions} positions of this checkpoint"
+            )
+        return replace(self, max_length=max_length)
 
     def to_dict(self) -> dict[str, Any]:
         """The block as it is written to `config.json`."""

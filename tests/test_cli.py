@@ -411,7 +411,8 @@ def closed_pipe() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("format_", ["--plain", "--no-reorder"])
-def test_closed_pipe_is_quiet(closed_pipe: int, format_: str) -> None:
+def test_closed_pipe_is_quiet(monkeypatch: pytest.MonkeyPatch, closed_pipe: int, format_: str) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # would hide what happens when Python ends
     with provence("prune", "-q", "Tokyo", "a.txt", format_, stdout=closed_pipe) as process:
         assert process.communicate() == (None, b"")
         assert process.returncode == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -46,14 +47,16 @@ class ProvenceCompressor(BaseDocumentCompressor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
 
-    model: str | Provence | None = Field(
+    model: str | Path | Provence | None = Field(
         default=None,
         description="Hub name or path of a checkpoint, or a loaded Provence; None is the bundled model.",
     )
     device: str | None = Field(
         default=None, description="Where the model runs; None lets the backend choose."
     )
-    backend: str = Field(default="auto", description="What runs the model: auto, onnx or torch.")
+    backend: Literal["auto", "onnx", "torch"] = Field(
+        default="auto", description="What runs the model; auto takes ONNX Runtime on a CPU where it can."
+    )
     max_length: int | None = Field(
         default=None, ge=1, description="Window in tokens; None is the checkpoint's own."
     )
@@ -85,7 +88,7 @@ class ProvenceCompressor(BaseDocumentCompressor):
     )
     title_key: str | None = Field(
         default=None,
-        description="Metadata key of the document's title, which the model reads and `keep_title` protects.",
+        description="Metadata key of the title (a string), which the model reads and `keep_title` protects.",
     )
 
     mode: str | None = Field(
@@ -132,7 +135,7 @@ class ProvenceCompressor(BaseDocumentCompressor):
         given = [name for name in _LOADING if getattr(self, name) != type(self).model_fields[name].default]
         if isinstance(self.model, Provence) and given:
             raise InvalidInputError(
-                f"{', '.join(given)} has no effect on a loaded model: give it to Provence.from_pretrained"
+                f"{', '.join(given)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
             )
         return self
 
@@ -163,19 +166,21 @@ class ProvenceCompressor(BaseDocumentCompressor):
         ]
 
     def _process(self, query: str, documents: Sequence[Document]) -> list[PrunedPassage]:
-        if not self.rerank and self.score_threshold is None:
+        model = self._provence()
+        rerank = self.rerank and model.config.can_rank
+        if not rerank and self.score_threshold is None:
             documents = documents[: self.top_n]  # the order alone decides: the rest need not be read
-        passages = self._provence().process(
+        passages = model.process(
             query,
             [document.page_content for document in documents],
             titles=[_title(document, self.title_key) for document in documents],
             options=self._options(),
-            top_k=self.top_n if self.rerank else None,
+            top_k=self.top_n if rerank else None,
             score_threshold=self.score_threshold,
-            reorder=self.rerank,
+            reorder=rerank,
             batch_size=self.batch_size,
         )
-        if self.rerank:
+        if rerank:
             return passages
         return sorted(passages, key=lambda passage: passage.index)[: self.top_n]
 
@@ -192,7 +197,7 @@ class ProvenceCompressor(BaseDocumentCompressor):
 
 def _title(document: Document, key: str | None) -> str | None:
     title = document.metadata.get(key) if key is not None else None
-    return str(title) if title is not None else None
+    return title if isinstance(title, str) else None
 
 
 def _pruned(document: Document, passage: PrunedPassage) -> Document:

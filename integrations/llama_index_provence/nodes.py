@@ -25,9 +25,9 @@ def has_text(node: BaseNode) -> bool:
 
 
 def title_of(node: BaseNode, key: str | None) -> str | None:
-    """Return the title in the node's metadata, if there is one."""
+    """Return the title in the node's metadata; what is not a string is none."""
     title = node.metadata.get(key) if key is not None else None
-    return str(title) if title is not None else None
+    return title if isinstance(title, str) else None
 
 
 def pruned(item: NodeWithScore, passage: PrunedPassage, *, keep_retrieval_score: bool) -> NodeWithScore:

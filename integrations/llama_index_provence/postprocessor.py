@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, model_validator
 from typing_extensions import Self
 
 from llama_index_provence.loading import LazyModel
@@ -56,14 +57,16 @@ class ProvencePostprocessor(BaseNodePostprocessor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
 
-    model: str | Provence | None = Field(
+    model: str | Path | Provence | None = Field(
         default=None,
         description="Hub name or path of a checkpoint, or a loaded Provence; None is the bundled model.",
     )
     device: str | None = Field(
         default=None, description="Where the model runs; None lets the backend choose."
     )
-    backend: str = Field(default="auto", description="What runs the model: auto, onnx or torch.")
+    backend: Literal["auto", "onnx", "torch"] = Field(
+        default="auto", description="What runs the model; auto takes ONNX Runtime on a CPU where it can."
+    )
     max_length: int | None = Field(
         default=None, ge=1, description="Window in tokens; None is the checkpoint's own."
     )
@@ -97,7 +100,7 @@ class ProvencePostprocessor(BaseNodePostprocessor):
     )
     title_key: str | None = Field(
         default=None,
-        description="Metadata key of the document's title, which the model reads and `keep_title` protects.",
+        description="Metadata key of the title (a string), which the model reads and `keep_title` protects.",
     )
 
     mode: str | None = Field(
@@ -143,9 +146,21 @@ class ProvencePostprocessor(BaseNodePostprocessor):
         given = [name for name in _LOADING if getattr(self, name) != type(self).model_fields[name].default]
         if isinstance(self.model, Provence) and given:
             raise InvalidInputError(
-                f"{', '.join(given)} has no effect on a loaded model: give it to Provence.from_pretrained"
+                f"{', '.join(given)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
             )
         return self
+
+    @field_serializer("model", "chunker")
+    def _plain(self, value: Any) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, Path):
+            return str(value)
+        # Left out, it would come back as the bundled model or the default chunker, and nobody would notice.
+        raise InvalidInputError(
+            f"a {type(value).__name__} object cannot be serialised: "
+            "give the model as a name or a path, and no chunker"
+        )
 
     @classmethod
     def class_name(cls) -> str:
@@ -190,19 +205,21 @@ class ProvencePostprocessor(BaseNodePostprocessor):
         return [item for _, item in placed]
 
     def _process(self, query: str, nodes: list[BaseNode]) -> list[PrunedPassage]:
-        if not self.rerank and self.score_threshold is None:
+        model = self._provence()
+        rerank = self.rerank and model.config.can_rank
+        if not rerank and self.score_threshold is None:
             nodes = nodes[: self.top_n]  # the order alone decides: the rest need not be read
-        passages = self._provence().process(
+        passages = model.process(
             query,
             [text_of(node) for node in nodes],
             titles=[title_of(node, self.title_key) for node in nodes],
             options=self._options(),
-            top_k=self.top_n if self.rerank else None,
+            top_k=self.top_n if rerank else None,
             score_threshold=self.score_threshold,
-            reorder=self.rerank,
+            reorder=rerank,
             batch_size=self.batch_size,
         )
-        if self.rerank:
+        if rerank:
             return passages
         return sorted(passages, key=lambda passage: passage.index)[: self.top_n]
 
@@ -217,7 +234,7 @@ class ProvencePostprocessor(BaseNodePostprocessor):
         )
 
     def _model_name(self) -> str:
-        return self.model if isinstance(self.model, str) else "provence-rag"
+        return "provence-rag" if self.model is None else str(self.model)
 
     def _options(self) -> PruningOptions:
         return PruningOptions(**{name: getattr(self, name) for name in PruningOptions.names()})

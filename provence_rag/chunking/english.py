@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provence_rag.chunking.base import BaseChunker, Span, cut
-from provence_rag.chunking.lines import ITEM, prose_blocks
+from provence_rag.chunking.lines import prose_blocks
 from provence_rag.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -45,9 +45,19 @@ _ENDS = re.compile(r"[.!?…。！？｡।॥؟۔։።។]+")
 _GREEK_ENDS = re.compile(r"[.!?…;\u037e。！？]+")
 
 # Quotation marks, brackets, Markdown emphasis and footnote marks behind the end belong to the sentence.
-_TAIL = re.compile(r"(?:[\"'”’»)\]}*_」』）】⁰¹²³⁴-⁹]|\[[^\[\]\s]{1,12}\])*")
-_NEXT_WORD = re.compile(r"\s*[\"'“‘«(\[{¿¡*_]*(\S{0,40})")
+_TAIL = re.compile(r"(?:[\"'“”‘’«»)\]}*_」』）】⁰¹²³⁴-⁹]|\[[^\[\]\s]{1,12}\]|[ \xa0\u202f]»(?=\s|$))*")
+_APOSTROPHES = "'‘’‚"
+_BEYOND_WORDS = r"\s\"“”„«»‹›()\[\]{}¿¡*_?!…"
+_WORD_BEFORE = re.compile(rf"[^{_BEYOND_WORDS}]*$")
+_NEXT_WORD = re.compile(rf"[\s\"“”„«»‹›(\[{{¿¡*_{_APOSTROPHES}]*([^{_BEYOND_WORDS}]{{0,40}})")
 _LONGEST_WORD = 60
+
+# "1." or "C." alone is no sentence: it numbers the one behind it.
+_ENUMERATOR = re.compile(r"\s*\(?(?:\d{1,3}|[A-Za-z])")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
+
+# These end a sentence about as often as not, so that the next word's case decides.
+_AMBIGUOUS = frozenset({"al", "dept", "etc"})
 
 _tokenizers: dict[str, PunktSentenceTokenizer] = {}
 _lock = threading.Lock()
@@ -70,9 +80,8 @@ class PunktChunker(BaseChunker):
 
     def __init__(self, language: str) -> None:
         if language not in PUNKT_LANGUAGES:
-            raise InvalidInputError(
-                f"no Punkt parameters for language {language!r}: use one of {', '.join(sorted(PUNKT_LANGUAGES))}"
-            )
+            codes = ", ".join(sorted(PUNKT_LANGUAGES))
+            raise InvalidInputError(f"language must be one of Punkt's ({codes}), got {language!r}")
         self.language = language
 
     def spans(self, text: str) -> list[Span]:
@@ -84,22 +93,26 @@ class PunktChunker(BaseChunker):
 
     def _borders(self, text: str, block: Span) -> Iterator[int]:
         ends = _GREEK_ENDS if self.language == "el" else _ENDS
-        marker = ITEM.match(text, block.start, block.end)
-        for match in ends.finditer(text, marker.end() if marker else block.start, block.end):
+        begin = block.start  # of the sentence at hand
+        for match in ends.finditer(text, block.start, block.end):
             tail = _TAIL.match(text, match.end(), block.end)
             border = tail.end() if tail else match.end()
             if border == block.end:
                 continue
             mark = match.group()
-            if not _PLAIN_ENDS.isdisjoint(mark):
+            is_plain = not _PLAIN_ENDS.isdisjoint(mark)
+            if is_plain or (
+                not _ENUMERATOR.fullmatch(text, begin, match.start())
+                and self._ends_sentence(text, match.start(), mark, border)
+            ):
                 yield border
-            elif text[border].isspace() and self._ends_sentence(text, match.start(), mark, border):
-                yield border
+                begin = border
 
     def _ends_sentence(self, text: str, position: int, mark: str, border: int) -> bool:
+        if not text[border].isspace():
+            return False
         word = _word_before(text, position)
-        following = _NEXT_WORD.match(text, border)
-        next_word = following.group(1) if following else ""
+        next_word = _word_behind(text, border)
         continues = next_word[:1].islower()
         if continues and (border > position + len(mark) or mark[-1] == "…" or mark.endswith("..")):
             return False  # "Why?" he asked. / Well... it depends.
@@ -107,7 +120,9 @@ class PunktChunker(BaseChunker):
             return not _is_spaced_ellipsis(text, position, border)
         if mark.strip(".…"):
             return not (continues and word[:1].isupper())  # Yahoo! is a name
-        context = f"{word}{mark.replace('…', '...')} {next_word or text[border:].strip()[:1]}"
+        if continues and word.lower() in _AMBIGUOUS:
+            return False
+        context = f"{word}{mark.replace('…', '...')} {next_word}"
         return bool(_punkt(self.language).text_contains_sentbreak(context))
 
 
@@ -119,8 +134,14 @@ class EnglishChunker(PunktChunker):
 
 
 def _word_before(text: str, position: int) -> str:
-    window = text[max(0, position - _LONGEST_WORD) : position]
-    return "" if not window or window[-1].isspace() else window.split()[-1]
+    match = _WORD_BEFORE.search(text[max(0, position - _LONGEST_WORD) : position])
+    return match.group().lstrip(_APOSTROPHES) if match else ""
+
+
+def _word_behind(text: str, border: int) -> str:
+    """Return the next word without quotation marks and brackets, or the next character if it is in none."""
+    match = _NEXT_WORD.match(text, border)
+    return (match.group(1) or text[match.end() : match.end() + 1]) if match else ""
 
 
 def _is_spaced_ellipsis(text: str, position: int, border: int) -> bool:
@@ -139,6 +160,13 @@ def _punkt(language: str) -> PunktSentenceTokenizer:
     return tokenizer
 
 
+class _Abbreviations(set[str]):
+    """What Punkt has learnt, and all initials written together: J.R.R., z.B."""
+
+    def __contains__(self, word: object) -> bool:
+        return super().__contains__(word) or _INITIALS.fullmatch(str(word)) is not None
+
+
 class _OrthographicContext(dict[str, int]):
     """What Punkt knows of a word type; 0 for unknown ones.
 
@@ -154,13 +182,15 @@ def _build_punkt(name: str) -> PunktSentenceTokenizer:
     import punkt
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
-    learnt: Any = punkt.load_model(name)
-    if punkt.model.prefixes.has_prefixes(name):
-        learnt = punkt.with_nonbreaking_prefixes(learnt, name)
+    learnt = punkt.load_model(name)
+    listed = punkt.with_nonbreaking_prefixes(learnt, name) if punkt.has_prefixes(name) else learnt
     parameters = PunktParameters()
-    parameters.abbrev_types = set(learnt.abbrev_types)
-    parameters.sent_starters = set(learnt.sent_starters)
+    # Single letters are initials, which Punkt judges by the next word unless they are in this list.
+    listed_words = {word for word in listed.abbrev_types if len(word) > 1}
+    parameters.abbrev_types = _Abbreviations(learnt.abbrev_types | listed_words)
     # "Fig." is an abbreviation only in front of a number: for NLTK that is a collocation.
-    parameters.collocations = {*learnt.collocations, *((w, "##number##") for w in learnt.numeric_abbrev_types)}
+    before_numbers = {(word, "##number##") for word in listed.numeric_abbrev_types}
+    parameters.collocations = learnt.collocations | before_numbers
+    parameters.sent_starters = learnt.sent_starters
     parameters.ortho_context = _OrthographicContext(learnt.ortho_context)
     return PunktSentenceTokenizer(parameters)

@@ -10,27 +10,29 @@ from provence_rag.chunking.lines import line_spans
 
 __all__ = ["CJKChunker", "JapaneseChunker"]
 
-_CLOSER_OF = {
-    **{"「": "」", "『": "』", "｢": "｣", "“": "”", "‘": "’", '"': '"'},
-    **{"（": "）", "(": ")", "【": "】", "〈": "〉", "《": "》", "〔": "〕", "［": "］", "[": "]", "｛": "｝"},
-}
+_CLOSER_OF = dict(zip('「『｢“‘"（(【〈《〔［[｛{', '」』｣”’"）)】〉》〕］]｝}', strict=True))
 _CLOSERS = frozenset(_CLOSER_OF.values())
-_QUOTES = frozenset("「『｢“‘\"")
+_QUOTES = frozenset('「『｢“‘"')
 
 # A pair further apart than this is taken for two stray brackets: no sentence holds that much.
 _LONGEST_PAIR = 400
 
-_MARKS = re.compile(r"[「」『』｢｣“”‘’\"（）()【】〈〉《》〔〕［］\[\]｛｝]|[。！？!?｡．…‥.]+")
+_MARKS = re.compile(r"[「」『』｢｣“”‘’\"（）()【】〈〉《》〔〕［］\[\]｛｝{}]|[。！？!?｡．…‥.]+")
 _SPACE = re.compile(r"\s*")
 
 # Behind the end of a sentence: footnote marks, （笑）, the end of Markdown emphasis.
 _ASIDE = re.compile(r"(?:[\[［]\d{1,3}[\]］]|[（(][笑泣汗爆涙][）)]|[*_]+(?=\s|$))*")
 
+# No sentence begins with these particles; the mark in front of them is part of a name (モーニング娘。の).
+_PARTICLE = re.compile(r"を|の(?![ちどばびべぼりるろん])")
 # "なぜ？と聞いた", "すごい！って言う": the quoted words go on although nothing encloses them.
 _QUOTED = re.compile(r"\s*(?:って|と(?:[いのは、]|も(?!あれ|かく)|[思言聞考問疑感叫答尋]))")
 
+_LATIN = re.compile(r"[0-9A-Za-z０-９Ａ-Ｚａ-ｚ]")
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9.'’-]*$")
-_ABBREVIATIONS = frozenset("al cf co corp dr e.g etc fig i.e inc jr ltd mr mrs ms no prof sr st u.s vol vs".split())
+_ABBREVIATIONS = re.compile(
+    r"(?:al|cf|co(?:rp)?|dr|e\.g|etc|fig|i\.e|inc|ltd|mrs?|ms|no|prof|[sj]r|st|u\.s|vol|vs)$", re.IGNORECASE
+)
 
 
 class CJKChunker(BaseChunker):
@@ -120,11 +122,12 @@ def _is_end(text: str, position: int, mark: str, end: int) -> bool:
     border = position + len(mark)
     before, behind = text[max(0, position - 1) : position], text[border : min(border + 1, end)]
     if "。" in mark or "｡" in mark:
-        return True
+        return not _PARTICLE.match(text, border, end)
     if not frozenset("！？!?").isdisjoint(mark):
-        return not (_QUOTED.match(text, border, end) or _is_inside_word(before, mark, behind))
+        goes_on = _QUOTED.match(text, border, end) or _PARTICLE.match(text, border, end)
+        return not (goes_on or _is_inside_word(before, mark, behind))
     if mark == "．":
-        return not (before.isdecimal() or behind.isdecimal() or (behind.isascii() and behind.isalpha()))
+        return not (before.isdecimal() or (_LATIN.match(before) and _LATIN.match(behind)))
     if mark == ".":
         return behind.isspace() and _is_latin_end(text, position, border, end)
     return not behind or behind.isspace() or behind in _QUOTES  # an ellipsis
@@ -141,7 +144,7 @@ def _is_inside_word(before: str, mark: str, behind: str) -> bool:
 
 def _is_latin_end(text: str, position: int, border: int, end: int) -> bool:
     word = _LATIN_WORD.search(text[max(0, position - 40) : position])
-    if word is None or len(word.group()) == 1 or word.group().lower() in _ABBREVIATIONS:
+    if word is None or len(word.group()) == 1 or _ABBREVIATIONS.match(word.group()):
         return False
     begin = _behind(_SPACE, text, border, end)
     return not text[begin : begin + 1].islower()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from provence_rag.chunking.base import Span
 
-__all__ = ["HEADING", "ITEM", "line_spans", "paragraphs", "prose_blocks"]
+__all__ = ["HEADING", "ITEM", "line_spans", "prose_blocks"]
 
 _BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 
-ITEM = re.compile(r"[ \t\u3000]*(?:[-*+•‣◦▪●○・]|\(?(?:\d{1,3}|[a-zA-Z])[.)])[ \t\u3000]+(?=\S)")
+ITEM = re.compile(r"[ \t\u3000]*(?:[-*+•‣◦▪●○・]|\(?\d{1,3}[.)]|\(?[a-z]\))[ \t\u3000]+(?=\S)")
 """The marker that begins a list item, with the white space around it."""
 
 HEADING = re.compile(r"[ ]{0,3}(#{1,6})(?=[ \t]|$)")
@@ -30,7 +31,7 @@ def line_spans(text: str) -> Iterator[Span]:
     yield Span(start, len(text))
 
 
-def paragraphs(text: str) -> Iterator[list[Span]]:
+def _paragraphs(text: str) -> Iterator[list[Span]]:
     """Yield the runs of lines that blank lines separate."""
     lines: list[Span] = []
     for line in line_spans(text):
@@ -51,10 +52,10 @@ def prose_blocks(text: str) -> Iterator[Span]:
     without punctuation, and the next one begins like a sentence or an entry. Other line breaks are taken
     for hard-wrapped prose.
     """
-    for lines in paragraphs(text):
+    for lines in _paragraphs(text):
         short = _short_length(text, lines)
         start = lines[0].start
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in pairwise(lines):
             if _separates(text[line.start : line.end], text[following.start : following.end], short):
                 yield Span(start, line.end)
                 start = following.start

@@ -122,7 +122,8 @@ def _is_single_line(line: str) -> bool:
     """Whether it is a heading, a table row, or a rule made of dashes, asterisks or the like."""
     bare = line.replace(" ", "").replace("\t", "")
     is_rule = len(bare) >= 3 and bare[0] in "-*_=" and not bare.strip(bare[0])
-    return is_rule or bare.startswith("|") or HEADING.match(line) is not None
+    is_row = len(bare) >= 3 and bare[0] == bare[-1] == "|"
+    return is_rule or is_row or HEADING.match(line) is not None
 
 
 def _is_underlined(lines: list[str], number: int) -> bool:

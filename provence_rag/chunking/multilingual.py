@@ -2,19 +2,99 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from provence_rag.chunking.base import BaseChunker, Span
 from provence_rag.chunking.english import PUNKT_LANGUAGES, PunktChunker
 from provence_rag.chunking.japanese import CJKChunker
+from provence_rag.chunking.language import detect_language
+from provence_rag.chunking.markdown import MarkdownChunker, looks_like_markdown
+from provence_rag.chunking.overlong import split_overlong
+from provence_rag.errors import InvalidInputError
+
+__all__ = ["LANGUAGES", "MultilingualChunker"]
+
+LANGUAGES = tuple(sorted({*PUNKT_LANGUAGES, "ja", "ko", "zh"}))
+"""The ISO 639-1 codes of the languages that have rules or Punkt parameters of their own."""
+
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class MultilingualChunker(BaseChunker):
+    """Cuts text of any language into sentences, Markdown by block.
+
+    Japanese and Chinese have rules (`CJKChunker`), `PUNKT_LANGUAGES` have Punkt. Korean and, with
+    "auto", every other language go to English Punkt, which also knows the full stops and question marks
+    of other scripts.
+
+    Args:
+        language: "auto" to detect it for each text, or one of `LANGUAGES`; a region is ignored ("zh-TW").
+
+    Raises:
+        InvalidInputError: The language is not supported.
+    """
+
     def __init__(self, language: str = "auto") -> None:
-        self.language = language
+        self.language = _checked_language(language)
 
     def spans(self, text: str) -> list[Span]:
-        language = self.language
-        if language == "auto":
-            language = "ja" if any("\u3040" <= c <= "\u30ff" for c in text) else "en"
-        if language in ("ja", "zh"):
-            return CJKChunker().spans(text)
-        return PunktChunker(language if language in PUNKT_LANGUAGES else "en").spans(text)
+        """Return where the sentences of `text` are; an empty list if there is only white space."""
+        language = detect_language(text) if self.language == "auto" else self.language
+        chunker = _chunker_of(language)
+        if looks_like_markdown(text):
+            chunker = MarkdownChunker(chunker)
+        return chunker.spans(text)
+
+    def chunk_text(
+        self, text: str, language: str = "auto", tokenizer: Any = None, max_length: int | None = None
+    ) -> list[tuple[str, tuple[int, int]]]:
+        """Return every sentence of `text` with its `(start, end)` character offsets.
+
+        Args:
+            text: What to cut.
+            language: One of `LANGUAGES`, or "auto" for this chunker's own.
+            tokenizer: A `tokenizers.Tokenizer` or a fast tokenizer of transformers; needed with
+                `max_length`.
+            max_length: Sentences of more tokens than this, >= 1, are split. None: none is.
+
+        Raises:
+            InvalidInputError: The language is not supported, `max_length` is below 1 or comes without a
+                tokenizer, or the tokenizer gives no offsets.
+        """
+        chunker = self if language == "auto" else MultilingualChunker(language)
+        spans = chunker.spans(text)
+        if max_length is not None:
+            starts = _token_starts(tokenizer, text)
+            spans = [part for span in spans for part in split_overlong(text, span, starts, max_length)]
+        return [(text[start:end], (start, end)) for start, end in spans]
+
+
+def _checked_language(language: str) -> str:
+    code = str(language).lower().replace("_", "-").partition("-")[0]
+    if code != "auto" and code not in LANGUAGES:
+        raise InvalidInputError(f"language must be 'auto' or one of {', '.join(LANGUAGES)}, got {language!r}")
+    return code
+
+
+def _chunker_of(language: str) -> BaseChunker:
+    if language in ("ja", "zh"):
+        return CJKChunker()
+    return PunktChunker(language if language in PUNKT_LANGUAGES else "en")
+
+
+def _token_starts(tokenizer: Any, text: str) -> list[int]:
+    """Return where each token of the whole text begins, whatever truncation the tokenizer is set to."""
+    encodable = _SURROGATES.sub("\ufffd", text)  # tokenizers refuses lone surrogates
+    if hasattr(tokenizer, "backend_tokenizer"):
+        tokenizer = tokenizer.backend_tokenizer
+    if not hasattr(tokenizer, "encode_batch"):
+        raise InvalidInputError(
+            "max_length needs tokenizer: a tokenizers.Tokenizer or a fast tokenizer of transformers, "
+            f"got {type(tokenizer).__name__}"
+        )
+    if tokenizer.truncation is not None or tokenizer.padding is not None:
+        tokenizer = type(tokenizer).from_str(tokenizer.to_str())
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+    return [start for start, _ in tokenizer.encode(encodable, add_special_tokens=False).offsets]

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from provence_rag.chunking import Span
+from provence_rag.chunking import Span, split_overlong
 from provence_rag.errors import CheckpointError
 
-__all__ = ["PairLayout", "PairTokenizer", "TokenizedText", "Unit", "Window", "pack_windows", "sentence_bounds"]
+__all__ = ["PairLayout", "PairTokenizer", "TextTokenizer", "TokenizedText", "Unit", "Window", "pack_windows", "sentence_bounds"]
 
 IntArray = NDArray[np.int64]
 
@@ -50,6 +50,19 @@ class PairLayout:
     def num_special_tokens(self) -> int:
         """How many tokens of a window are special."""
         return len(self.before) + len(self.between) + len(self.after)
+
+
+class TextTokenizer(Protocol):
+    """What the engine needs of a tokenizer."""
+
+    @property
+    def layout(self) -> PairLayout:
+        """The special tokens of a pair."""
+        ...
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Tokenize texts, without special tokens."""
+        ...
 
 
 class PairTokenizer:

@@ -55,7 +55,7 @@ class ProvenceModel(nn.Module):
 
     def __init__(self, transformer: PreTrainedModel, config: ProvenceConfig) -> None:
         super().__init__()
-        self.config = config
+        self.provence_config = config
         self.transformer = transformer
         self.pruning_head: nn.Linear | None = None
         if config.mode == "joint":
@@ -83,7 +83,7 @@ class ProvenceModel(nn.Module):
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         logits = self.transformer(**inputs).logits
-        if self.config.mode == "pruning":
+        if self.provence_config.mode == "pruning":
             return ProvenceModelOutput(None, logits)  # (B, T, 2)
         ranking_logits = logits[:, 0]  # (B,)
         if self.pruning_head is None:
@@ -161,9 +161,9 @@ class ProvenceModel(nn.Module):
         hf_config = type(self.transformer.config).from_dict(self.transformer.config.to_dict())
         hf_config.architectures = [type(self.transformer).__name__]
         hf_config.dtype = dtype
-        hf_config.provence = self.config.to_dict()
-        if self.config.can_rank:
-            activation = {"sigmoid": "Sigmoid", "identity": "Identity"}[self.config.score_activation]
+        hf_config.provence = self.provence_config.to_dict()
+        if self.provence_config.can_rank:
+            activation = {"sigmoid": "Sigmoid", "identity": "Identity"}[self.provence_config.score_activation]
             module = "torch.nn.modules.linear" if activation == "Identity" else "torch.nn.modules.activation"
             hf_config.sentence_transformers = {"activation_fn": f"{module}.{activation}"}
         hf_config.save_pretrained(directory)

@@ -15,10 +15,11 @@ from langchain_classic.retrievers.document_compressors import DocumentCompressor
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import InMemoryVectorStore
-from langchain_provence import ProvenceCompressor
 from pydantic import ValidationError
 
-from provence_rag import MissingExtraError, Provence, PruningOptions
+from langchain_provence import ProvenceCompressor
+from provence_rag import CheckpointError, MissingExtraError, Provence, PruningOptions
+from provence_rag.testing import fake_provence
 
 QUERY = "Where do penguins live?"
 RELEVANT = "Penguins live in Antarctica. The market fell today. Penguins live on ice."
@@ -36,7 +37,7 @@ class Page(Document):
 def documents() -> list[Document]:
     return [
         Document(page_content=UNRELATED, id="u", metadata={"name": "Cars"}),
-        Document(page_content=PARTLY, id="p", metadata={"tags": ["music"]}),
+        Document(page_content=PARTLY, id="p", metadata={"tags": ["music"], "name": 1984}),
         Page(page_content=RELEVANT, id="r", metadata={"nested": {"deep": [1]}}, number=7),
     ]
 
@@ -58,7 +59,7 @@ def test_metadata_tell_what_was_done(model: Provence, documents: list[Document])
     best = ProvenceCompressor(model=model).compress_documents(documents, QUERY)[0]
     assert type(best.metadata["relevance_score"]) is float
     assert best.metadata["provence"] == {
-        "kept_spans": [[0, 28], [51, 73]],
+        "kept_spans": [[0, 28], [52, 73]],
         "compression": pytest.approx(1 - len(best.page_content) / len(RELEVANT)),
         "original_length": len(RELEVANT),
     }
@@ -102,7 +103,10 @@ def test_top_n_is_a_positive_integer(top_n: Any) -> None:
 
 
 def test_score_threshold_is_inclusive(model: Provence, documents: list[Document]) -> None:
-    scores = {d.id: d.metadata["relevance_score"] for d in ProvenceCompressor(model=model).compress_documents(documents, QUERY)}
+    scores = {
+        d.id: d.metadata["relevance_score"]
+        for d in ProvenceCompressor(model=model).compress_documents(documents, QUERY)
+    }
     compressor = ProvenceCompressor(model=model, score_threshold=scores["p"])
     assert ids(compressor.compress_documents(documents, QUERY)) == ["r", "p"]
     compressor.score_threshold = scores["p"] + 1e-6
@@ -147,6 +151,24 @@ def test_titles_come_from_the_metadata(
     assert calls[-1]["titles"] == [None, None, None]
 
 
+def test_the_title_is_protected(model: Provence) -> None:
+    document = Document(
+        page_content="Birds of the south. The market fell today. Penguins live on ice.",
+        metadata={"name": "Birds of the south."},
+    )
+    compressor = ProvenceCompressor(model=model, title_key="name", keep_title=True)
+    assert compressor.compress_documents([document], QUERY)[0].page_content == (
+        "Birds of the south. Penguins live on ice."
+    )
+
+
+def test_the_budget_is_spent_on_what_comes_back(model: Provence, documents: list[Document]) -> None:
+    dense = Document(page_content="Penguins.")  # its sentence is the best one, its score is low
+    compressor = ProvenceCompressor(model=model, max_tokens=5, rerank=False, score_threshold=0.6)
+    (best,) = compressor.compress_documents([dense, documents[2]], QUERY)
+    assert best.page_content == "Penguins live in Antarctica."
+
+
 def test_every_pruning_option_is_a_field_with_the_same_default() -> None:
     assert ProvenceCompressor()._options() == PruningOptions()
 
@@ -184,7 +206,7 @@ def test_a_wrong_field_is_reported_at_construction(fields: dict[str, Any], messa
 
 
 def test_loading_fields_do_not_go_with_a_loaded_model(model: Provence) -> None:
-    with pytest.raises(ValidationError, match="device, max_length has no effect on a loaded model"):
+    with pytest.raises(ValidationError, match="device, max_length cannot be set on a loaded model"):
         ProvenceCompressor(model=model, device="cpu", max_length=128)
 
 
@@ -195,7 +217,7 @@ def test_no_documents_need_no_model(loads: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("query", [None, "", " \n"])
 def test_a_query_without_words_is_refused(model: Provence, documents: list[Document], query: Any) -> None:
-    with pytest.raises(ValueError, match="query"):
+    with pytest.raises(ValueError, match="queries"):
         ProvenceCompressor(model=model).compress_documents(documents, query)
 
 
@@ -238,12 +260,26 @@ def test_a_used_compressor_can_be_copied_and_pickled(
     assert len(loads) == 2
 
 
-def test_a_model_without_ranking_head_writes_no_score(unscored: Provence, documents: list[Document]) -> None:
+def test_a_model_without_ranking_head_keeps_the_order(documents: list[Document]) -> None:
     documents[1].metadata["relevance_score"] = 0.25  # an earlier reranker's
-    second, third = ProvenceCompressor(model=unscored).compress_documents(documents, QUERY)
+    compressor = ProvenceCompressor(model=fake_provence(can_rank=False))
+    second, third = compressor.compress_documents(documents, QUERY)
     assert second.metadata["relevance_score"] == 0.25
     assert "relevance_score" not in third.metadata
     assert third.page_content == "Penguins live in Antarctica. Penguins live on ice."
+
+    compressor.top_n = 2
+    assert ids(compressor.compress_documents(documents, QUERY)) == ["p"]
+    compressor.score_threshold = 0.5
+    with pytest.raises(CheckpointError, match="no ranking head"):
+        compressor.compress_documents(documents, QUERY)
+
+
+def test_a_model_without_pruning_head_only_sorts(documents: list[Document]) -> None:
+    compressor = ProvenceCompressor(model=fake_provence(can_prune=False))
+    results = compressor.compress_documents(documents, QUERY)
+    assert [result.page_content for result in results] == [RELEVANT, PARTLY, UNRELATED]
+    assert results[0].metadata["provence"]["kept_spans"] == [[0, len(RELEVANT)]]
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ class ProvenceTrainer(Trainer):
             decay = self.args.weight_decay if parameter.ndim > 1 else 0.0
             groups[rate, decay].append(parameter)
         self.optimizer = torch.optim.AdamW(
-            [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+            [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
+            fused=True,
         )
         return self.optimizer

@@ -33,8 +33,8 @@ from provence_training.trainer import ProvenceTrainer
 
 VOCABULARY = 32_000
 LAYERS = range(6)
-WARM_UP_PAIRS = 6_000
-PAIRS = 26_000
+WARM_UP_PAIRS = 7_000
+PAIRS = 23_000
 TEACHER_PASSAGES = 2_560
 MIXTURE = Mixture(
     weights={
@@ -49,6 +49,7 @@ MIXTURE = Mixture(
         "bioasq": 5,
         "policyqa": 4,
     },
+    window={"en": (150, 700), "ja": (80, 320)},
     leaning=frozenset({"squadshifts_amazon_reviews", "squadshifts_reddit", "policyqa"}),
 )
 log = logging.getLogger("mini")
@@ -179,7 +180,7 @@ def main() -> None:
     embed(args.encoder, passages, args.work / "teacher")
     tokenizer = PairTokenizer.from_directory(base)
     config = ProvenceConfig(languages=("en", "ja"))
-    model = ProvenceModel.from_encoder(str(base), config, attention_probs_dropout_prob=0.0)
+    model = ProvenceModel.from_encoder(str(base), config, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
     collator = ProvenceCollator(
         tokenizer,
         max_length=config.max_length,
@@ -190,12 +191,12 @@ def main() -> None:
     if not (warm / "model.safetensors").exists():
         examples = teacher_examples(passages, TeacherCache(args.work / "teacher"), WARM_UP_PAIRS)
         loss = ProvenceLoss(pruning_weight=1.0)
-        train(model, collator, examples, loss, args.work / "run-warm", learning_rate=1e-4, head_learning_rate=1e-3)
+        train(model, collator, examples, loss, args.work / "run-warm", learning_rate=2e-4, head_learning_rate=1e-3)
         model.save_pretrained(warm)
     model = ProvenceModel.from_pretrained(warm)
     examples = labelled_examples(passages, tokenizer, PAIRS)
     loss = ProvenceLoss(pruning_weight=2.0)
-    train(model, collator, examples, loss, args.work / "run", learning_rate=1e-4, head_learning_rate=5e-4)
+    train(model, collator, examples, loss, args.work / "run", learning_rate=1.5e-4, head_learning_rate=5e-4)
     model.save_pretrained(args.work / "model")
     tokenizer.save(args.work / "model")
 

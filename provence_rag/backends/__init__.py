@@ -1,0 +1,1 @@
+"""Backends: token ids in, logits out."""

@@ -1,0 +1,40 @@
+"""Pruned text, cut from the original by offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provence_rag.chunking import Span
+
+__all__ = ["assemble"]
+
+
+def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
+    """Join the kept sentences.
+
+    Kept neighbours keep what stood between them. Across a gap one of its separators stays, the strongest: a
+    paragraph break before a line break before a space, and nothing where sentences follow without space, as
+    in Japanese. A document that is kept whole comes back as it was.
+
+    Args:
+        text: The document.
+        spans: Its sentences, in order.
+        mask: True for the sentences to keep, shape (sentences,).
+    """
+    if mask.all() and len(spans):
+        return text
+    kept = np.flatnonzero(mask).tolist()
+    parts: list[str] = []
+    for previous, index in zip([None, *kept], kept, strict=False):
+        if previous is not None:
+            parts.append(_separator(text, spans[previous : index + 1]))
+        parts.append(text[spans[index].start : spans[index].end])
+    return "".join(parts)
+
+
+def _separator(text: str, spans: Sequence[Span]) -> str:
+    separators = [text[a.end : b.start] for a, b in zip(spans, spans[1:], strict=False)]
+    return max(separators, key=lambda s: (s.count("\n"), bool(s), -len(s)))

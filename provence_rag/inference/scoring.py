@@ -1,0 +1,52 @@
+"""From token logits to sentence scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["keep_probabilities", "sentence_scores", "sigmoid"]
+
+FloatArray = NDArray[np.float64]
+
+
+def sigmoid(x: NDArray[np.floating]) -> FloatArray:
+    """The logistic function in float64, without overflow for any finite input."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float64))))
+
+
+def keep_probabilities(pruning_logits: NDArray[np.float32]) -> FloatArray:
+    """Softmax over drop and keep, keep column.
+
+    Args:
+        pruning_logits: Shape (..., 2).
+
+    Returns:
+        Probabilities, shape (...).
+    """
+    # Subtract in float64: half-precision logits of the same sign would lose their difference.
+    logits = pruning_logits.astype(np.float64)
+    return sigmoid(logits[..., 1] - logits[..., 0])
+
+
+def sentence_scores(
+    probabilities: FloatArray, bounds: NDArray[np.int64], sentence_of: NDArray[np.int64], num_sentences: int
+) -> FloatArray:
+    """Mean keep probability of each sentence's tokens; the best part's for a sentence scored in parts.
+
+    Args:
+        probabilities: Of all tokens in a row, shape (N,).
+        bounds: Where each unit starts, and N: shape (U + 1,). Units tile the tokens; one may be empty.
+        sentence_of: Number of the sentence that each unit belongs to, shape (U,).
+        num_sentences: S.
+
+    Returns:
+        Scores in [0, 1], shape (S,); 0 for a sentence without tokens.
+    """
+    scores = np.zeros(num_sentences)
+    counts = np.diff(bounds)
+    filled = counts > 0  # reduceat would return a neighbour's value for an empty unit
+    if filled.any():
+        sums = np.add.reduceat(probabilities, bounds[:-1][filled])
+        np.maximum.at(scores, sentence_of[filled], sums / counts[filled])
+    return np.clip(scores, 0.0, 1.0)

@@ -1,0 +1,81 @@
+"""A deterministic stand-in for a model, for your own tests: no weights, no network, milliseconds."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from provence_rag.backends.base import IntArray, Logits
+from provence_rag.config import DynamicRule, ProvenceConfig
+from provence_rag.inference.encoding import PairLayout, TokenizedText
+from provence_rag.inference.engine import Engine
+from provence_rag.provence import Provence
+
+__all__ = ["fake_provence"]
+
+_CLS, _SEP, _PAD, _FILLER, _FIRST_WORD = range(5)
+# Words of up to three letters and hiragana mostly carry no content: they match nothing.
+_TOKEN = re.compile(r"(?P<filler>\b[a-zA-Z]{1,3}\b|[\u3040-\u309f]|[^\w\s])|[\u30a0-\u9fff]|[^\W\u3040-\u9fff]+")
+
+
+def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: int = 512) -> Provence:
+    """A `Provence` that judges by shared words instead of a trained model.
+
+    It runs through the same chunking, windows, selection and assembly as a real one. A token of a passage
+    gets the keep probability 0.9 if the query has it too, else 0.1; a passage's score grows with the number
+    of the query's words it has.
+
+    Args:
+        can_rank: Whether it has a ranking head.
+        can_prune: Whether it has a pruning head.
+        max_length: Tokens of a window.
+    """
+    mode: Literal["joint", "ranking", "pruning"] = "joint"
+    if not (can_rank and can_prune):
+        mode = "ranking" if can_rank else "pruning"
+    rule = DynamicRule(floor=0.15, share=0.5)
+    config = ProvenceConfig(mode=mode, max_length=max_length, threshold=0.2, dynamic={"default": rule})
+    return Provence(Engine(_OverlapBackend(config), _WordTokenizer(), config, pad_token_id=_PAD))
+
+
+class _WordTokenizer:
+    """Words as tokens, CJK characters one by one; ids are hashes."""
+
+    layout = PairLayout(before=(_CLS,), between=(_SEP,), after=(_SEP,), passage_type=1)
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        return [self._tokenize(text) for text in texts]
+
+    def _tokenize(self, text: str) -> TokenizedText:
+        matches = list(_TOKEN.finditer(text))
+        ids = [_FILLER if m["filler"] else _word_id(m[0]) for m in matches]
+        offsets = np.array([m.span() for m in matches], dtype=np.int64).reshape(-1, 2)
+        return TokenizedText(np.array(ids, dtype=np.int64), offsets)
+
+
+def _word_id(word: str) -> int:
+    return _FIRST_WORD + zlib.crc32(word.lower().encode("utf-8", "replace"))
+
+
+class _OverlapBackend:
+    name = "fake"
+    device = "cpu"
+
+    def __init__(self, config: ProvenceConfig) -> None:
+        self._config = config
+
+    def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
+        ranking = np.zeros(len(input_ids), dtype=np.float32)
+        pruning = np.zeros((*input_ids.shape, 2), dtype=np.float32)
+        for row, (ids, types) in enumerate(zip(input_ids, token_type_ids, strict=True)):
+            words = {i for i in ids[types == 0].tolist() if i >= _FIRST_WORD}
+            shared = np.isin(ids, list(words)) & (types == 1)
+            pruning[row, :, 1] = np.where(shared, 2.2, -2.2)  # keep probabilities 0.9 and 0.1
+            ranking[row] = 6.0 * len(set(ids[shared].tolist())) / max(1, len(words)) - 3.0
+        return Logits(
+            ranking if self._config.can_rank else None, pruning if self._config.can_prune else None
+        )

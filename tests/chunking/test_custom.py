@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from provence_rag.chunking import EnglishChunker, as_chunker
+from provence_rag.errors import InvalidInputError
+
+TEXT = "Intro: one two. Three four!  Five."
+
+
+class Splitter:
+    """Has the method of LangChain's text splitters."""
+
+    def split_text(self, text: str) -> list[str]:
+        return [piece.strip() for piece in re.split(r"(?<=[.!])", text)]
+
+
+class Chunker:
+    """Has our method, but is no subclass."""
+
+    def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
+        return [("one two.", (7, 15)), (" Three four!", (15, 27))]
+
+
+def test_chunker_passes_through() -> None:
+    chunker = EnglishChunker()
+    assert as_chunker(chunker) is chunker
+
+
+def test_strings() -> None:
+    expected = [("Intro: one two.", (0, 15)), ("Three four!", (16, 27)), ("Five.", (29, 34))]
+    assert as_chunker(Splitter()).chunk(TEXT) == expected
+    assert as_chunker(Splitter().split_text).chunk(TEXT) == expected
+
+
+def test_what_is_left_out_joins_the_piece_in_front() -> None:
+    assert as_chunker(Chunker()).spans(TEXT) == [(0, 15), (16, 34)]
+    assert as_chunker(lambda text: ["two", "Five"]).chunk(TEXT) == [
+        ("Intro: one two. Three four!", (0, 27)),
+        ("Five.", (29, 34)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "offsets", [(7, 15), [7, 15], np.array([7, 15]).tolist(), (np.int64(7), np.int32(15))]
+)
+def test_offsets(offsets: Any) -> None:
+    assert as_chunker(lambda text: iter([(0, 6), offsets, (15, 16), (16, 34)])).spans(TEXT) == [
+        (0, 6),
+        (7, 15),
+        (16, 34),
+    ]
+
+
+def test_no_pieces() -> None:
+    assert as_chunker(lambda text: []).spans(" a b ") == [(1, 4)]
+    assert as_chunker(lambda text: []).spans("  ") == []
+    assert as_chunker(lambda text: ["", " "]).spans("a") == [(0, 1)]
+
+
+def test_equal_strings_are_found_in_order() -> None:
+    assert as_chunker(str.split).spans("a a ba a") == [(0, 1), (2, 3), (4, 6), (7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "message"),
+    [
+        (
+            ["Five.", "Intro"],
+            "chunk 1 is not in the text behind character 34: 'Intro'; chunks must be unchanged",
+        ),
+        (["x" * 1000], f"chunk 0 is not in the text behind character 0: '{'x' * 76}...; chunks must"),
+        ([(0, 9), (8, 12)], "chunk 1 begins at 8, before the end of the one in front of it (9): chunks must"),
+        ([(5, 9), (0, 3)], "chunk 1 begins at 0, before the end of the one in front of it (9): chunks must"),
+        ([(0, 99)], "chunk 0 has offsets (0, 99) outside the text, which has 34 characters"),
+        ([(-1, 9)], "chunk 0 has offsets (-1, 9) outside the text"),
+        ([(9, 5)], "chunk 0 has offsets (9, 5) outside the text"),
+        ([(0.5, 9)], "chunk 0 must have whole numbers as offsets, got (0.5, 9)"),
+        ([("Five", (0, 4))], "chunk 0: the text at (0, 4) is 'Intr', not 'Five'; offsets count characters"),
+        ([7], "chunk 0 must be a string, (start, end) or (string, (start, end)), got 7"),
+        ([("a", "b")], "chunk 0 must be a string, (start, end) or (string, (start, end)), got ('a', 'b')"),
+        ("Intro", "a chunker must return a list of pieces, got str"),
+        (None, "a chunker must return a list of pieces, got NoneType"),
+    ],
+)
+def test_pieces_that_cannot_be(pieces: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}"):
+        as_chunker(lambda text: pieces).spans(TEXT)
+
+
+def test_not_a_chunker() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"^chunker must be an instance, got the class EnglishChunker: call"
+    ):
+        as_chunker(EnglishChunker)
+    with pytest.raises(InvalidInputError, match=r"^chunker must be a BaseChunker, .*, got int$"):
+        as_chunker(3)
