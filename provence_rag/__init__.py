@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     )
     from provence_rag.config import ProvenceConfig
     from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError, ProvenceError
-    from provence_rag.options import PruningOptions
+    from provence_rag.options import PruningMode, PruningOptions
     from provence_rag.provence import Provence
     from provence_rag.results import ProvenceOutput, PrunedPassage, Sentence
 
@@ -31,7 +31,7 @@ _ROOMS = {
     ),
     "config": ("ProvenceConfig",),
     "errors": ("CheckpointError", "InvalidInputError", "MissingExtraError", "ProvenceError"),
-    "options": ("PruningOptions",),
+    "options": ("PruningMode", "PruningOptions"),
     "provence": ("Provence",),
     "results": ("ProvenceOutput", "PrunedPassage", "Sentence"),
 }
@@ -51,6 +51,7 @@ __all__ = [
     "ProvenceError",
     "ProvenceOutput",
     "PrunedPassage",
+    "PruningMode",
     "PruningOptions",
     "Sentence",
 ]

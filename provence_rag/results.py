@@ -97,6 +97,14 @@ class PrunedPassage:
         """Tokens of the kept sentences."""
         return sum(sentence.num_tokens for sentence in self.sentences if sentence.kept)
 
+    def provenance(self) -> dict[str, Any]:
+        """How `text` came out of `document`, for the metadata of whatever carries the text further."""
+        return {
+            "kept_spans": self.kept_spans,
+            "compression": self.compression,
+            "original_length": len(self.document),
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """All fields and figures as plain Python types that JSON knows."""
         passage = asdict(self)

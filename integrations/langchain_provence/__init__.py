@@ -12,5 +12,6 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("langchain_provence", "langchain") from error
 
 from langchain_provence.compressor import ProvenceCompressor
+from langchain_provence.cross_encoder import ProvenceCrossEncoder
 
-__all__ = ["ProvenceCompressor"]
+__all__ = ["ProvenceCompressor", "ProvenceCrossEncoder"]

@@ -8,7 +8,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, Node, NodeWithScore
 
 from provence_rag import PrunedPassage
 
-__all__ = ["has_text", "pruned", "text_of", "title_of"]
+__all__ = ["has_text", "pruned", "text_of"]
 
 # What no longer holds once the text is another.
 _STALE = ("embedding", "text_embedding", "start_char_idx", "end_char_idx")
@@ -24,21 +24,9 @@ def has_text(node: BaseNode) -> bool:
     return bool(text_of(node).strip())
 
 
-def title_of(node: BaseNode, key: str | None) -> str | None:
-    """Return the title in the node's metadata; what is not a string is none."""
-    title = node.metadata.get(key) if key is not None else None
-    return title if isinstance(title, str) else None
-
-
 def pruned(item: NodeWithScore, passage: PrunedPassage, *, keep_retrieval_score: bool) -> NodeWithScore:
     """Return a copy of the node with the passage's text and score, and with metadata about both."""
-    added: dict[str, Any] = {
-        "provence": {
-            "kept_spans": passage.kept_spans,
-            "compression": passage.compression,
-            "original_length": len(passage.document),
-        }
-    }
+    added: dict[str, Any] = {"provence": passage.provenance()}
     if keep_retrieval_score and item.score is not None:
         added["retrieval_score"] = float(item.score)
     if passage.score is not None:

@@ -220,10 +220,6 @@ def test_the_model_reads_text_without_metadata(
     assert calls[-1]["documents"] == [UNRELATED, PARTLY, RELEVANT]
 
 
-def test_every_pruning_option_is_a_field_with_the_same_default() -> None:
-    assert ProvencePostprocessor()._options() == PruningOptions()
-
-
 def test_options_reach_the_model(
     model: Provence, calls: list[dict[str, Any]], nodes: list[NodeWithScore]
 ) -> None:

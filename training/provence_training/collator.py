@@ -55,16 +55,17 @@ class ProvenceCollator:
     def __init__(
         self, tokenizer: PairTokenizer, *, max_length: int, pad_token_id: int, uses_token_types: bool
     ) -> None:
-        self.tokenizer = tokenizer
+        # Not `tokenizer`: transformers' Trainer would call save_pretrained on an attribute of that name.
+        self._tokenizer = tokenizer
         self.max_length = max_length
         self.pad_token_id = pad_token_id
         self.uses_token_types = uses_token_types
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """A batch: `input_ids`, `attention_mask`, `token_type_ids` (B, T) where used, and `targets`."""
-        layout = self.tokenizer.layout
-        queries = self.tokenizer.tokenize([e.query for e in examples])
-        documents = self.tokenizer.tokenize([e.document for e in examples])
+        layout = self._tokenizer.layout
+        queries = self._tokenizer.tokenize([e.query for e in examples])
+        documents = self._tokenizer.tokenize([e.document for e in examples])
         half = self.max_length // 2
         heads = [np.concatenate([layout.before, q.ids[:half], layout.between]).astype(np.int64) for q in queries]
         bodies = [

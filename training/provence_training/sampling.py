@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from provence_rag.errors import InvalidInputError
 from provence_training.collator import Example
 from provence_training.data import Passage, Question, cut_window, make_example, sentence_labels
 
 __all__ = ["Mixture", "PairSampler"]
 
-Neighbours = Callable[[Passage, Question], Sequence[Passage]]
+_TRIES = 8
+"""Random passages looked at for one that lacks the answer: only words like "the" are in all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class Mixture:
     """How examples are drawn."""
 
     weights: Mapping[str, float]
-    """Share of each data set among the questions drawn."""
+    """Share of each data set (`Passage.source`) among the questions drawn."""
 
     positives: float = 0.45
     """Share of pairs in which the passage is the question's own, in [0, 1]."""
@@ -32,8 +34,11 @@ class Mixture:
     """Data sets whose questions lean on their passage ("the poster's bike"): other passages are
     off-topic for pruning, but no label for ranking."""
 
-    window: Mapping[str, tuple[int, int]] = field(default_factory=lambda: {"ja": (100, 420), "en": (200, 900)})
-    """Per language, the range from which the passage's length is drawn, in characters."""
+    window: Mapping[str, tuple[int, int]] = field(
+        default_factory=lambda: {"ja": (100, 420), "en": (200, 900)}
+    )
+    """Per language, the range from which the passage's length is drawn, in characters. A passage that
+    answers at a place unknown is read whole."""
 
     titles: float = 0.2
     """Share of pairs in which the passage's title goes in front."""
@@ -43,7 +48,16 @@ class Mixture:
 
 
 class PairSampler:
-    """Draws labelled examples from passages with answer spans."""
+    """Draws labelled examples from passages with answer spans.
+
+    Args:
+        passages: Passages with questions; those without sentences are left out.
+        mixture: How examples are drawn.
+        seed: The same seed and calls give the same examples.
+
+    Raises:
+        InvalidInputError: A data set of the mixture has no questions.
+    """
 
     def __init__(self, passages: Sequence[Passage], mixture: Mixture, seed: int) -> None:
         self.mixture = mixture
@@ -54,6 +68,11 @@ class PairSampler:
             if passage.sentences:
                 self._by_source[passage.source] += [(passage, q) for q in passage.questions]
                 self._by_language[passage.language].append(passage)
+        for source, weight in mixture.weights.items():
+            if weight > 0 and not self._by_source[source]:
+                raise InvalidInputError(
+                    f"mixture.weights names {source!r}, but no passage of that source has questions"
+                )
 
     def questions(self, count: int) -> list[tuple[Passage, Question]]:
         """Draw questions by the data sets' weights; within a data set none twice until all had a turn."""
@@ -73,14 +92,23 @@ class PairSampler:
             passage: The question's own passage.
             question: The question.
             neighbours: Hard negatives to choose from.
+
+        Returns:
+            The example. Where no passage without the answer is found, it is a positive.
         """
         draw = self._rng.random()
         if draw < self.mixture.positives:
             return self._positive(passage, question)
-        hard = [p for p in neighbours if p.sentences and _lacks_answer(p, passage, question)]
-        if draw < self.mixture.positives + self.mixture.hard_negatives and hard:
-            return self._negative(passage, question, self._rng.choice(hard))
-        return self._negative(passage, question, self._rng.choice(self._by_language[passage.language]))
+        others: Sequence[Passage] = []
+        if draw < self.mixture.positives + self.mixture.hard_negatives:
+            others = [p for p in neighbours if p.sentences and _lacks_answer(p, passage, question)]
+        if not others:
+            pool = self._by_language[passage.language]
+            tried = self._rng.sample(pool, min(_TRIES, len(pool)))
+            others = [p for p in tried if _lacks_answer(p, passage, question)][:1]
+        if not others:
+            return self._positive(passage, question)
+        return self._negative(passage, question, self._rng.choice(others))
 
     def _positive(self, passage: Passage, question: Question) -> Example:
         labels = None if question.answers is None else sentence_labels(passage.sentences, question.answers)
@@ -99,10 +127,10 @@ class PairSampler:
         pruning_labels: list[int] | None,
     ) -> Example:
         rng, mixture = self._rng, self.mixture
-        low, high = mixture.window[own.language]
-        window = cut_window(
-            passage, pruning_labels or [0] * len(passage.sentences), rng.randint(low, high), rng
-        )
+        if pruning_labels is None:  # any sentence may be the one that makes it relevant
+            window = range(len(passage.sentences))
+        else:
+            window = cut_window(passage, pruning_labels, rng.randint(*mixture.window[own.language]), rng)
         query = question.text
         if rng.random() < mixture.keyword_queries:
             query = query.lower().rstrip("?？ ")

@@ -1,15 +1,17 @@
 """How provence_rag/models/mini was trained. Resumable: each step keeps its result in the work directory.
 
-    python training/recipes/mini.py --data DATA --encoder ENCODER --work WORK
+    python training/recipes/mini.py --data DATA --encoder ENCODER --work WORK --release MODEL
 
-DATA holds `train/*.jsonl.gz` with answer spans; ENCODER is multilingual-e5-small (or a cut of it).
+DATA holds `train/*.jsonl.gz` and `dev/*.jsonl.gz` with answer spans; ENCODER is multilingual-e5-small (or a cut of it).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import random
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +21,15 @@ from tokenizers import Tokenizer
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from provence_rag import Provence
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.export import export_onnx, quantize_onnx
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.calibration import calibrate
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.data import Passage, cut_window, load_passages, make_example
+from provence_training.evaluation import figures, judge
 from provence_training.loss import ProvenceLoss
 from provence_training.negatives import BM25Neighbours
 from provence_training.sampling import Mixture, PairSampler
@@ -164,9 +170,54 @@ def train(
     trainer.train(resume_from_checkpoint=checkpoint)
 
 
+def distractors(passages: list[Passage], tokenizer: PairTokenizer, count: int = 9) -> dict[str, list[Passage]]:
+    """For each question, the best BM25 passages of its own file that are not its own."""
+    asked = [(p, q) for p in passages for q in p.questions]
+    found = BM25Neighbours(passages, tokenizer).search([q.text for _, q in asked], k=count + 1)
+    return {
+        q.id: [passages[i] for i in row if passages[i].id != p.id][:count]
+        for (p, q), row in zip(asked, found, strict=True)
+    }
+
+
+def release(trained: Path, dev: Path, target: Path) -> None:
+    """Calibrate per language, export, and measure what is released."""
+    model = ProvenceModel.from_pretrained(trained)
+    tokenizer = PairTokenizer.from_directory(trained)
+    target.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(target)
+    with tempfile.TemporaryDirectory() as directory:
+        config = model.transformer.config
+        export_onnx(model, Path(directory) / "model.onnx")
+        quantize_onnx(
+            Path(directory) / "model.onnx",
+            target / "onnx" / "model_int8.onnx",
+            num_heads=config.num_attention_heads,
+            hidden_size=config.hidden_size,
+        )
+    model.save_pretrained(target, dtype=torch.float16)
+    released = Provence.from_pretrained(target)
+    judged = {}
+    for name, limit in (("qed", None), ("selqa", 300), ("policyqa", 300), ("jaquad", 600)):
+        passages = load_passages(dev / f"{name}.jsonl.gz")
+        judged[name] = judge(released, passages, distractors(passages, tokenizer), limit=limit)
+    rules = {
+        "default": calibrate(judged["qed"] + judged["selqa"], all_kept=0.90, removed_off_topic=0.82),
+        "ja": calibrate(judged["jaquad"], all_kept=0.94, removed_off_topic=0.82),
+    }
+    model.provence_config = replace(model.provence_config, dynamic=rules)
+    model.save_pretrained(target, dtype=torch.float16)
+    report = {
+        name: figures(part, rules.get("ja" if name == "jaquad" else "default")).to_dict()
+        for name, part in judged.items()
+    }
+    log.info("rules %s", rules)
+    (target / "figures.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("data", "encoder", "work"):
+    for name in ("data", "encoder", "work", "release"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
@@ -199,6 +250,7 @@ def main() -> None:
     train(model, collator, examples, loss, args.work / "run", learning_rate=1.5e-4, head_learning_rate=5e-4)
     model.save_pretrained(args.work / "model")
     tokenizer.save(args.work / "model")
+    release(args.work / "model", args.data / "dev", args.release)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,30 @@
+"""Run by .ci/run in an environment that holds the wheel and nothing else of the project."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import provence_rag
+
+HEAVY = ("torch", "onnxruntime", "transformers", "langchain_core", "llama_index")
+DOCUMENT = "The Eiffel Tower stands in Paris. It was finished in 1889. My cat sleeps all day."
+
+loaded = [name for name in HEAVY if name in sys.modules]
+assert not loaded, f"import provence_rag imported {loaded}"
+assert find_spec("torch") is None, "the base install must not need torch"
+
+passage = provence_rag.Provence.from_pretrained().process("When was the Eiffel Tower finished?", [DOCUMENT])[0]
+assert "1889" in passage.text, passage.text
+assert "cat" not in passage.text, passage.text
+
+try:
+    import langchain_provence
+except provence_rag.MissingExtraError as error:
+    assert "provence-rag[langchain]" in str(error)
+else:
+    raise AssertionError(f"{langchain_provence} was imported without LangChain")
+
+command = [sys.argv[1], "prune", "--query", "When was it finished?", "--plain", "-"]
+done = subprocess.run(command, input=DOCUMENT, capture_output=True, encoding="utf-8", check=True)
+assert "1889" in done.stdout, done
+print(f"wheel {provence_rag.__version__}: ok")

@@ -1,0 +1,196 @@
+"""What adapters to frameworks share. The only module that needs pydantic, which comes with the frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from typing_extensions import Self
+
+from provence_rag.errors import InvalidInputError
+from provence_rag.options import PruningMode, PruningOptions
+from provence_rag.provence import Provence
+from provence_rag.results import PrunedPassage
+
+__all__ = ["AdapterFields", "ModelFields"]
+
+_LOADING = ("device", "backend", "max_length", "chunker")
+
+
+class _LazyModel:
+    """Loads a model on first use, once for all threads; a pickle or a deep copy of it starts empty."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._settings: dict[str, Any] | None = None
+        self._model: Provence | None = None
+
+    def get(self, **settings: Any) -> Provence:
+        """Return the model of these settings, the keyword arguments of `Provence.from_pretrained`."""
+        with self._lock:
+            # Settings are compared because fields can be assigned to, and shallow copies share this object.
+            if self._model is None or settings != self._settings:
+                self._model, self._settings = Provence.from_pretrained(**settings), settings
+            return self._model
+
+    def __reduce__(self) -> tuple[type[_LazyModel], tuple[()]]:
+        return _LazyModel, ()
+
+
+class ModelFields(BaseModel):
+    """Which model an adapter uses and how it runs.
+
+    The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
+    assigned to between calls and are checked again.
+
+    Raises:
+        pydantic.ValidationError: A field is unknown, out of range, or contradicts another.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
+
+    model: str | Path | Provence | None = Field(
+        default=None,
+        description="Hub name or path of a checkpoint, or a loaded Provence; None is the bundled model.",
+    )
+    device: str | None = Field(
+        default=None, description="Where the model runs; None lets the backend choose."
+    )
+    backend: Literal["auto", "onnx", "torch"] = Field(
+        default="auto", description="What runs the model; auto takes ONNX Runtime on a CPU where it can."
+    )
+    max_length: int | None = Field(
+        default=None, ge=1, description="Window in tokens; None is the checkpoint's own."
+    )
+    chunker: Any = Field(
+        default=None,
+        description="Splits text into sentences: any chunker object or callable; None chooses by language.",
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Windows per batch; None lets the library choose."
+    )
+
+    _lazy_model: _LazyModel = PrivateAttr(default_factory=_LazyModel)
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        given = [name for name in _LOADING if getattr(self, name) != type(self).model_fields[name].default]
+        if isinstance(self.model, Provence) and given:
+            raise InvalidInputError(
+                f"{', '.join(given)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
+            )
+        return self
+
+    def _provence(self) -> Provence:
+        """The model, loaded if it is not yet."""
+        if isinstance(self.model, Provence):
+            return self.model
+        return self._lazy_model.get(
+            name_or_path=self.model, **{name: getattr(self, name) for name in _LOADING}
+        )
+
+
+class AdapterFields(ModelFields):
+    """The fields of an adapter that reranks and prunes retrieved passages, and what they mean.
+
+    With `rerank=False`, `top_n`, `score_threshold` and `max_tokens` together, the budget is shared by all
+    passages that reach the threshold, also those behind the first `top_n`: less of it may be used.
+
+    Raises:
+        pydantic.ValidationError: A field is unknown, out of range, or contradicts another.
+    """
+
+    rerank: bool = Field(
+        default=True,
+        description="Best passage first; False keeps the retrieval order. Scores are written either way.",
+    )
+    top_n: int | None = Field(
+        default=None,
+        ge=1,
+        description="Keep at most so many passages, the first in the order of the result; None keeps all.",
+    )
+    score_threshold: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="Drop passages with a score below this; None keeps all.",
+    )
+    keep_empty: bool = Field(
+        default=False,
+        description="Keep a passage without any kept sentence, with empty text; by default it is dropped.",
+    )
+    title_key: str | None = Field(
+        default=None,
+        description="Metadata key of the title (a string), which the model reads and `keep_title` protects.",
+    )
+
+    mode: PruningMode | None = Field(
+        default=PruningOptions.mode,
+        description="How sentences are selected; None takes the mode whose value is given, else dynamic.",
+    )
+    threshold: float | None = Field(
+        default=PruningOptions.threshold,
+        description="Smallest keep probability of a kept sentence, in [0, 1].",
+    )
+    ratio: float | None = Field(
+        default=PruningOptions.ratio, description="Share of a passage's characters to remove, in [0, 1]."
+    )
+    max_tokens: int | None = Field(
+        default=PruningOptions.max_tokens,
+        description="Tokens that all passages of a query may keep together.",
+    )
+    min_sentences: int = Field(
+        default=PruningOptions.min_sentences, description="Sentences that every passage keeps at least."
+    )
+    context_before: int = Field(
+        default=PruningOptions.context_before, description="Sentences kept in front of each selected one."
+    )
+    context_after: int = Field(
+        default=PruningOptions.context_after, description="Sentences kept behind each selected one."
+    )
+    keep_title: bool = Field(
+        default=PruningOptions.keep_title,
+        description="Keep the title, or without one the first sentence, of a passage that keeps anything.",
+    )
+    keep_headings: bool = Field(
+        default=PruningOptions.keep_headings, description="Keep the Markdown headings above kept sentences."
+    )
+    language: str = Field(
+        default=PruningOptions.language, description="ISO 639-1 code of the passages, or auto to detect it."
+    )
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        self._options()
+        return self
+
+    def _options(self) -> PruningOptions:
+        return PruningOptions(**{name: getattr(self, name) for name in PruningOptions.names()})
+
+    def _title(self, metadata: Mapping[str, Any]) -> str | None:
+        """The title in a passage's metadata; what is not a string is none."""
+        title = metadata.get(self.title_key) if self.title_key is not None else None
+        return title if isinstance(title, str) else None
+
+    def _process(self, query: str, texts: Sequence[str], titles: Sequence[str | None]) -> list[PrunedPassage]:
+        """Rerank and prune as the fields say; the passages that stay, in the order of the result."""
+        model = self._provence()
+        rerank = self.rerank and model.config.can_rank
+        if not rerank and self.score_threshold is None:
+            # The order alone decides: the rest need not be read.
+            texts, titles = texts[: self.top_n], titles[: self.top_n]
+        passages = model.process(
+            query,
+            texts,
+            titles=titles,
+            options=self._options(),
+            top_k=self.top_n if rerank else None,
+            score_threshold=self.score_threshold,
+            reorder=rerank,
+            batch_size=self.batch_size,
+        )
+        if not rerank:
+            passages = sorted(passages, key=lambda passage: passage.index)[: self.top_n]
+        return [passage for passage in passages if self.keep_empty or not passage.is_empty]
