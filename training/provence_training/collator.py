@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from provence_rag.chunking import Span
+from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer, sentence_bounds
 from provence_training.loss import IGNORE, Targets
 
@@ -18,7 +19,11 @@ __all__ = ["Example", "ProvenceCollator"]
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A query with a passage, and what is known of them."""
+    """A query with a passage, and what is known of them.
+
+    Raises:
+        InvalidInputError: A list of targets has not one entry a sentence.
+    """
 
     query: str
     document: str
@@ -30,20 +35,30 @@ class Example:
     """Relevance of the passage, 0 to 1."""
 
     pruning_labels: Sequence[int] | None = None
-    """For each sentence, 1 keep or 0 drop."""
+    """For each sentence, 1 keep, 0 drop, or `IGNORE`."""
 
     teacher_score: float | None = None
     """A teacher's relevance logit."""
 
     sentence_teacher_scores: Sequence[float] | None = None
-    """For each sentence, a teacher's keep logit."""
+    """For each sentence, a teacher's keep logit, or NaN."""
+
+    def __post_init__(self) -> None:
+        """Check the lengths: sentences are numbered through a batch, so one too few would shift all others."""
+        for name in ("pruning_labels", "sentence_teacher_scores"):
+            targets = getattr(self, name)
+            if targets is not None and len(targets) != len(self.sentences):
+                raise InvalidInputError(
+                    f"{name} must have one entry for each of the {len(self.sentences)} sentences, "
+                    f"got {len(targets)}"
+                )
 
 
 class ProvenceCollator:
     """Makes a padded batch and its targets of examples.
 
     A passage that does not fit behind its query is cut at `max_length` tokens; a sentence that loses all of
-    its tokens loses its targets with them.
+    its tokens loses its targets with them. Of a query, at most half a window is read, as in inference.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -55,7 +70,7 @@ class ProvenceCollator:
     def __init__(
         self, tokenizer: PairTokenizer, *, max_length: int, pad_token_id: int, uses_token_types: bool
     ) -> None:
-        # Not `tokenizer`: transformers' Trainer would call save_pretrained on an attribute of that name.
+        # Not `tokenizer`: transformers' Trainer calls save_pretrained on a collator's attribute of that name.
         self._tokenizer = tokenizer
         self.max_length = max_length
         self.pad_token_id = pad_token_id
@@ -66,57 +81,51 @@ class ProvenceCollator:
         layout = self._tokenizer.layout
         queries = self._tokenizer.tokenize([e.query for e in examples])
         documents = self._tokenizer.tokenize([e.document for e in examples])
-        half = self.max_length // 2
-        heads = [np.concatenate([layout.before, q.ids[:half], layout.between]).astype(np.int64) for q in queries]
+        heads = [[*layout.before, *q.ids[: self.max_length // 2], *layout.between] for q in queries]
         bodies = [
-            d.ids[: self.max_length - len(h) - len(layout.after)]
-            for h, d in zip(heads, documents, strict=True)
+            d.ids[: self.max_length - len(head) - len(layout.after)]
+            for head, d in zip(heads, documents, strict=True)
         ]
-        shape = (len(examples), max(len(h) + len(b) for h, b in zip(heads, bodies, strict=True)) + len(layout.after))
+        rows = [[*head, *body, *layout.after] for head, body in zip(heads, bodies, strict=True)]
+        shape = (len(rows), max(map(len, rows)))
         input_ids = np.full(shape, self.pad_token_id, dtype=np.int64)
-        attention_mask, token_type_ids = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        attention_mask = np.zeros(shape, dtype=np.int64)
+        token_type_ids = np.zeros(shape, dtype=np.int64)
         sentence_ids = np.full(shape, -1, dtype=np.int64)
         num_sentences = 0
-        for row, (head, body) in enumerate(zip(heads, bodies, strict=True)):
-            start, end = len(head), len(head) + len(body)
-            length = end + len(layout.after)
-            input_ids[row, :length] = np.concatenate([head, body, layout.after])
-            attention_mask[row, :length] = 1
-            token_type_ids[row, start:length] = layout.passage_type
-            spans = examples[row].sentences
-            counts = np.diff(np.minimum(sentence_bounds(documents[row], spans), len(body)))[: len(spans)]
-            sentence_ids[row, start : start + counts.sum()] = num_sentences + np.repeat(
-                np.arange(len(spans)), counts
-            )
-            num_sentences += len(spans)
+        for i, (example, row) in enumerate(zip(examples, rows, strict=True)):
+            start = len(heads[i])
+            input_ids[i, : len(row)] = row
+            attention_mask[i, : len(row)] = 1
+            token_type_ids[i, start : len(row)] = layout.passage_type
+            bounds = np.minimum(sentence_bounds(documents[i], example.sentences), len(bodies[i]))
+            for sentence, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False), num_sentences):
+                sentence_ids[i, start + first : start + end] = sentence
+            num_sentences += len(example.sentences)
         batch: dict[str, Any] = {
             "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(attention_mask),
-            "targets": _targets(examples, torch.from_numpy(sentence_ids)),
+            "targets": _targets(examples, sentence_ids),
         }
         if self.uses_token_types:
             batch["token_type_ids"] = torch.from_numpy(token_type_ids)
         return batch
 
 
-def _targets(examples: Sequence[Example], sentence_ids: torch.Tensor) -> Targets:
+def _targets(examples: Sequence[Example], sentence_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Targets:
     nan = float("nan")
     pruning_labels: list[int] = []
     teacher: list[float] = []
     for e in examples:
-        pruning_labels += e.pruning_labels if e.pruning_labels is not None else [IGNORE] * len(e.sentences)
-        teacher += (
-            e.sentence_teacher_scores if e.sentence_teacher_scores is not None else [nan] * len(e.sentences)
-        )
-    labels = torch.tensor(pruning_labels, dtype=torch.long)
-    scores = torch.tensor(teacher, dtype=torch.float32)
+        unknown = len(e.sentences)
+        pruning_labels += [IGNORE] * unknown if e.pruning_labels is None else e.pruning_labels
+        teacher += [nan] * unknown if e.sentence_teacher_scores is None else e.sentence_teacher_scores
     # A sentence cut off by the window has no tokens: its pooled logit would be a constant.
-    unseen = torch.ones(len(labels), dtype=torch.bool)
-    unseen[sentence_ids[sentence_ids >= 0].unique()] = False
+    unseen = ~torch.from_numpy(np.isin(np.arange(len(teacher)), sentence_ids))
     return Targets(
         labels=torch.tensor([nan if e.label is None else e.label for e in examples]),
         teacher_scores=torch.tensor([nan if e.teacher_score is None else e.teacher_score for e in examples]),
-        sentence_ids=sentence_ids,
-        pruning_labels=labels.masked_fill(unseen, IGNORE),
-        sentence_teacher_scores=scores.masked_fill(unseen, nan),
+        sentence_ids=torch.from_numpy(sentence_ids),
+        pruning_labels=torch.tensor(pruning_labels, dtype=torch.long).masked_fill(unseen, IGNORE),
+        sentence_teacher_scores=torch.tensor(teacher, dtype=torch.float32).masked_fill(unseen, nan),
     )

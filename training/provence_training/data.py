@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Question:
     id: str
     text: str
     answers: tuple[Span, ...] | None
-    """Character spans of the passage; None if the evidence is not marked."""
+    """Character spans of the passage; none if it does not answer, None if the evidence is not marked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,28 +53,22 @@ def load_passages(path: str | Path) -> list[Passage]:
     """
     path = Path(path)
     source = path.name.split(".")[0]
-    chunkers: dict[str, MultilingualChunker] = {}
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     passages = []
-    for number, record in _records(path):
+    # Not str.splitlines: JSON strings may hold line separators that are not newlines.
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
         try:
-            chunker = chunkers.setdefault(record["lang"], MultilingualChunker(language=record["lang"]))
-            passages.append(_passage(record, source, chunker))
-        except (KeyError, TypeError) as error:
-            raise InvalidInputError(f"{path}:{number}: missing or malformed field {error}") from error
-        except InvalidInputError as error:
+            passages.append(_passage(json.loads(line), source))
+        except KeyError as error:
+            raise InvalidInputError(f"{path}:{number}: there is no field {error}") from error
+        except (TypeError, ValueError) as error:  # no JSON, a wrong type, or one of ours
             raise InvalidInputError(f"{path}:{number}: {error}") from error
     return passages
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, json.loads(line)
-
-
-def _passage(record: dict[str, Any], source: str, chunker: MultilingualChunker) -> Passage:
+def _passage(record: dict[str, Any], source: str) -> Passage:
     text = record["text"]
     questions = []
     for q in record["questions"]:
@@ -89,7 +83,7 @@ def _passage(record: dict[str, Any], source: str, chunker: MultilingualChunker) 
         language=record["lang"],
         title=record["title"],
         text=text,
-        sentences=tuple(chunker.spans(text)),
+        sentences=tuple(MultilingualChunker(record["lang"]).spans(text)),
         questions=tuple(questions),
     )
 
@@ -103,6 +97,15 @@ def cut_window(passage: Passage, labels: Sequence[int], characters: int, rng: ra
     """Choose a run of sentences of about `characters` characters, around all that are to be kept.
 
     Training on windows costs less than on whole passages and moves the answer to every position.
+
+    Args:
+        passage: A passage with S sentences, at least one.
+        labels: 1 for a sentence to keep, shape (S,).
+        characters: The run is the shortest that reaches so many, if the passage does.
+        rng: Decides where it lies.
+
+    Returns:
+        Indices of the sentences.
     """
     kept = [i for i, label in enumerate(labels) if label == 1]
     first = kept[0] if kept else rng.randrange(len(passage.sentences))
@@ -138,7 +141,8 @@ def make_example(
         label=label,
         pruning_labels=None if pruning_labels is None else [pruning_labels[i] for i in window],
     )
-    return _put_title(example, passage.title) if with_title and passage.title.strip() else example
+    title = passage.title.strip()
+    return _put_title(example, title) if with_title and title else example
 
 
 def _put_title(example: Example, title: str) -> Example:

@@ -94,25 +94,25 @@ class PairSampler:
             neighbours: Hard negatives to choose from.
 
         Returns:
-            The example. Where no passage without the answer is found, it is a positive.
+            The example: with the question's own passage also where no other one without the answer is found.
         """
         draw = self._rng.random()
-        if draw < self.mixture.positives:
-            return self._positive(passage, question)
         others: Sequence[Passage] = []
-        if draw < self.mixture.positives + self.mixture.hard_negatives:
+        if self.mixture.positives <= draw < self.mixture.positives + self.mixture.hard_negatives:
             others = [p for p in neighbours if p.sentences and _lacks_answer(p, passage, question)]
-        if not others:
+        if self.mixture.positives <= draw and not others:
             pool = self._by_language[passage.language]
             tried = self._rng.sample(pool, min(_TRIES, len(pool)))
-            others = [p for p in tried if _lacks_answer(p, passage, question)][:1]
-        if not others:
-            return self._positive(passage, question)
-        return self._negative(passage, question, self._rng.choice(others))
+            others = [p for p in tried if _lacks_answer(p, passage, question)]
+        if others:
+            return self._negative(passage, question, self._rng.choice(others))
+        return self._positive(passage, question)
 
     def _positive(self, passage: Passage, question: Question) -> Example:
-        labels = None if question.answers is None else sentence_labels(passage.sentences, question.answers)
-        return self._make(passage, question, passage, 1.0, labels)
+        if question.answers is None:
+            return self._make(passage, question, passage, 1.0, None)
+        labels = sentence_labels(passage.sentences, question.answers)
+        return self._make(passage, question, passage, 1.0 if question.answers else 0.0, labels)
 
     def _negative(self, own: Passage, question: Question, passage: Passage) -> Example:
         label = None if own.source in self.mixture.leaning else 0.0
@@ -145,7 +145,7 @@ class PairSampler:
 
 
 def _lacks_answer(candidate: Passage, own: Passage, question: Question) -> bool:
-    if candidate.id == own.id:
+    if candidate.id == own.id or any(q.text == question.text for q in candidate.questions):
         return False
-    answers = {own.text[a.start : a.end].lower() for a in question.answers or ()}
-    return not any(answer in candidate.text.lower() for answer in answers)
+    text = candidate.text.lower()
+    return not any(own.text[a.start : a.end].lower() in text for a in question.answers or ())
