@@ -1,0 +1,99 @@
+"""The model that users get by default, judged by people's answers to questions on the example collection."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from provence_rag import Provence
+from provence_rag.hub import BUNDLED
+
+COLLECTION = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "examples" / "collection.jsonl").read_text("utf-8").splitlines()
+]
+TEXTS = {record["id"]: record["text"] for record in COLLECTION}
+ANSWERS = [
+    ("Who invented the paper coffee filter?", "en-pourover", "Melitta Bentz"),
+    ("How many hearts does an octopus have?", "en-octopus", "three hearts"),
+    ("How long do refunds take to reach my bank account?", "en-policy", "five to ten working days"),
+    ("In which year was the first Fresnel lens lit?", "en-lighthouse", "1823"),
+    ("How often should a sourdough starter in the refrigerator be fed?", "en-sourdough", "once a week"),
+    ("東海道新幹線はいつ開業しましたか？", "ja-shinkansen", "1964年10月1日"),
+    ("煎茶は何度の湯でいれますか？", "ja-tea", "70度から80度"),
+    ("返品は何日以内ならできますか？", "ja-refund", "14日以内"),
+    ("ゲンジボタルの幼虫は何を食べますか？", "ja-firefly", "カワニナ"),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> Provence:
+    return Provence.from_pretrained()
+
+
+def test_it_is_small() -> None:
+    sizes = [path.stat().st_size for path in BUNDLED.rglob("*") if path.suffix in (".onnx", ".safetensors")]
+    assert len(sizes) == 2
+    assert sum(sizes) <= 75e6
+
+
+def test_it_runs_on_onnx_runtime_by_default(model: Provence) -> None:
+    assert (model.backend.name, model.backend.device) == ("onnx", "cpu")
+    assert model.config.languages == ("en", "ja")
+
+
+@pytest.mark.parametrize(("question", "identifier", "answer"), ANSWERS)
+def test_the_answer_survives(model: Provence, question: str, identifier: str, answer: str) -> None:
+    assert answer in model.process(question, [TEXTS[identifier]])[0].text
+
+
+def test_answering_passages_are_shortened(model: Provence) -> None:
+    passages = [model.process(question, [TEXTS[identifier]])[0] for question, identifier, _ in ANSWERS]
+    assert np.mean([passage.compression for passage in passages]) >= 0.25
+
+
+def test_the_answering_passage_ranks_among_the_first(model: Provence) -> None:
+    ranks = []
+    for question, identifier, _ in ANSWERS:
+        ranked = [list(TEXTS)[entry["corpus_id"]] for entry in model.rank(question, list(TEXTS.values()))]
+        ranks.append(1 + ranked.index(identifier))
+    assert np.mean([1 / rank for rank in ranks]) >= 0.8
+
+
+def test_other_passages_are_emptied(model: Provence) -> None:
+    kept = total = 0
+    for question, identifier, _ in ANSWERS:
+        others = [text for name, text in TEXTS.items() if name != identifier]
+        passages = model.process(question, others)
+        kept += sum(len(passage.text) for passage in passages)
+        total += sum(map(len, others))
+    assert kept / total <= 0.2
+
+
+def test_int8_agrees_with_the_float_weights(model: Provence) -> None:
+    pytest.importorskip("torch")
+    exact = Provence.from_pretrained(backend="torch", device="cpu")
+    same = total = 0
+    for question, identifier, _ in ANSWERS:
+        ours, theirs = (m.process(question, [TEXTS[identifier]])[0] for m in (model, exact))
+        assert ours.score == pytest.approx(theirs.score, abs=0.1)
+        pairs = list(zip(ours.sentences, theirs.sentences, strict=True))
+        same += sum(a.kept == b.kept for a, b in pairs)
+        total += len(pairs)
+    assert same / total >= 0.95
+
+
+def test_a_stock_cross_encoder_gives_the_scores_of_the_torch_backend() -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    pairs = [(question, TEXTS[identifier]) for question, identifier, _ in ANSWERS]
+    stock = sentence_transformers.CrossEncoder(str(BUNDLED), device="cpu", model_kwargs={"dtype": "float32"})
+    ours = Provence.from_pretrained(backend="torch", device="cpu").predict(pairs)
+    np.testing.assert_allclose(ours, stock.predict(pairs), atol=1e-5)
+
+
+def test_a_saved_copy_gives_the_same_results(model: Provence, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "copy")
+    copy = Provence.from_pretrained(tmp_path / "copy")
+    question, identifier, _ = ANSWERS[0]
+    assert copy.process(question, [TEXTS[identifier]]) == model.process(question, [TEXTS[identifier]])
