@@ -13,7 +13,9 @@ loaded = [name for name in HEAVY if name in sys.modules]
 assert not loaded, f"import provence_rag imported {loaded}"
 assert find_spec("torch") is None, "the base install must not need torch"
 
-passage = provence_rag.Provence.from_pretrained().process("When was the Eiffel Tower finished?", [DOCUMENT])[0]
+passage = provence_rag.Provence.from_pretrained().process("When was the Eiffel Tower finished?", [DOCUMENT])[
+    0
+]
 assert "1889" in passage.text, passage.text
 assert "cat" not in passage.text, passage.text
 

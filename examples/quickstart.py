@@ -1,12 +1,13 @@
 """Retrieve, rerank and prune: in LangChain and in LlamaIndex, in English and in Japanese, offline.
 
-    pip install -e '.[examples]' && python examples/quickstart.py
+pip install -e '.[examples]' && python examples/quickstart.py
 """
 
 from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import bm25s
@@ -43,7 +44,7 @@ class BM25:
     @staticmethod
     def _terms(text: str) -> list[str]:
         runs = re.findall(r"[a-z0-9]+|[\u3040-\u9fff]+", text.lower())
-        return [t for run in runs for t in ([run] if run.isascii() else map("".join, zip(run, run[1:])))]
+        return [t for run in runs for t in ([run] if run.isascii() else map("".join, pairwise(run)))]
 
     def search(self, query: str) -> list[tuple[dict[str, str], float]]:
         """The best records with their BM25 scores."""
@@ -56,7 +57,9 @@ class LangChainBM25(BaseRetriever):
 
     bm25: object
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
         assert isinstance(self.bm25, BM25)
         return [
             Document(id=r["id"], page_content=r["text"], metadata={"title": r["title"]})
@@ -98,7 +101,9 @@ def main() -> None:
     for question in QUESTIONS:
         console.print(f"[bold]{question}[/bold]")
         for document in retriever.invoke(question):
-            console.print(f"  {document.metadata['relevance_score']:.2f}  {document.id}: {document.page_content}")
+            console.print(
+                f"  {document.metadata['relevance_score']:.2f}  {document.id}: {document.page_content}"
+            )
 
     console.rule("LlamaIndex")
     postprocessor = ProvencePostprocessor(model=model, top_n=1)

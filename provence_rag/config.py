@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from provence_rag.checks import check_count, check_share
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.options import check_count, check_share
 
-__all__ = ["DynamicRule", "ProvenceConfig"]
+__all__ = ["SHORTEST_WINDOW", "DynamicRule", "ProvenceConfig", "read_config_json"]
+
+SHORTEST_WINDOW = 16
+"""Smallest `max_length`: fewer tokens leave no room for a passage beside a query."""
+
+_LONGEST_STOCK_WINDOW = 512
+_BEHIND_PADDING = ("camembert", "mpnet", "roberta")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +67,21 @@ class ProvenceConfig:
         """Check the values.
 
         Raises:
-            CheckpointError: A value cannot be used.
+            InvalidInputError: A value cannot be used.
         """
         if self.mode not in ("joint", "ranking", "pruning"):
-            raise CheckpointError(f"provence.mode must be joint, ranking or pruning, got {self.mode!r}")
+            raise InvalidInputError(f"mode must be joint, ranking or pruning, got {self.mode!r}")
         if self.score_activation not in ("sigmoid", "identity"):
-            raise CheckpointError(
-                f"provence.score_activation must be sigmoid or identity, got {self.score_activation!r}"
+            raise InvalidInputError(
+                f"score_activation must be sigmoid or identity, got {self.score_activation!r}"
             )
-        if not isinstance(self.max_length, int) or self.max_length < 16:
-            raise CheckpointError(f"provence.max_length must be an integer >= 16, got {self.max_length!r}")
-        if "default" not in self.dynamic:
-            raise CheckpointError("provence.dynamic needs a rule named 'default'")
+        check_count("max_length", self.max_length, SHORTEST_WINDOW)
         check_share("threshold", self.threshold)
+        rules = self.dynamic.values()
+        if "default" not in self.dynamic or not all(isinstance(rule, DynamicRule) for rule in rules):
+            raise InvalidInputError(f"dynamic must hold a DynamicRule named 'default', got {self.dynamic!r}")
+        if not isinstance(self.languages, tuple):
+            raise InvalidInputError(f"languages must be a tuple of codes, got {self.languages!r}")
 
     @property
     def can_rank(self) -> bool:
@@ -86,8 +94,9 @@ class ProvenceConfig:
         return self.mode != "ranking"
 
     def dynamic_rule(self, language: str) -> DynamicRule:
-        """The `dynamic` rule for a language."""
-        return self.dynamic.get(language, self.dynamic["default"])
+        """The `dynamic` rule for a language; of a region ("zh-TW"), for its language."""
+        code = language.lower().replace("_", "-").partition("-")[0]
+        return self.dynamic.get(code, self.dynamic["default"])
 
     def with_max_length(self, max_length: int, config_json: Mapping[str, Any]) -> ProvenceConfig:
         """A copy with another window.
@@ -95,9 +104,9 @@ class ProvenceConfig:
         Raises:
             InvalidInputError: The window is too small, or larger than the encoder's positions reach.
         """
-        check_count("max_length", max_length, 16)
-        positions = config_json.get("max_position_embeddings", max_length)
-        if max_length > positions:
+        check_count("max_length", max_length, SHORTEST_WINDOW)
+        positions = _num_positions(config_json)
+        if positions is not None and max_length > positions:
             raise InvalidInputError(
                 f"max_length={max_length} is more than the {positions} positions of this checkpoint"
             )
@@ -114,18 +123,19 @@ class ProvenceConfig:
         Raises:
             CheckpointError: A key is unknown or a value cannot be used.
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(block) - known):
-            raise CheckpointError(
-                f"config.json has unknown keys in its provence block: {', '.join(unknown)}; "
-                "the checkpoint may need a newer provence-rag"
-            )
-        values = dict(block)
-        if "dynamic" in values:
-            values["dynamic"] = {name: DynamicRule(**rule) for name, rule in values["dynamic"].items()}
-        if "languages" in values:
-            values["languages"] = tuple(values["languages"])
-        return cls(**values)
+        try:
+            values = dict(block)
+            known = {f.name for f in fields(cls)}
+            if unknown := sorted(values.keys() - known):
+                raise CheckpointError(f"unknown keys {', '.join(unknown)}: it may need a newer provence-rag")
+            if "dynamic" in values:
+                rules = dict(values["dynamic"])
+                values["dynamic"] = {language: DynamicRule(**rule) for language, rule in rules.items()}
+            if isinstance(values.get("languages"), list):  # JSON has no tuples
+                values["languages"] = tuple(values["languages"])
+            return cls(**values)
+        except (TypeError, ValueError) as error:  # no mapping, wrong names, or values out of range
+            raise CheckpointError(f"config.json has a provence block that cannot be used: {error}") from error
 
     @classmethod
     def from_directory(cls, directory: Path) -> ProvenceConfig:
@@ -142,14 +152,14 @@ class ProvenceConfig:
             return cls.from_dict(values["provence"])
         architecture = next(iter(values.get("architectures") or []), "")
         labels = values.get("id2label") or {}
-        window = min(int(values.get("max_position_embeddings", 512)), 512)
+        window = min(_num_positions(values) or _LONGEST_STOCK_WINDOW, _LONGEST_STOCK_WINDOW)
         if architecture.endswith("ForSequenceClassification") and len(labels) == 1:
             return cls(mode="ranking", max_length=window, score_activation=_stock_activation(values))
         if architecture.endswith("ForTokenClassification") and labels == {"0": "DROP", "1": "KEEP"}:
             return cls(mode="pruning", max_length=window)
         raise CheckpointError(
-            f"{directory} is neither a Provence checkpoint nor a reranker with one label: its config.json has "
-            f"no provence block, architecture {architecture or 'unknown'} and {len(labels)} labels"
+            f"{directory} is neither a Provence checkpoint nor a reranker with one label: its config.json "
+            f"has no provence block, architecture {architecture or 'unknown'} and {len(labels)} labels"
         )
 
 
@@ -171,8 +181,21 @@ def read_config_json(directory: Path) -> dict[str, Any]:
     return values
 
 
+def _num_positions(values: Mapping[str, Any]) -> int | None:
+    """How many tokens the encoder's position embeddings reach; None if any number will do."""
+    positions = values.get("max_position_embeddings")
+    if not isinstance(positions, int):
+        return None
+    if str(values.get("model_type")).endswith(_BEHIND_PADDING):
+        positions -= (values.get("pad_token_id") or 0) + 1  # these count positions from the padding's id on
+    return positions
+
+
 def _stock_activation(values: Mapping[str, Any]) -> Literal["sigmoid", "identity"]:
     """The activation that sentence-transformers reads for a CrossEncoder with one label."""
     nested = values.get("sentence_transformers") or {}
     name = nested.get("activation_fn") or values.get("sbert_ce_default_activation_function") or "Sigmoid"
-    return "identity" if name.endswith("Identity") else "sigmoid"
+    activation = str(name).rpartition(".")[2].lower()
+    if activation not in ("sigmoid", "identity"):
+        raise CheckpointError(f"config.json has the activation {name}: only Sigmoid and Identity can be used")
+    return "sigmoid" if activation == "sigmoid" else "identity"

@@ -22,3 +22,4 @@ class MissingExtraError(ProvenceError, ImportError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency: pip install 'provence-rag[{extra}]'")
+        self.args = (what, extra)  # what a pickle gives to __init__

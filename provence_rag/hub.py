@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from provence_rag.errors import CheckpointError, InvalidInputError
 
-__all__ = ["BUNDLED", "checkpoint_directory"]
+__all__ = ["BUNDLED", "ONNX_FILES", "checkpoint_directory"]
 
 BUNDLED = Path(__file__).parent / "models" / "mini"
 """The bundled bilingual model."""
 
-# Everything that can be used, and nothing that could be run.
-_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json"]
-_FILES += ["onnx/*.onnx", "README.md"]
+ONNX_FILES = {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"}
+"""dtype -> the export in a checkpoint's directory; the fastest first."""
+
+# Everything that can be used, and nothing that could be run. Large exports keep their weights in a second
+# file, `model.onnx_data`.
+_FILES = ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"]
+_FILES += ["*.safetensors", "*.safetensors.index.json", *(f"{name}*" for name in ONNX_FILES.values())]
 
 
 def checkpoint_directory(
@@ -34,13 +39,15 @@ def checkpoint_directory(
         return BUNDLED
     if not isinstance(name_or_path, (str, Path)) or not str(name_or_path).strip():
         raise InvalidInputError(f"name_or_path must be a model name or a directory, got {name_or_path!r}")
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists() or isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
-        raise CheckpointError(f"name_or_path={str(name_or_path)!r} is neither a directory nor an owner/name")
+    given = f"name_or_path={str(name_or_path)!r}"
+    path = os.path.expanduser(name_or_path)  # os.path, since pathlib raises for names too long for a file
+    if os.path.isdir(path):
+        return Path(path)
+    if os.path.exists(path):
+        raise CheckpointError(f"{given} is a file: give the directory that holds it")
+    if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
+        raise CheckpointError(f"{given} is neither a directory nor an owner/name on the hub")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         found = snapshot_download(
@@ -51,8 +58,8 @@ def checkpoint_directory(
             token=token,
             allow_patterns=_FILES,
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise CheckpointError(
-            f"name_or_path={name_or_path!r} is not a directory here, and could not be had from the hub: {error}"
+            f"{given} is not a directory here, and could not be had from the hub: {error}"
         ) from error
     return Path(found)

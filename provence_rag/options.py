@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from provence_rag.checks import check_count, check_share
 from provence_rag.errors import InvalidInputError
 
-__all__ = ["PruningMode", "PruningOptions", "check_count", "check_share"]
+__all__ = ["PruningMode", "PruningOptions"]
 
 PruningMode = Literal["dynamic", "threshold", "ratio", "budget", "off"]
 
 _VALUE_OF_MODE = {"threshold": "threshold", "ratio": "ratio", "budget": "max_tokens"}
-
-
-def check_share(name: str, value: Any) -> None:
-    """Raise `InvalidInputError` unless `value` is a number in [0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
-        raise InvalidInputError(f"{name} must be a number between 0 and 1, got {value!r}")
-
-
-def check_count(name: str, value: Any, minimum: int) -> None:
-    """Raise `InvalidInputError` unless `value` is an integer of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise InvalidInputError(f"{name} must be an integer >= {minimum}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +33,8 @@ class PruningOptions:
     """Smallest keep probability of a kept sentence, in [0, 1]; None is the checkpoint's own."""
 
     ratio: float | None = None
-    """Share of a document's characters to remove, in [0, 1]. Never more than that is removed."""
+    """Share of a document's characters to remove, in [0, 1], not counting the white space between sentences.
+    Never more than that is removed."""
 
     max_tokens: int | None = None
     """Tokens that all documents of one query may keep together, counted by the checkpoint's tokenizer."""

@@ -5,37 +5,36 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypedDict, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal, overload
 
 from provence_rag.backends.base import Backend
-from provence_rag.backends.loading import load_backend
+from provence_rag.backends.loading import fitting_backends, load_backend
+from provence_rag.checks import (
+    check_count,
+    check_number,
+    check_rows,
+    check_share,
+    check_text,
+    check_texts,
+    check_titles,
+    shown,
+)
 from provence_rag.chunking import as_chunker
-from provence_rag.config import ProvenceConfig, read_config_json
+from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig, read_config_json
+from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
-from provence_rag.options import PruningMode, PruningOptions, check_count, check_share
+from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.results import ProvenceOutput, PrunedPassage
 
-__all__ = ["Provence", "RankedDocument"]
-
-_OFF = PruningOptions(mode="off")
+__all__ = ["Provence"]
 
 
-class RankedDocument(TypedDict, total=False):
-    """An entry of `Provence.rank`, as in sentence-transformers' CrossEncoder."""
-
-    corpus_id: int
-    score: float
-    text: str
-
-
-class Provence:
+class Provence(CrossEncoderMethods):
     """Reranks passages and prunes their sentences in one forward pass.
 
     After Provence (Chirkova et al., ICLR 2025, arXiv 2501.16214). Make one with `from_pretrained`. Threads
@@ -84,6 +83,10 @@ class Provence:
             InvalidInputError: An argument has a value that cannot be used.
             MissingExtraError: The backend's libraries are not installed.
         """
+        fitting_backends(backend, device, dtype)  # before anything is downloaded
+        chunker = None if chunker is None else as_chunker(chunker)
+        if max_length is not None:
+            check_count("max_length", max_length, SHORTEST_WINDOW)
         directory = checkpoint_directory(
             name_or_path,
             revision=revision,
@@ -91,17 +94,14 @@ class Provence:
             local_files_only=local_files_only,
             token=token,
         )
+        values = read_config_json(directory)
         config = ProvenceConfig.from_directory(directory)
         if max_length is not None:
-            config = config.with_max_length(max_length, read_config_json(directory))
-        engine = Engine(
-            load_backend(directory, backend=backend, device=device, dtype=dtype),
-            PairTokenizer.from_directory(directory),
-            config,
-            pad_token_id=read_config_json(directory).get("pad_token_id") or 0,
-            chunker=None if chunker is None else as_chunker(chunker),
-        )
-        return cls(engine, directory=directory)
+            config = config.with_max_length(max_length, values)
+        tokenizer = PairTokenizer.from_directory(directory)
+        model = load_backend(directory, backend=backend, device=device, dtype=dtype)
+        pad = values.get("pad_token_id") or 0
+        return cls(Engine(model, tokenizer, config, pad_token_id=pad, chunker=chunker), directory=directory)
 
     @property
     def config(self) -> ProvenceConfig:
@@ -115,7 +115,8 @@ class Provence:
 
     def __repr__(self) -> str:
         backend = self.backend
-        return f"Provence({str(self._directory)!r}, backend={backend.name!r}, device={backend.device!r})"
+        where = "" if self._directory is None else f"{str(self._directory)!r}, "
+        return f"Provence({where}backend={backend.name!r}, device={backend.device!r})"
 
     # --- reranking and pruning ---------------------------------------------------------------------------
 
@@ -154,11 +155,10 @@ class Provence:
             InvalidInputError: An argument has a value that cannot be used.
             CheckpointError: Documents are to be ranked and the checkpoint has no ranking head.
         """
-        return self.process_batch(
-            [query],
-            [documents],
-            titles=None if titles is None else [titles],
-            options=options,
+        query = check_text("query", query, blank=False)
+        return self._process(
+            [_pairs(query, documents, titles)],
+            options,
             top_k=top_k,
             score_threshold=score_threshold,
             reorder=reorder,
@@ -181,47 +181,32 @@ class Provence:
     ) -> list[list[PrunedPassage]]:
         """`process` for many queries, each with its own documents, batched across queries.
 
-        Args:
-            queries: N questions.
-            documents: N lists of documents.
-            titles: N lists of titles, or None.
-            options: See `process`, as for the other arguments.
-            top_k: See `process`.
-            score_threshold: See `process`.
-            reorder: See `process`.
-            batch_size: See `process`.
-            show_progress: See `process`.
+        `queries` are N questions, `documents` N lists of documents, `titles` N lists of titles or None.
+        The other arguments are those of `process` and hold for each query.
 
         Returns:
             N lists of passages.
 
         Raises:
-            InvalidInputError: See `process`; or the lists differ in length.
-            CheckpointError: See `process`.
+            InvalidInputError: An argument has a value that cannot be used, or the lists differ in length.
+            CheckpointError: Documents are to be ranked and the checkpoint has no ranking head.
         """
-        queries = _checked_texts("queries", queries, blank=False)
-        groups = [_checked_texts("documents", group) for group in _aligned("documents", documents, len(queries))]
-        title_groups = _checked_titles(titles, groups)
-        options = _checked_options(options)
-        ranks = reorder or top_k is not None or score_threshold is not None
-        self._check_ranking(ranks, top_k, score_threshold)
-        scored = self._score(
-            [
-                Pair(query, document, title)
-                for query, group, title_group in zip(queries, groups, title_groups, strict=True)
-                for document, title in zip(group, title_group, strict=True)
-            ],
-            options.language,
-            batch_size,
-            show_progress,
+        queries = check_texts("queries", queries, blank=False)
+        size = len(queries)
+        groups = check_rows("documents", documents, of="lists of strings", length=size, whose="queries")
+        title_groups: list[Any] = [None] * size
+        if titles is not None:
+            title_groups = check_rows("titles", titles, of="lists of strings", length=size, whose="queries")
+        rows = zip(queries, groups, title_groups, strict=True)
+        return self._process(
+            [_pairs(*row, place=f"[{number}]") for number, row in enumerate(rows)],
+            options,
+            top_k=top_k,
+            score_threshold=score_threshold,
+            reorder=reorder,
+            batch_size=batch_size,
+            show_progress=show_progress,
         )
-        results, start = [], 0
-        for group in groups:
-            mine = scored[start : start + len(group)]
-            start += len(group)
-            order = _order(mine, ranks, top_k, score_threshold)
-            results.append(self._engine.prune([mine[i] for i in order], order, options))
-        return results
 
     def predict_with_pruning(
         self,
@@ -261,17 +246,12 @@ class Provence:
             max_tokens=max_tokens,
             min_sentences=min_sentences,
         )
-        documents = _checked_texts("documents", documents)
-        groups = self.process_batch(
-            queries,
-            [[document] for document in documents],
-            options=options,
-            batch_size=batch_size,
-            show_progress=show_progress_bar,
-        )
-        return ProvenceOutput.from_passages(
-            [passage for group in groups for passage in group], return_documents=return_documents
-        )
+        queries = check_texts("queries", queries, blank=False)
+        documents = check_rows("documents", documents, of="strings", length=len(queries), whose="queries")
+        documents = check_texts("documents", documents)
+        groups = [[Pair(query, document)] for query, document in zip(queries, documents, strict=True)]
+        results = self._process(groups, options, batch_size=batch_size, show_progress=show_progress_bar)
+        return ProvenceOutput.from_passages([r[0] for r in results], return_documents=return_documents)
 
     @overload
     def prune(
@@ -316,104 +296,12 @@ class Provence:
         """
         if not self.config.can_prune:
             raise CheckpointError("this checkpoint only ranks: it has no pruning head")
+        pair = Pair(check_text("query", query, blank=False), check_text("document", document))
         options = PruningOptions(threshold=threshold, min_sentences=min_sentences)
-        passage = self.process(query, [document], options=options)[0]
+        passage = self._process([[pair]], options)[0][0]
         if return_scores:
             return passage.text, [s.score for s in passage.sentences if s.score is not None]
         return passage.text
-
-    # --- ranking, as sentence-transformers' CrossEncoder does it ------------------------------------------
-
-    @overload
-    def predict(
-        self, pairs: tuple[str, str], batch_size: int | None = None, show_progress_bar: bool = False
-    ) -> np.float32: ...
-
-    @overload
-    def predict(
-        self,
-        pairs: Sequence[tuple[str, str] | list[str]],
-        batch_size: int | None = None,
-        show_progress_bar: bool = False,
-    ) -> NDArray[np.float32]: ...
-
-    def predict(
-        self,
-        pairs: tuple[str, str] | Sequence[tuple[str, str] | list[str]],
-        batch_size: int | None = None,
-        show_progress_bar: bool = False,
-    ) -> np.float32 | NDArray[np.float32]:
-        """Relevance scores of (query, document) pairs; the contract of CrossEncoder.predict.
-
-        Args:
-            pairs: N pairs, or a single one.
-            batch_size: See `process`.
-            show_progress_bar: Show a progress bar on standard error.
-
-        Returns:
-            Scores, shape (N,), float32; a scalar for a single pair.
-
-        Raises:
-            InvalidInputError: Something is not a pair of strings.
-            CheckpointError: The checkpoint has no ranking head.
-        """
-        self._check_ranking(True, None, None)
-        single = len(pairs) == 2 and all(isinstance(text, str) for text in pairs)
-        rows = [pairs] if single else list(pairs)
-        for number, row in enumerate(rows):
-            if isinstance(row, str) or len(row) != 2:
-                raise InvalidInputError(f"pairs[{number}] must be a (query, document) pair, got {row!r}")
-        queries = _checked_texts("queries", [row[0] for row in rows], blank=False)
-        documents = _checked_texts("documents", [row[1] for row in rows])
-        scored = self._score(
-            [Pair(q, d) for q, d in zip(queries, documents, strict=True)], "auto", batch_size, show_progress_bar
-        )
-        scores = np.array([one.score for one in scored], dtype=np.float32)
-        return scores[0] if single else scores
-
-    def rank(
-        self,
-        query: str,
-        documents: Sequence[str],
-        top_k: int | None = None,
-        return_documents: bool = False,
-        batch_size: int | None = None,
-        show_progress_bar: bool = False,
-    ) -> list[RankedDocument]:
-        """Sort documents by relevance; the contract of CrossEncoder.rank.
-
-        Args:
-            query: The question.
-            documents: The documents.
-            top_k: How many to return; None is all.
-            return_documents: Whether the entries have a `text`.
-            batch_size: See `process`.
-            show_progress_bar: Show a progress bar on standard error.
-
-        Returns:
-            `{"corpus_id", "score"[, "text"]}`, best first; `corpus_id` is the position in `documents`.
-
-        Raises:
-            InvalidInputError: An argument has a value that cannot be used.
-            CheckpointError: The checkpoint has no ranking head.
-        """
-        passages = self.process(
-            query,
-            documents,
-            options=_OFF,
-            top_k=top_k,
-            reorder=True,
-            batch_size=batch_size,
-            show_progress=show_progress_bar,
-        )
-        ranked: list[RankedDocument] = []
-        for passage in passages:
-            assert passage.score is not None  # reorder=True has checked that there is a ranking head
-            entry: RankedDocument = {"corpus_id": passage.index, "score": passage.score}
-            if return_documents:
-                entry["text"] = passage.document
-            ranked.append(entry)
-        return ranked
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Copy the checkpoint, with the configuration in use, to another directory.
@@ -424,36 +312,71 @@ class Provence:
         """
         if self._directory is None:
             raise CheckpointError("this model was not loaded from a checkpoint: there is nothing to copy")
-        target = Path(directory)
-        if target.resolve() == self._directory.resolve():
+        source, target = self._directory.resolve(), Path(directory).resolve()
+        if source == target or source in target.parents:
             raise InvalidInputError(f"directory={str(directory)!r} is where this checkpoint already is")
-        shutil.copytree(self._directory, target, dirs_exist_ok=True)
-        values = {**read_config_json(self._directory), "provence": self.config.to_dict()}
+        if target.is_file():
+            raise InvalidInputError(f"directory={str(directory)!r} is a file")
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        values = {**read_config_json(source), "provence": self.config.to_dict()}
         (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
-    # --- checks and plumbing -----------------------------------------------------------------------------
+    # --- the one way through the engine -------------------------------------------------------------------
 
-    def _check_ranking(self, ranks: bool, top_k: int | None, score_threshold: float | None) -> None:
+    def _process(
+        self,
+        groups: Sequence[Sequence[Pair]],
+        options: PruningOptions | None,
+        *,
+        top_k: int | None = None,
+        score_threshold: float | None = None,
+        reorder: bool = False,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> list[list[PrunedPassage]]:
+        """Process the pairs of each query; see `process`."""
+        options = PruningOptions() if options is None else options
+        if not isinstance(options, PruningOptions):
+            raise InvalidInputError(f"options must be a PruningOptions, got {shown(options)}")
+        if not self.config.can_prune and options.mode not in ("dynamic", "off"):
+            raise CheckpointError(f"this checkpoint only ranks: mode {options.mode!r} needs a pruning head")
         if top_k is not None:
             check_count("top_k", top_k, 1)
-        if score_threshold is not None and self.config.score_activation == "sigmoid":
-            check_share("score_threshold", score_threshold)
-        if ranks and not self.config.can_rank:
-            raise CheckpointError("this checkpoint only prunes: it has no ranking head to order documents by")
-
-    def _score(
-        self, pairs: Sequence[Pair], language: str, batch_size: int | None, show_progress: bool
-    ) -> list[ScoredPair]:
+        if score_threshold is not None:
+            check = check_share if self.config.score_activation == "sigmoid" else check_number
+            check("score_threshold", score_threshold)
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
-        if not pairs:
-            return []
-        return self._engine.score(
-            pairs,
-            language=language,
-            batch_size=batch_size,
-            progress=_progress_bar if show_progress else None,
+        ranks = reorder or top_k is not None or score_threshold is not None
+        if ranks and not self.config.can_rank:
+            raise CheckpointError("this checkpoint only prunes: it has no ranking head to order documents by")
+        pairs = [pair for group in groups for pair in group]
+        progress = _progress_bar if show_progress else None
+        scored = iter(
+            self._engine.score(pairs, language=options.language, batch_size=batch_size, progress=progress)
         )
+        results = []
+        for group in groups:
+            mine = list(islice(scored, len(group)))
+            order = _order(mine, top_k, score_threshold) if ranks else range(len(mine))
+            results.append(self._engine.prune([mine[i] for i in order], order, options))
+        return results
+
+
+def _order(scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None) -> list[int]:
+    """Positions by relevance, best first; earlier ones first among equals."""
+    # By logits: scores near 1 are rounded to the same number.
+    order = sorted(range(len(scored)), key=lambda i: scored[i].logit or 0.0, reverse=True)
+    if score_threshold is not None:
+        order = [i for i in order if (scored[i].score or 0.0) >= score_threshold]
+    return order[:top_k]
+
+
+def _pairs(query: str, documents: Any, titles: Any, place: str = "") -> list[Pair]:
+    """The pairs of a checked query; `place` is where its documents stand in the caller's list."""
+    texts = check_texts(f"documents{place}", documents)
+    checked = check_titles(f"titles{place}", titles, len(texts))
+    return [Pair(query, text, title) for text, title in zip(texts, checked, strict=True)]
 
 
 def _progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int]]:
@@ -465,61 +388,3 @@ def _progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int
         for batch in batches:
             yield batch
             bar.advance(task, len(batch))
-
-
-def _order(
-    scored: Sequence[ScoredPair], ranks: bool, top_k: int | None, score_threshold: float | None
-) -> list[int]:
-    if not ranks:
-        return list(range(len(scored)))
-    scores = [one.score if one.score is not None else 0.0 for one in scored]
-    order = sorted(range(len(scored)), key=lambda i: -scores[i])
-    if score_threshold is not None:
-        order = [i for i in order if scores[i] >= score_threshold]
-    return order[:top_k]
-
-
-def _checked_texts(name: str, texts: Any, *, blank: bool = True) -> list[str]:
-    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
-        raise InvalidInputError(f"{name} must be a list of strings, got {_shown(texts)}")
-    texts = list(texts)
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidInputError(f"{name}[{number}] must be a string, got {_shown(text)}")
-        if not blank and not text.strip():
-            raise InvalidInputError(f"{name}[{number}] is blank ({text!r}): a query needs words")
-    return texts
-
-
-def _checked_titles(titles: Any, groups: Sequence[Sequence[str]]) -> list[list[str | None]]:
-    if titles is None:
-        return [[None] * len(group) for group in groups]
-    checked = []
-    for row, group in zip(_aligned("titles", titles, len(groups)), groups, strict=True):
-        for number, title in enumerate(_aligned("titles", row, len(group))):
-            if title is not None and not isinstance(title, str):
-                raise InvalidInputError(f"titles[{number}] must be a string or None, got {_shown(title)}")
-        checked.append([title if title and title.strip() else None for title in row])
-    return checked
-
-
-def _aligned(name: str, rows: Any, length: int) -> list[Any]:
-    if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
-        raise InvalidInputError(f"{name} must be a list, got {_shown(rows)}")
-    rows = list(rows)
-    if len(rows) != length:
-        raise InvalidInputError(f"{name} must have one entry for each of the {length} given, got {len(rows)}")
-    return rows
-
-
-def _checked_options(options: Any) -> PruningOptions:
-    if options is None:
-        return PruningOptions()
-    if not isinstance(options, PruningOptions):
-        raise InvalidInputError(f"options must be a PruningOptions, got {_shown(options)}")
-    return options
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from provence_rag.backends.base import IntArray, Logits
 from provence_rag.config import DynamicRule, ProvenceConfig
+from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairLayout, TokenizedText
 from provence_rag.inference.engine import Engine
 from provence_rag.provence import Provence
@@ -19,7 +20,9 @@ __all__ = ["fake_provence"]
 
 _CLS, _SEP, _PAD, _FILLER, _FIRST_WORD = range(5)
 # Words of up to three letters and hiragana mostly carry no content: they match nothing.
-_TOKEN = re.compile(r"(?P<filler>\b[a-zA-Z]{1,3}\b|[\u3040-\u309f]|[^\w\s])|[\u30a0-\u9fff]|[^\W\u3040-\u9fff]+")
+_TOKEN = re.compile(
+    r"(?P<filler>\b[a-zA-Z]{1,3}\b|[\u3040-\u309f]|[^\w\s])|[\u30a0-\u9fff]|[^\W\u3040-\u9fff]+"
+)
 
 
 def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: int = 512) -> Provence:
@@ -34,9 +37,11 @@ def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: 
         can_prune: Whether it has a pruning head.
         max_length: Tokens of a window.
     """
-    mode: Literal["joint", "ranking", "pruning"] = "joint"
-    if not (can_rank and can_prune):
-        mode = "ranking" if can_rank else "pruning"
+    if not (can_rank or can_prune):
+        raise InvalidInputError("can_rank and can_prune are both False: such a model would do nothing")
+    mode: Literal["joint", "ranking", "pruning"] = "joint" if can_rank else "pruning"
+    if not can_prune:
+        mode = "ranking"
     rule = DynamicRule(floor=0.15, share=0.5)
     config = ProvenceConfig(mode=mode, max_length=max_length, threshold=0.2, dynamic={"default": rule})
     return Provence(Engine(_OverlapBackend(config), _WordTokenizer(), config, pad_token_id=_PAD))
@@ -51,10 +56,16 @@ class _WordTokenizer:
         return [self._tokenize(text) for text in texts]
 
     def _tokenize(self, text: str) -> TokenizedText:
-        matches = list(_TOKEN.finditer(text))
-        ids = [_FILLER if m["filler"] else _word_id(m[0]) for m in matches]
-        offsets = np.array([m.span() for m in matches], dtype=np.int64).reshape(-1, 2)
-        return TokenizedText(np.array(ids, dtype=np.int64), offsets)
+        ids: list[int] = []
+        offsets: list[int] = []
+        known: dict[str, int] = {}  # a long text repeats its words
+        for match in _TOKEN.finditer(text):
+            word = match.group()
+            if word not in known:
+                known[word] = _FILLER if match.lastgroup else _word_id(word)
+            ids.append(known[word])
+            offsets += match.span()
+        return TokenizedText(np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64).reshape(-1, 2))
 
 
 def _word_id(word: str) -> int:
@@ -71,11 +82,10 @@ class _OverlapBackend:
     def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
         ranking = np.zeros(len(input_ids), dtype=np.float32)
         pruning = np.zeros((*input_ids.shape, 2), dtype=np.float32)
-        for row, (ids, types) in enumerate(zip(input_ids, token_type_ids, strict=True)):
-            words = {i for i in ids[types == 0].tolist() if i >= _FIRST_WORD}
-            shared = np.isin(ids, list(words)) & (types == 1)
+        in_query, in_passage = (attention_mask == 1) & (token_type_ids == 0), token_type_ids == 1
+        for row, ids in enumerate(input_ids):
+            words = {i for i in ids[in_query[row]].tolist() if i >= _FIRST_WORD}
+            shared = np.isin(ids, list(words)) & in_passage[row]
             pruning[row, :, 1] = np.where(shared, 2.2, -2.2)  # keep probabilities 0.9 and 0.1
             ranking[row] = 6.0 * len(set(ids[shared].tolist())) / max(1, len(words)) - 3.0
-        return Logits(
-            ranking if self._config.can_rank else None, pruning if self._config.can_prune else None
-        )
+        return Logits(ranking if self._config.can_rank else None, pruning if self._config.can_prune else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,5 +37,5 @@ def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
 
 
 def _separator(text: str, spans: Sequence[Span]) -> str:
-    separators = [text[a.end : b.start] for a, b in zip(spans, spans[1:], strict=False)]
+    separators = [text[a.end : b.start] for a, b in pairwise(spans)]
     return max(separators, key=lambda s: (s.count("\n"), bool(s), -len(s)))

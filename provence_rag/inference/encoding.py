@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,21 @@ from tokenizers import Tokenizer
 from provence_rag.chunking import Span, split_overlong
 from provence_rag.errors import CheckpointError
 
-__all__ = ["PairLayout", "PairTokenizer", "TextTokenizer", "TokenizedText", "Unit", "Window", "pack_windows", "sentence_bounds"]
+__all__ = [
+    "PairLayout",
+    "PairTokenizer",
+    "TextTokenizer",
+    "TokenizedText",
+    "Unit",
+    "Window",
+    "pack_windows",
+    "sentence_bounds",
+    "split_units",
+]
 
 IntArray = NDArray[np.int64]
 
-_SURROGATES = {code: 0xFFFD for code in range(0xD800, 0xE000)}
+_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,15 @@ class PairTokenizer:
 
     Reading the file with the tokenizers library, instead of a transformers class, guarantees that ids are
     those the checkpoint was trained on: such classes may rebuild a tokenizer from its vocabulary.
+
+    A text is encoded in one go, however long: time is linear in its length, and in slices the ids would be
+    others (Metaspace puts its mark in front of each slice).
+
+    Args:
+        tokenizer: Truncation and padding are switched off in it.
+
+    Raises:
+        CheckpointError: It does not know how to place a query and a passage.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -77,6 +96,7 @@ class PairTokenizer:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
+        self.layout = _pair_layout(tokenizer)
 
     @classmethod
     def from_directory(cls, directory: Path) -> PairTokenizer:
@@ -89,9 +109,10 @@ class PairTokenizer:
         if not path.is_file():
             raise CheckpointError(f"{directory} has no tokenizer.json")
         try:
-            return cls(Tokenizer.from_file(str(path)))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
+        return cls(tokenizer)
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts, without special tokens.
@@ -109,28 +130,24 @@ class PairTokenizer:
             for encoding in encodings
         ]
 
-    @cached_property
-    def layout(self) -> PairLayout:
-        """The special tokens of a pair, as the tokenizer's own template places them."""
-        encoding: Any = self._tokenizer.encode("a", "b")
-        sides = encoding.sequence_ids
-        query = [i for i, side in enumerate(sides) if side == 0]
-        passage = [i for i, side in enumerate(sides) if side == 1]
-        return PairLayout(
-            before=tuple(encoding.ids[: query[0]]),
-            between=tuple(encoding.ids[query[-1] + 1 : passage[0]]),
-            after=tuple(encoding.ids[passage[-1] + 1 :]),
-            passage_type=encoding.type_ids[passage[0]],
-        )
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens, added ones included."""
-        return int(self._tokenizer.get_vocab_size())
-
     def save(self, directory: Path) -> None:
         """Write `tokenizer.json`."""
         self._tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def _pair_layout(tokenizer: Tokenizer) -> PairLayout:
+    """The special tokens of a pair, as the tokenizer's own template places them."""
+    encoding: Any = tokenizer.encode("a", "b")
+    query = [i for i, side in enumerate(encoding.sequence_ids) if side == 0]
+    passage = [i for i, side in enumerate(encoding.sequence_ids) if side == 1]
+    if not query or not passage:
+        raise CheckpointError("tokenizer.json does not encode pairs: a query or a passage gets no tokens")
+    return PairLayout(
+        before=tuple(encoding.ids[: query[0]]),
+        between=tuple(encoding.ids[query[-1] + 1 : passage[0]]),
+        after=tuple(encoding.ids[passage[-1] + 1 :]),
+        passage_type=encoding.type_ids[passage[0]],
+    )
 
 
 def _encodable(text: str) -> str:
@@ -141,8 +158,7 @@ def _encodable(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """Tokens of one document that are scored together: a sentence, or a part of an overlong one."""
 
     sentence: int
@@ -150,8 +166,7 @@ class Unit:
     end: int
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A run of a document's tokens that the model reads in one pass."""
 
     document: int
@@ -165,38 +180,39 @@ def sentence_bounds(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
     A token belongs to the sentence that holds its last character; tokenizers that attach the white space in
     front to a token would otherwise give a sentence's first word to its neighbour.
     """
+    bounds = _first_tokens(tokens, spans)
+    bounds[:1] = 0
+    return np.append(bounds, len(tokens))
+
+
+def _first_tokens(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
+    """Index of the first token that ends in each span or behind it, shape (spans,)."""
     last_characters = np.maximum(tokens.offsets[:, 1] - 1, tokens.offsets[:, 0])
     starts = np.fromiter((span.start for span in spans), dtype=np.int64, count=len(spans))
-    bounds = np.searchsorted(last_characters, starts, side="left")
-    if len(bounds):
-        bounds[0] = 0
-    return np.append(bounds, len(tokens))
+    # Accumulated: a normaliser that reorders characters leaves offsets that are not sorted.
+    return np.searchsorted(np.maximum.accumulate(last_characters), starts, side="left")
 
 
 def split_units(
     text: str, tokens: TokenizedText, spans: Sequence[Span], bounds: IntArray, capacity: int
 ) -> list[Unit]:
     """One unit a sentence; a sentence of more than `capacity` tokens is split at the best borders."""
-    units = []
-    token_starts = tokens.offsets[:, 0]
-    for index, span in enumerate(spans):
-        start, end = int(bounds[index]), int(bounds[index + 1])
+    units: list[Unit] = []
+    for sentence, (start, end) in enumerate(pairwise(bounds.tolist())):
         if end - start <= capacity:
-            units.append(Unit(index, start, end))
+            units.append(Unit(sentence, start, end))
             continue
-        parts = split_overlong(text, span, token_starts, capacity)
-        cuts = [start, *(int(np.searchsorted(token_starts[:end], part.start)) for part in parts[1:]), end]
-        units.extend(_at_most(index, cuts, capacity))
+        # Only its own tokens are looked at, so that many overlong sentences take linear time.
+        own = TokenizedText(tokens.ids[start:end], tokens.offsets[start:end])
+        parts = split_overlong(text, spans[sentence], np.maximum.accumulate(own.offsets[:, 0]), capacity)
+        cuts = [start, *(start + _first_tokens(own, parts[1:])).tolist(), end]
+        # Offsets that stand still (one character, many tokens) can leave too much in a part.
+        units += [
+            Unit(sentence, at, min(at + capacity, behind))
+            for begin, behind in pairwise(cuts)
+            for at in range(begin, behind, capacity)
+        ]
     return units
-
-
-def _at_most(sentence: int, cuts: Sequence[int], capacity: int) -> list[Unit]:
-    """Units between cuts. Offsets that stand still (one character, many tokens) can leave too much in one."""
-    return [
-        Unit(sentence, at, min(at + capacity, end))
-        for start, end in zip(cuts, cuts[1:], strict=False)
-        for at in range(start, end, capacity)
-    ]
 
 
 def pack_windows(document: int, units: Sequence[Unit], capacity: int) -> list[Window]:

@@ -11,8 +11,8 @@ FloatArray = NDArray[np.float64]
 
 
 def sigmoid(x: NDArray[np.floating]) -> FloatArray:
-    """The logistic function in float64, without overflow for any finite input."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x.astype(np.float64))))
+    """The logistic function in float64, without overflow, and exact for scores near 0 as well."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -x.astype(np.float64))))
 
 
 def keep_probabilities(pruning_logits: NDArray[np.float32]) -> FloatArray:

@@ -14,6 +14,7 @@ from provence_rag.options import PruningOptions
 __all__ = ["Candidates", "select"]
 
 Mask = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Candidates:
     scores: NDArray[np.float64]
     """Keep probabilities in [0, 1], shape (S,)."""
 
-    num_characters: NDArray[np.int64]
+    num_characters: Indices
     """Lengths in characters, shape (S,)."""
 
-    num_tokens: NDArray[np.int64]
+    num_tokens: Indices
     """Lengths in tokens, shape (S,)."""
 
-    heading_levels: NDArray[np.int64]
+    heading_levels: Indices
     """1 to 6 for a Markdown heading, 0 for other sentences, shape (S,)."""
 
     num_title_sentences: int
@@ -44,7 +45,7 @@ def select(documents: Sequence[Candidates], options: PruningOptions, config: Pro
 
     Args:
         documents: The documents, best first where they compete for a budget at equal scores.
-        options: What the caller wants.
+        options: What the caller wants, in any mode but `off`.
         config: The checkpoint's thresholds.
 
     Returns:
@@ -52,15 +53,17 @@ def select(documents: Sequence[Candidates], options: PruningOptions, config: Pro
     """
     if options.mode == "budget":
         return _within_budget(documents, options)
-    masks = [_chosen(document, options, config) for document in documents]
-    masks = [_with_best(m, d, options.min_sentences) for m, d in zip(masks, documents, strict=True)]
-    return [_with_company(m, d, options) for m, d in zip(masks, documents, strict=True)]
+    masks = []
+    for document in documents:
+        mask = _chosen(document, options, config)
+        mask[_best(document, options.min_sentences - int(mask.sum()), among=~mask)] = True
+        mask[_Company(document, options).of(np.flatnonzero(mask))] = True
+        masks.append(mask)
+    return masks
 
 
 def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfig) -> Mask:
     scores = document.scores
-    if options.mode == "off":
-        return np.ones(len(scores), dtype=bool)
     if options.mode == "threshold":
         return scores >= (config.threshold if options.threshold is None else options.threshold)
     if options.mode == "ratio":
@@ -71,7 +74,7 @@ def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfi
 
 
 def _without_worst(document: Candidates, ratio: float) -> Mask:
-    """Drop the worst sentences, later ones first among equals, while the share removed stays within `ratio`."""
+    """Drop the worst sentences, later ones first among equals, while no more than `ratio` is removed."""
     order = np.lexsort((-np.arange(len(document.scores)), document.scores))
     removed = np.cumsum(document.num_characters[order])
     mask = np.ones(len(order), dtype=bool)
@@ -80,70 +83,85 @@ def _without_worst(document: Candidates, ratio: float) -> Mask:
     return mask
 
 
-def _with_best(mask: Mask, document: Candidates, count: int) -> Mask:
-    """Add the best sentences until `count` are kept."""
-    missing = count - int(mask.sum())
-    if missing <= 0:
-        return mask
+def _best(document: Candidates, count: int, among: Mask) -> Indices:
+    """The `count` best sentences of those in a mask, earlier ones first among equals."""
     order = np.argsort(-document.scores, kind="stable")
-    mask = mask.copy()
-    mask[order[~mask[order]][:missing]] = True
-    return mask
+    return order[among[order]][: max(count, 0)]
 
 
-def _with_company(mask: Mask, document: Candidates, options: PruningOptions) -> Mask:
-    """Add neighbours, the title and headings of what is kept."""
-    if not mask.any() or mask.all():
-        return mask
-    kept = np.flatnonzero(mask)
-    mask = mask.copy()
-    for step in range(-options.context_before, options.context_after + 1):
-        mask[np.clip(kept + step, 0, len(mask) - 1)] = True
-    if options.keep_headings:
-        _add_headings(mask, document.heading_levels)
-    if options.keep_title:
-        mask[: document.num_title_sentences] = True
-    return mask
+class _Company:
+    """What is kept along with chosen sentences: neighbours, the headings above them, and the title."""
+
+    def __init__(self, document: Candidates, options: PruningOptions) -> None:
+        self._size = len(document.scores)
+        self._before = min(options.context_before, self._size)
+        self._after = min(options.context_after, self._size)
+        self._title = np.arange(document.num_title_sentences if options.keep_title else 0)
+        self._above = _headings_above(document.heading_levels) if options.keep_headings else None
+
+    def of(self, chosen: Indices) -> Indices:
+        """The chosen sentences, in ascending order, and their company."""
+        if not len(chosen):
+            return chosen
+        members = self._neighbourhood(chosen) if self._before or self._after else chosen
+        if self._above is not None:
+            headings = members
+            while len(headings):  # as often as headings are nested
+                headings = np.unique(self._above[headings])
+                headings = headings[headings >= 0]
+                members = np.union1d(members, headings)
+        return np.union1d(self._title, members) if len(self._title) else members
+
+    def _neighbourhood(self, chosen: Indices) -> Indices:
+        # Only the stretch between the first and the last neighbour is looked at: a budget asks for one
+        # sentence at a time, in documents of many.
+        first = max(0, int(chosen[0]) - self._before)
+        begins = np.maximum(chosen - self._before, 0) - first
+        ends = np.minimum(chosen + self._after + 1, self._size) - first
+        steps = np.zeros(ends[-1] + 1, dtype=np.int64)
+        np.add.at(steps, begins, 1)
+        np.add.at(steps, ends, -1)
+        return first + np.flatnonzero(np.cumsum(steps))
 
 
-def _add_headings(mask: Mask, levels: NDArray[np.int64]) -> None:
+def _headings_above(levels: Indices) -> Indices:
+    """For each sentence, the index of the nearest heading that it stands under, or -1."""
+    above = np.full(len(levels), -1, dtype=np.int64)
     open_headings: list[int] = []
-    for index, level in enumerate(levels):
-        if level:
-            while open_headings and levels[open_headings[-1]] >= level:
-                open_headings.pop()
-        if mask[index]:
-            mask[open_headings] = True
+    for index, level in enumerate(levels.tolist()):
+        while level and open_headings and levels[open_headings[-1]] >= level:
+            open_headings.pop()
+        if open_headings:
+            above[index] = open_headings[-1]
         if level:
             open_headings.append(index)
+    return above
 
 
 def _within_budget(documents: Sequence[Candidates], options: PruningOptions) -> list[Mask]:
     """Take the best sentences of all documents, each with its company, as long as they fit.
 
-    `min_sentences` comes first, even where it exceeds the budget.
+    `min_sentences` comes first, with its company, even where it exceeds the budget.
     """
     assert options.max_tokens is not None  # checked by PruningOptions
-    nothing = [np.zeros(len(d.scores), dtype=bool) for d in documents]
-    masks = [
-        _with_company(_with_best(m, d, options.min_sentences), d, options)
-        for m, d in zip(nothing, documents, strict=True)
-    ]
-    spent = sum(int(d.num_tokens[m].sum()) for d, m in zip(documents, masks, strict=True))
+    companies = [_Company(document, options) for document in documents]
+    masks = [np.zeros(len(document.scores), dtype=bool) for document in documents]
+    for document, company, mask in zip(documents, companies, masks, strict=True):
+        mask[company.of(np.sort(_best(document, options.min_sentences, among=~mask)))] = True
+    left = options.max_tokens - sum(int(d.num_tokens[m].sum()) for d, m in zip(documents, masks, strict=True))
     ranked = sorted(
         (-score, number, index)
         for number, document in enumerate(documents)
         for index, score in enumerate(document.scores.tolist())
     )
     for _, number, index in ranked:
-        document, mask = documents[number], masks[number]
-        if mask[index] or spent + document.num_tokens[index] > options.max_tokens:
+        num_tokens, mask = documents[number].num_tokens, masks[number]
+        if mask[index] or num_tokens[index] > left:
             continue
-        seed = np.zeros_like(mask)
-        seed[index] = True
-        wider = mask | _with_company(seed, document, options)
-        cost = int(document.num_tokens[wider & ~mask].sum())
-        if spent + cost <= options.max_tokens:
-            masks[number] = wider
-            spent += cost
+        members = companies[number].of(np.array([index]))
+        members = members[~mask[members]]
+        cost = int(num_tokens[members].sum())
+        if cost <= left:
+            mask[members] = True
+            left -= cost
     return masks

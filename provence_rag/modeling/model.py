@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+import copy
+from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from provence_rag.config import ProvenceConfig
-from provence_rag.errors import CheckpointError, MissingExtraError
+from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
 
 try:
     import torch
@@ -26,7 +28,23 @@ __all__ = ["ProvenceModel", "ProvenceModelOutput"]
 
 _LABELS = {0: "DROP", 1: "KEEP"}
 _WEIGHTS = "model.safetensors"
-_PRUNING_HEAD = "pruning_head."
+_TRANSFORMER, _PRUNING_HEAD = "transformer.", "pruning_head."
+
+_ACTIVATIONS = {
+    "sigmoid": "torch.nn.modules.activation.Sigmoid",
+    "identity": "torch.nn.modules.linear.Identity",
+}
+"""What sentence-transformers calls the activations."""
+
+_seen: ContextVar[list[Tensor] | None] = ContextVar("_seen", default=None)
+"""Takes the encoder's output while a joint model's forward runs. Every thread has its own, so threads may
+share a model; and it is not kept on the model, where it would be copied and pickled."""
+
+
+def _show_hidden_states(_encoder: nn.Module, _inputs: Any, output: Any) -> None:
+    seen = _seen.get()
+    if seen is not None:
+        seen.append(output[0])
 
 
 class ProvenceModelOutput(NamedTuple):
@@ -51,10 +69,19 @@ class ProvenceModel(nn.Module):
         transformer: A sequence classifier with one label (modes `joint` and `ranking`), or a token classifier
             with two (mode `pruning`).
         config: Says which heads there are.
+
+    Raises:
+        InvalidInputError: The transformer has another number of labels.
     """
 
     def __init__(self, transformer: PreTrainedModel, config: ProvenceConfig) -> None:
         super().__init__()
+        labels = 1 if config.can_rank else len(_LABELS)
+        if transformer.config.num_labels != labels:
+            raise InvalidInputError(
+                f"transformer must have {labels} label(s) in mode {config.mode!r}, "
+                f"got {transformer.config.num_labels}"
+            )
         self.provence_config = config
         self.transformer = transformer
         self.pruning_head: nn.Linear | None = None
@@ -62,12 +89,8 @@ class ProvenceModel(nn.Module):
             self.pruning_head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
             self.dropout = nn.Dropout(getattr(transformer.config, "hidden_dropout_prob", 0.0))
             # The stock forward returns logits only. Asking it for hidden states would store those of all
-            # layers; the hook sees the last ones in passing. Thread-local: threads may share the model.
-            self._seen = threading.local()
-            transformer.base_model.register_forward_hook(self._remember_hidden_states)
-
-    def _remember_hidden_states(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        self._seen.hidden_states = output[0]
+            # layers; the hook sees the last ones in passing.
+            transformer.base_model.register_forward_hook(_show_hidden_states)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -82,19 +105,32 @@ class ProvenceModel(nn.Module):
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        logits = self.transformer(**inputs).logits
-        if self.provence_config.mode == "pruning":
+        seen: list[Tensor] = []
+        token = _seen.set(seen)
+        try:
+            logits = self.transformer(**inputs).logits
+        finally:
+            _seen.reset(token)
+        if not self.provence_config.can_rank:
             return ProvenceModelOutput(None, logits)  # (B, T, 2)
         ranking_logits = logits[:, 0]  # (B,)
         if self.pruning_head is None:
             return ProvenceModelOutput(ranking_logits, None)
-        hidden_states = self._seen.__dict__.pop("hidden_states")  # (B, T, H)
-        return ProvenceModelOutput(ranking_logits, self.pruning_head(self.dropout(hidden_states)))
+        hidden_states = self.dropout(seen[-1])  # (B, T, H)
+        return ProvenceModelOutput(ranking_logits, self.pruning_head(hidden_states))
 
     @property
     def uses_token_types(self) -> bool:
         """Whether the encoder has more than one segment embedding."""
         return getattr(self.transformer.config, "type_vocab_size", 0) > 1
+
+    def activation_checkpointing_enable(self, **settings: Any) -> None:
+        """Trade time for memory in training; called by transformers' Trainer if its arguments say so."""
+        self.transformer.activation_checkpointing_enable(**settings)
+
+    def gradient_checkpointing_enable(self, **settings: Any) -> None:
+        """`activation_checkpointing_enable`, under the name that older releases of transformers call."""
+        self.transformer.gradient_checkpointing_enable(**settings)
 
     @classmethod
     def from_encoder(cls, name_or_path: str, config: ProvenceConfig, **kwargs: Any) -> ProvenceModel:
@@ -106,47 +142,53 @@ class ProvenceModel(nn.Module):
             **kwargs: Passed on to `from_pretrained` (e.g. `attention_probs_dropout_prob=0.0`).
         """
         kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
-        if config.mode == "pruning":
-            transformer = AutoModelForTokenClassification.from_pretrained(
-                name_or_path, id2label=_LABELS, label2id={v: k for k, v in _LABELS.items()}, **kwargs
-            )
+        if config.can_rank:
+            kwargs["num_labels"] = 1
         else:
-            transformer = AutoModelForSequenceClassification.from_pretrained(
-                name_or_path, num_labels=1, **kwargs
-            )
-        return cls(transformer, config)
+            kwargs |= {"id2label": _LABELS, "label2id": {label: i for i, label in _LABELS.items()}}
+        return cls(_auto_class(config).from_pretrained(name_or_path, **kwargs), config)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> ProvenceModel:
         """Load a trained checkpoint from a directory, in float32 and evaluation mode.
 
-        Reads `config.json` and `model.safetensors`, nothing else; no code of the checkpoint is run.
+        Reads `config.json` and `model.safetensors` (or its shards), nothing else; no code of the checkpoint
+        is run.
 
         Raises:
             CheckpointError: A file is missing, a head is missing, or the weights do not fit the config.
         """
         directory = Path(directory)
         config = ProvenceConfig.from_directory(directory)
-        auto = (
-            AutoModelForTokenClassification if config.mode == "pruning" else AutoModelForSequenceClassification
-        )
-        hf_config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-        model = cls(auto.from_config(hf_config, dtype=torch.float32), config)
-        weights = directory / _WEIGHTS
-        if not weights.is_file():
-            raise CheckpointError(f"{directory} has no {_WEIGHTS}")
-        model._load_weights({k: v.to(torch.float32) for k, v in load_file(weights).items()}, weights)
+        weights = _read_weights(directory)
+        try:
+            hf_config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            model = cls(_auto_class(config).from_config(hf_config, dtype=torch.float32), config)
+        except Exception as error:  # transformers' own have no common base
+            raise CheckpointError(
+                f"transformers makes no model of {directory}/config.json: {error}"
+            ) from error
+        model._load_weights(weights, directory)
         return model.eval()
 
-    def _load_weights(self, weights: dict[str, Tensor], source: Path) -> None:
-        state = {k if k.startswith(_PRUNING_HEAD) else f"transformer.{k}": v for k, v in weights.items()}
+    def _load_weights(self, weights: dict[str, Tensor], directory: Path) -> None:
+        state = {
+            name if name.startswith(_PRUNING_HEAD) else _TRANSFORMER + name: tensor
+            for name, tensor in weights.items()
+            # A buffer that transformers wrote until 4.31; it is computed, not learned.
+            if not name.endswith("embeddings.position_ids")
+        }
         try:
             missing, unexpected = self.load_state_dict(state, strict=False)
         except RuntimeError as error:  # shapes that do not fit
-            raise CheckpointError(f"{source} does not fit its config.json: {error}") from error
+            reason = str(error).replace(_TRANSFORMER, "")
+            raise CheckpointError(
+                f"the weights in {directory} do not fit its config.json: {reason}"
+            ) from error
         if missing or unexpected:
             raise CheckpointError(
-                f"{source} does not fit its config.json: missing {missing[:5]}, unexpected {unexpected[:5]}"
+                f"the weights in {directory} do not fit its config.json: missing {_listed(missing)}; "
+                f"unexpected {_listed(unexpected)}"
             )
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
@@ -155,20 +197,53 @@ class ProvenceModel(nn.Module):
         The tensors carry the names of the stock transformers class, plus `pruning_head.*`; so
         sentence-transformers' CrossEncoder (or AutoModelForTokenClassification, for a pruning-only model)
         loads the directory as it is.
+
+        Args:
+            directory: Is made if need be; a `tokenizer.json` is to be put beside.
+            dtype: What the weights are stored in; they are computed with in float32 all the same.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        hf_config = type(self.transformer.config).from_dict(self.transformer.config.to_dict())
+        hf_config = copy.deepcopy(self.transformer.config)
         hf_config.architectures = [type(self.transformer).__name__]
         hf_config.dtype = dtype
         hf_config.provence = self.provence_config.to_dict()
         if self.provence_config.can_rank:
-            activation = {"sigmoid": "Sigmoid", "identity": "Identity"}[self.provence_config.score_activation]
-            module = "torch.nn.modules.linear" if activation == "Identity" else "torch.nn.modules.activation"
-            hf_config.sentence_transformers = {"activation_fn": f"{module}.{activation}"}
+            activation = _ACTIVATIONS[self.provence_config.score_activation]
+            hf_config.sentence_transformers = {"activation_fn": activation}
         hf_config.save_pretrained(directory)
         state = {
-            name.removeprefix("transformer."): tensor.detach().to("cpu", dtype).contiguous()
+            name.removeprefix(_TRANSFORMER): tensor.detach().to("cpu", dtype).contiguous()
             for name, tensor in self.state_dict().items()
         }
         save_file(state, directory / _WEIGHTS, metadata={"format": "pt"})
+
+
+def _auto_class(config: ProvenceConfig) -> Any:
+    return AutoModelForSequenceClassification if config.can_rank else AutoModelForTokenClassification
+
+
+def _read_weights(directory: Path) -> dict[str, Tensor]:
+    """Tensors of `model.safetensors`, or of the shards that large models are stored in."""
+    files = [directory / _WEIGHTS]
+    if not files[0].is_file():
+        files = sorted(directory.glob("model-*-of-*.safetensors"))
+    if not files:
+        pickled = sorted(path.name for path in directory.glob("*.bin"))
+        raise CheckpointError(
+            f"{directory} has no {_WEIGHTS}"
+            + (f", only {', '.join(pickled)}: unpickling may run code, so it is not read" if pickled else "")
+        )
+    weights: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            weights |= load_file(path)
+        except Exception as error:  # the library's exception has no public base class
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return weights
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, as they are in the file, and how many more there are."""
+    shown = ", ".join(name.removeprefix(_TRANSFORMER) for name in names[:5])
+    return (shown or "nothing") + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class Example:
     """For each sentence, a teacher's keep logit, or NaN."""
 
     def __post_init__(self) -> None:
-        """Check the lengths: sentences are numbered through a batch, so one too few would shift all others."""
+        """Check the lengths: sentences are numbered through a batch, so one too few would shift the rest."""
         for name in ("pruning_labels", "sentence_teacher_scores"):
             targets = getattr(self, name)
             if targets is not None and len(targets) != len(self.sentences):
@@ -99,7 +100,7 @@ class ProvenceCollator:
             attention_mask[i, : len(row)] = 1
             token_type_ids[i, start : len(row)] = layout.passage_type
             bounds = np.minimum(sentence_bounds(documents[i], example.sentences), len(bodies[i]))
-            for sentence, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False), num_sentences):
+            for sentence, (first, end) in enumerate(pairwise(bounds), num_sentences):
                 sentence_ids[i, start + first : start + end] = sentence
             num_sentences += len(example.sentences)
         batch: dict[str, Any] = {
@@ -113,19 +114,23 @@ class ProvenceCollator:
 
 
 def _targets(examples: Sequence[Example], sentence_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Targets:
-    nan = float("nan")
     pruning_labels: list[int] = []
     teacher: list[float] = []
     for e in examples:
         unknown = len(e.sentences)
         pruning_labels += [IGNORE] * unknown if e.pruning_labels is None else e.pruning_labels
-        teacher += [nan] * unknown if e.sentence_teacher_scores is None else e.sentence_teacher_scores
+        teacher += [torch.nan] * unknown if e.sentence_teacher_scores is None else e.sentence_teacher_scores
     # A sentence cut off by the window has no tokens: its pooled logit would be a constant.
     unseen = ~torch.from_numpy(np.isin(np.arange(len(teacher)), sentence_ids))
     return Targets(
-        labels=torch.tensor([nan if e.label is None else e.label for e in examples]),
-        teacher_scores=torch.tensor([nan if e.teacher_score is None else e.teacher_score for e in examples]),
+        labels=_floats([e.label for e in examples]),
+        teacher_scores=_floats([e.teacher_score for e in examples]),
         sentence_ids=torch.from_numpy(sentence_ids),
         pruning_labels=torch.tensor(pruning_labels, dtype=torch.long).masked_fill(unseen, IGNORE),
-        sentence_teacher_scores=torch.tensor(teacher, dtype=torch.float32).masked_fill(unseen, nan),
+        sentence_teacher_scores=_floats(teacher).masked_fill(unseen, torch.nan),
     )
+
+
+def _floats(values: Sequence[float | None]) -> torch.Tensor:
+    """NaN for None. The type is said, since labels may be given as integers."""
+    return torch.tensor([torch.nan if x is None else x for x in values], dtype=torch.float32)

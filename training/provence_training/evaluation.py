@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from provence_rag import Provence, PruningOptions
+from provence_rag import InvalidInputError, Provence, PrunedPassage, PruningOptions
+from provence_rag.chunking import Span
 from provence_rag.config import DynamicRule
 from provence_training.data import Passage, Question, sentence_labels
 
@@ -21,9 +22,11 @@ class Judged:
     """One question with one passage, and the model's scores."""
 
     question: str
+    """Id of the question."""
     answers: bool
     """Whether the passage is the question's own."""
     relevance: float
+    """The passage's relevance score."""
     scores: NDArray[np.float64]
     """Keep probabilities, shape (sentences,)."""
     lengths: NDArray[np.int64]
@@ -64,14 +67,24 @@ def judge(
 
     Args:
         model: The model.
-        passages: With questions whose answers are marked.
+        passages: Their questions with marked answers are asked. Question ids are unique among them.
         distractors: For each question id, passages that do not answer it.
         limit: Judge a random sample of so many questions.
         show_progress: Show a progress bar.
+
+    Returns:
+        For each question, its own passage and then the distractors.
+
+    Raises:
+        InvalidInputError: The model has not both heads, or two questions have one id.
     """
+    if model.config.mode != "joint":
+        raise InvalidInputError(f"model must rank and prune, got one of mode {model.config.mode!r}")
     asked = [(p, q) for p in passages for q in p.questions if q.answers]
     if limit is not None and limit < len(asked):
         asked = random.Random(0).sample(asked, limit)
+    if len({question.id for _, question in asked}) < len(asked):
+        raise InvalidInputError("passages must have questions with ids of their own: some are there twice")
     groups = [[own, *distractors[question.id]] for own, question in asked]
     results = model.process_batch(
         [q.text for _, q in asked],
@@ -80,59 +93,60 @@ def judge(
         show_progress=show_progress,
     )
     return [
-        _judged(question, passage if passage is own else None, result)
+        _judged(question, passage is own, result)
         for (own, question), group, row in zip(asked, groups, results, strict=True)
         for passage, result in zip(group, row, strict=True)
     ]
 
 
-def _judged(question: Question, own: Passage | None, result: object) -> Judged:
-    from provence_rag import PrunedPassage
-    from provence_rag.chunking import Span
-
-    assert isinstance(result, PrunedPassage)
-    sentences = [Span(s.start, s.end) for s in result.sentences]
-    touched = []
-    for answer in question.answers or () if own else ():
-        labels = sentence_labels(sentences, [answer])
-        touched.append(frozenset(i for i, label in enumerate(labels) if label))
+def _judged(question: Question, own: bool, passage: PrunedPassage) -> Judged:
+    sentences = [Span(s.start, s.end) for s in passage.sentences]
+    touched = [sentence_labels(sentences, [answer]) for answer in (question.answers or ()) if own]
+    assert passage.score is not None  # judge() has checked that there are both heads
     return Judged(
         question=question.id,
-        answers=own is not None,
-        relevance=result.score or 0.0,
-        scores=np.array([s.score for s in result.sentences], dtype=np.float64),
-        lengths=np.array([s.end - s.start for s in result.sentences], dtype=np.int64),
-        spans=tuple(touched),
+        answers=own,
+        relevance=passage.score,
+        scores=np.array([s.score for s in passage.sentences], dtype=np.float64),
+        lengths=np.array([s.end - s.start for s in sentences], dtype=np.int64),
+        spans=tuple(frozenset(np.flatnonzero(labels).tolist()) for labels in touched),
     )
 
 
 def figures(judged: Sequence[Judged], rule: DynamicRule) -> Figures:
-    """Apply a rule to judged passages."""
-    kept_any, kept_all, lengths, off_lengths = [], [], [], []
-    best_other: dict[str, list[float]] = {}
-    own: dict[str, float] = {}
-    for one in judged:
-        mask = one.scores >= max(rule.floor, rule.share * one.scores.max(initial=0.0))
-        pair = (int(one.lengths.sum()), int(one.lengths[mask].sum()))
-        if one.answers:
-            kept = set(np.flatnonzero(mask).tolist())
-            kept_any.append(any(span <= kept for span in one.spans))
-            kept_all.append(all(span <= kept for span in one.spans))
-            lengths.append(pair)
-            own[one.question] = one.relevance
-        else:
-            off_lengths.append(pair)
-            best_other.setdefault(one.question, []).append(one.relevance)
-    ranks = [1 + sum(x >= score for x in best_other.get(q, [])) for q, score in own.items()]
+    """Apply a rule to judged passages.
+
+    Args:
+        judged: What `judge` gave: at least one question with its own passage.
+        rule: What is kept.
+
+    Raises:
+        InvalidInputError: There is no passage that answers.
+    """
+    own = {one.question: one for one in judged if one.answers}
+    if not own:
+        raise InvalidInputError("judged must hold passages that answer, got none")
+    others = [one for one in judged if not one.answers]
+    kept = {question: set(np.flatnonzero(_mask(one, rule)).tolist()) for question, one in own.items()}
+    ranks = dict.fromkeys(own, 1)
+    for one in others:
+        if one.question in own:
+            ranks[one.question] += one.relevance >= own[one.question].relevance
     return Figures(
-        answer_kept=float(np.mean(kept_any)),
-        all_kept=float(np.mean(kept_all)),
-        removed=_removed(lengths),
-        removed_off_topic=_removed(off_lengths),
-        mrr=float(np.mean([1 / rank for rank in ranks])),
+        answer_kept=float(np.mean([any(s <= kept[q] for s in one.spans) for q, one in own.items()])),
+        all_kept=float(np.mean([all(s <= kept[q] for s in one.spans) for q, one in own.items()])),
+        removed=_removed(list(own.values()), rule),
+        removed_off_topic=_removed(others, rule),
+        mrr=float(np.mean([1 / rank for rank in ranks.values()])),
     )
 
 
-def _removed(pairs: Sequence[tuple[int, int]]) -> float:
-    total, kept = np.array(pairs).reshape(-1, 2).sum(0)
-    return float(1 - kept / total) if total else 0.0
+def _mask(one: Judged, rule: DynamicRule) -> NDArray[np.bool_]:
+    return one.scores >= max(rule.floor, rule.share * one.scores.max(initial=0.0))
+
+
+def _removed(judged: Sequence[Judged], rule: DynamicRule) -> float:
+    """Share of all characters; 0 of nothing."""
+    total = sum(int(one.lengths.sum()) for one in judged)
+    kept = sum(int(one.lengths[_mask(one, rule)].sum()) for one in judged)
+    return 1 - kept / total if total else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from provence_rag.errors import InvalidInputError
 from provence_rag.modeling.model import ProvenceModelOutput
 
-__all__ = ["IGNORE", "Targets", "ProvenceLoss", "pool_sentences"]
+__all__ = ["IGNORE", "ProvenceLoss", "Targets", "pool_sentences"]
 
 IGNORE = -100
 """Marks a target that takes no part in the loss."""
@@ -21,8 +21,7 @@ IGNORE = -100
 class Targets:
     """What a batch of B windows with T tokens and S sentences in all is to give.
 
-    The sentences are numbered through the batch; the ranking targets may be NaN, the pruning targets
-    `IGNORE`, where unknown.
+    The sentences are numbered through the batch. What is unknown is NaN, or `IGNORE` among the integers.
     """
 
     labels: Tensor

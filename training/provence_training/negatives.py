@@ -34,5 +34,7 @@ class BM25Neighbours:
     def search(self, queries: Sequence[str], k: int) -> NDArray[np.int64]:
         """Indices of the `k` best passages for each query, best first, shape (queries, k)."""
         k = min(k, len(self.passages))
+        if not queries:
+            return np.empty((0, k), dtype=np.int64)
         found = self._index.retrieve(self._terms(queries), k=k, return_as="documents", show_progress=False)
         return np.asarray(found, dtype=np.int64)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel
 
 from provence_rag.errors import InvalidInputError
 
@@ -51,7 +51,9 @@ def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> lis
     rest = sorted(set(range(len(vocab))) - special - alphabet, key=lambda i: (-counts[i], i))
     room = size - len(special | alphabet)
     if room < 0:
-        raise InvalidInputError(f"size={size} is smaller than the {size - room} special tokens and characters")
+        raise InvalidInputError(
+            f"size={size} is smaller than the {size - room} special tokens and characters"
+        )
     return sorted(special | alphabet | set(rest[:room]))
 
 
@@ -63,15 +65,28 @@ def _shrink_tokenizer(tokenizer: Tokenizer, pieces: Sequence[int]) -> dict[str, 
     model["unk_id"] = new_id[model["unk_id"]]
     for token in content["added_tokens"]:
         token["id"] = new_id[token["id"]]
-    for token in content["post_processor"]["special_tokens"].values():
+    template = content["post_processor"] or {}
+    if "special_tokens" not in template:
+        raise InvalidInputError(
+            f"tokenizer must have a TemplateProcessing post-processor, got {template.get('type')}"
+        )
+    for token in template["special_tokens"].values():
         token["ids"] = [new_id[i] for i in token["ids"]]
     content["truncation"] = content["padding"] = None
+    content["normalizer"] = _reading_white_space(content["normalizer"])
     return content
+
+
+def _reading_white_space(normalizer: dict[str, Any] | None) -> dict[str, Any]:
+    """Every white space becomes a space: the vocabulary has no pieces for line breaks and tabs."""
+    spaces = {"type": "Replace", "pattern": {"Regex": r"\s"}, "content": " "}
+    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
+    return {"type": "Sequence", "normalizers": [spaces, *(step for step in steps if step != spaces)]}
 
 
 def shrink_encoder(
     source: str | Path, target: str | Path, *, pieces: Sequence[int], layers: Sequence[int]
-) -> PreTrainedModel:
+) -> None:
     """Write a smaller stock checkpoint.
 
     Args:
@@ -80,25 +95,26 @@ def shrink_encoder(
         pieces: Vocabulary pieces to keep, from `select_pieces`.
         layers: Layers to keep, in order, counted from 0.
 
-    Returns:
-        The small encoder.
+    Raises:
+        InvalidInputError: The tokenizer's post-processor is none that can be renumbered.
     """
     source, target = Path(source), Path(target)
+    tokenizer = _shrink_tokenizer(Tokenizer.from_file(str(source / "tokenizer.json")), pieces)
     model = AutoModel.from_pretrained(source, dtype=torch.float32, add_pooling_layer=False)
-    old = model.get_input_embeddings().weight.data
-    pad = model.config.pad_token_id
-    padding = list(pieces).index(pad) if pad is not None else None
-    embeddings = nn.Embedding(len(pieces), old.shape[1], padding_idx=padding)
-    embeddings.weight.data = old[torch.tensor(pieces)].clone()
-    model.set_input_embeddings(embeddings)
+    config, new_id = model.config, {old: new for new, old in enumerate(pieces)}
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        if getattr(config, name) is not None:
+            setattr(config, name, new_id[getattr(config, name)])
+    weights = model.get_input_embeddings().weight.data[torch.tensor(pieces)]
+    model.set_input_embeddings(
+        nn.Embedding.from_pretrained(weights, freeze=False, padding_idx=config.pad_token_id)
+    )
     model.encoder.layer = nn.ModuleList(model.encoder.layer[i] for i in layers)
-    model.config.vocab_size = len(pieces)
-    model.config.pad_token_id = padding
-    model.config.num_hidden_layers = len(layers)
+    config.vocab_size = len(pieces)
+    config.num_hidden_layers = len(layers)
     target.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(target)
-    tokenizer = _shrink_tokenizer(Tokenizer.from_file(str(source / "tokenizer.json")), pieces)
     (target / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
-    config = (source / "tokenizer_config.json").read_text(encoding="utf-8")
-    (target / "tokenizer_config.json").write_text(config, encoding="utf-8")
-    return model
+    settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings.pop("added_tokens_decoder", None)  # by the old ids; tokenizer.json says the same
+    (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")

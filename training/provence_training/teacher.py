@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from transformers import AutoModel
 
 from provence_rag.chunking import Span
@@ -26,7 +26,7 @@ class BiEncoderTeacher:
     2409.04701): they cost no pass of their own, and see their context as the student does.
 
     Args:
-        directory: An encoder that AutoModel loads, with `tokenizer.json`.
+        directory: A BERT-like encoder that AutoModel loads, with `tokenizer.json`.
         query_prefix: What the bi-encoder expects in front of a question.
         passage_prefix: What it expects in front of a passage.
     """
@@ -36,49 +36,69 @@ class BiEncoderTeacher:
     ) -> None:
         self.model = AutoModel.from_pretrained(directory, dtype=torch.float32, add_pooling_layer=False).eval()
         self.tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
-        self.tokenizer.enable_truncation(self.model.config.max_position_embeddings)
+        self.tokenizer.no_padding()
+        positions = self.model.embeddings.position_embeddings
+        behind = 0 if positions.padding_idx is None else positions.padding_idx + 1  # as RoBERTa counts
+        self.tokenizer.enable_truncation(positions.num_embeddings - behind)
+        self._padding = self.model.config.pad_token_id
         self.query_prefix, self.passage_prefix = query_prefix, passage_prefix
 
     @torch.inference_mode()
-    def _hidden_states(self, texts: Sequence[str], tokens_per_batch: int) -> list[NDArray[np.float16]]:
-        encodings = [self.tokenizer.encode(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda i: -len(encodings[i].ids))
-        states: list[NDArray[np.float16]] = [np.empty((0, 0), np.float16)] * len(texts)
+    def _hidden_states(
+        self, encodings: Sequence[Encoding], tokens_per_batch: int
+    ) -> list[NDArray[np.float16]]:
+        """Last hidden states of each text, shape (T, H), from length-sorted batches."""
+        lengths = [len(e.ids) for e in encodings]
+        order = sorted(range(len(encodings)), key=lambda i: -lengths[i])
+        states: dict[int, NDArray[np.float16]] = {}
         while order:
-            longest = len(encodings[order[0]].ids)
+            longest = lengths[order[0]]
             size = max(1, tokens_per_batch // longest)
             batch, order = order[:size], order[size:]
-            ids = torch.zeros(len(batch), longest, dtype=torch.long)
+            ids = torch.full((len(batch), longest), self._padding)
             mask = torch.zeros_like(ids)
             for row, i in enumerate(batch):
-                ids[row, : len(encodings[i].ids)] = torch.tensor(encodings[i].ids)
-                mask[row, : len(encodings[i].ids)] = 1
+                ids[row, : lengths[i]] = torch.tensor(encodings[i].ids)
+                mask[row, : lengths[i]] = 1
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, T, H)
             for row, i in enumerate(batch):
-                states[i] = hidden[row, : len(encodings[i].ids)].to(torch.float16).numpy()
-        return states
+                states[i] = hidden[row, : lengths[i]].to(torch.float16).numpy()
+        return [states[i] for i in range(len(encodings))]
 
     def embed(self, passages: Sequence[Passage], path: Path, *, tokens_per_batch: int = 4096) -> None:
-        """Write the token states of passages and the embeddings of their questions to an `.npz` file."""
-        texts = [self.passage_prefix + p.text for p in passages]
+        """Write the token states of passages and the embeddings of their questions to an `.npz` file.
+
+        Args:
+            passages: At least one, and at least one with a question.
+            path: The file; it appears when it is complete.
+            tokens_per_batch: Padded tokens that the encoder reads at once.
+        """
+        texts = self.tokenizer.encode_batch([self.passage_prefix + p.text for p in passages])
+        asked = [(p.id, q) for p in passages for q in p.questions]
+        questions = self.tokenizer.encode_batch([self.query_prefix + q.text for _, q in asked])
         tokens = self._hidden_states(texts, tokens_per_batch)
-        shift = len(self.passage_prefix)
-        offsets = [np.array(self.tokenizer.encode(t).offsets, np.int32) - shift for t in texts]
-        questions = [(p.id, q.id, q.text) for p in passages for q in p.questions]
-        states = self._hidden_states([self.query_prefix + text for *_, text in questions], tokens_per_batch)
-        np.savez(
-            path,
-            pid=[p.id for p in passages],
-            tokens=np.concatenate(tokens),
-            lengths=[len(t) for t in tokens],
-            offsets=np.concatenate(offsets),
-            q=np.array([ids[:2] for ids in questions]),
-            qe=np.stack([s.astype(np.float32).mean(0) for s in states]).astype(np.float16),
-        )
+        states = self._hidden_states(questions, tokens_per_batch)
+        partial = path.with_name(f"{path.name}.partial")
+        with partial.open("wb") as file:
+            np.savez(
+                file,
+                pid=[p.id for p in passages],
+                tokens=np.concatenate(tokens),
+                lengths=[len(t) for t in tokens],
+                offsets=np.concatenate([np.array(e.offsets, np.int32) for e in texts])
+                - len(self.passage_prefix),
+                q=[(pid, q.id) for pid, q in asked],
+                qe=np.stack([s.astype(np.float32).mean(0) for s in states]).astype(np.float16),
+            )
+        partial.replace(path)
 
 
 class TeacherCache:
-    """Similarities computed from the files of `BiEncoderTeacher.embed`."""
+    """Similarities computed from the files of `BiEncoderTeacher.embed`.
+
+    Args:
+        directory: Where the `.npz` files are.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.questions: dict[tuple[str, str], FloatArray] = {}

@@ -122,7 +122,8 @@ class _EpochSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         self.generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        return super().__iter__()
+        indices: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
+        return indices
 
 
 def _encoder_parameters(model: ProvenceModel) -> set[str]:

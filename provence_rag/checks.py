@@ -1,0 +1,93 @@
+"""Checks of what a caller passes in. Each message names the argument, the value and the way out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Set
+from numbers import Integral, Real
+from typing import Any
+
+from provence_rag.errors import InvalidInputError
+
+__all__ = [
+    "check_count",
+    "check_number",
+    "check_rows",
+    "check_share",
+    "check_text",
+    "check_texts",
+    "check_titles",
+    "shown",
+]
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise `InvalidInputError` unless `value` is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise InvalidInputError(f"{name} must be a number, got {value!r}")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise `InvalidInputError` unless `value` is a number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InvalidInputError(f"{name} must be a number between 0 and 1, got {value!r}")
+
+
+def check_count(name: str, value: Any, minimum: int) -> None:
+    """Raise `InvalidInputError` unless `value` is an integer of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise InvalidInputError(f"{name} must be an integer >= {minimum}, got {value!r}")
+
+
+def check_text(name: str, value: Any, *, blank: bool = True) -> str:
+    """Return `value` as a plain string; with `blank=False` it has to hold more than white space."""
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be a string, got {shown(value)}")
+    if not blank and not value.strip():
+        raise InvalidInputError(f"{name} is blank ({value!r}): a query needs words")
+    return str.__str__(value)  # numpy's strings and those of enumerations are subclasses
+
+
+def check_texts(name: str, values: Any, *, blank: bool = True) -> list[str]:
+    """Return `values`, a list of strings or something to make one of, as a list of plain strings."""
+    return [
+        check_text(f"{name}[{number}]", value, blank=blank)
+        for number, value in enumerate(check_rows(name, values, of="strings"))
+    ]
+
+
+def check_titles(name: str, values: Any, length: int) -> list[str | None]:
+    """Return `length` titles, blank ones as None; `values` may be None for no titles at all."""
+    if values is None:
+        return [None] * length
+    rows = check_rows(name, values, of="strings", length=length, whose="documents")
+    titles = [None if row is None else check_text(f"{name}[{i}]", row) for i, row in enumerate(rows)]
+    return [title if title and title.strip() else None for title in titles]
+
+
+def check_rows(name: str, values: Any, *, of: str, length: int | None = None, whose: str = "") -> list[Any]:
+    """Return `values` as a list, after one pass over it: a generator will do.
+
+    Args:
+        name: The argument.
+        values: Its value.
+        of: What it is a list of.
+        length: How many entries there have to be; None is any number.
+        whose: What else has so many entries.
+    """
+    # A string is a sequence of strings; mappings and sets have no order that results could keep.
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+        hint = ": put a single one into a list" if isinstance(values, str) else ""
+        raise InvalidInputError(f"{name} must be a list of {of}, got {shown(values)}{hint}")
+    rows = list(values)
+    if length is not None and len(rows) != length:
+        raise InvalidInputError(
+            f"{name} must have an entry for each of the {length} {whose}, got {len(rows)}"
+        )
+    return rows
+
+
+def shown(value: Any) -> str:
+    """The type and the beginning of a value, for a message."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,0 +1,188 @@
+"""From queries and documents to windows: every text is cut and tokenized once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from provence_rag.chunking import LANGUAGES, BaseChunker, MultilingualChunker, Span, detect_language
+from provence_rag.config import ProvenceConfig
+from provence_rag.errors import CheckpointError
+from provence_rag.inference.encoding import (
+    IntArray,
+    TextTokenizer,
+    TokenizedText,
+    Window,
+    pack_windows,
+    sentence_bounds,
+    split_units,
+)
+
+__all__ = ["Document", "Pair", "Plan", "Planner"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query and a document, with its title if it has one."""
+
+    query: str
+    document: str
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document, cut and tokenized once, whatever the number of queries it meets."""
+
+    text: str
+
+    language: str
+    """The language asked for, or the ISO 639-1 code of the one detected."""
+
+    spans: Sequence[Span]
+    """Its sentences."""
+
+    tokens: TokenizedText
+
+    bounds: IntArray
+    """Token index at which each sentence starts, and the number of tokens: shape (sentences + 1,)."""
+
+
+class Head(NamedTuple):
+    """What stands in front of the passage in each window of a pair."""
+
+    ids: IntArray
+    """Special tokens, query, special tokens, title."""
+
+    passage_start: int
+    """How many of them have the query's token type; the title has the passage's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a pair is read: its windows, and the units that its tokens are scored in."""
+
+    pair: Pair
+
+    document: Document
+
+    head: Head
+
+    windows: list[Window]
+
+    unit_bounds: IntArray
+    """Token index at which each unit starts, and the number of tokens: shape (U + 1,)."""
+
+    unit_sentences: IntArray
+    """The sentence that each unit belongs to, shape (U,)."""
+
+
+class Planner:
+    """Cuts and tokenizes documents, and packs them into windows. Holds no state that a call changes.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+        config: The checkpoint's configuration.
+        chunker: Cuts documents into sentences; None is the multilingual one.
+
+    Raises:
+        CheckpointError: The windows are too short for the tokenizer's special tokens.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, config: ProvenceConfig, chunker: BaseChunker | None) -> None:
+        self._tokenizer = tokenizer
+        self._layout = tokenizer.layout
+        self._max_length = config.max_length
+        self._chunker = chunker
+        # A query takes at most half of a window, and a title half of the rest: at least one token is left.
+        if self._layout.num_special_tokens >= config.max_length // 2:
+            raise CheckpointError(
+                f"max_length={config.max_length} has no room for a passage beside a query and "
+                f"{self._layout.num_special_tokens} special tokens"
+            )
+
+    def plans(self, pairs: Sequence[Pair], language: str) -> list[Plan]:
+        """Plan how each pair is read.
+
+        Raises:
+            InvalidInputError: The language has no rules.
+        """
+        documents = self._documents((pair.document for pair in pairs), language)
+        heads = self._heads(pairs)
+        return [
+            self._plan(number, pair, documents[pair.document], heads[pair.query, pair.title])
+            for number, pair in enumerate(pairs)
+        ]
+
+    def _documents(self, texts: Iterable[str], language: str) -> dict[str, Document]:
+        unique = list(dict.fromkeys(texts))
+        languages = [detect_language(text) if language == "auto" else language for text in unique]
+        spans = [self._spans(text, own, language) for text, own in zip(unique, languages, strict=True)]
+        # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
+        read = [text if own else "" for text, own in zip(unique, spans, strict=True)]
+        tokens = self._tokenizer.tokenize(read)
+        bounds = map(sentence_bounds, tokens, spans)
+        return dict(zip(unique, map(Document, unique, languages, spans, tokens, bounds), strict=True))
+
+    def _spans(self, text: str, language: str, asked: str) -> Sequence[Span]:
+        if self._chunker is not None:
+            return self._chunker.spans(text)
+        # A language that was detected may have no rules of its own; one that was asked for must have them.
+        return _chunker_for("en" if asked == "auto" and language not in LANGUAGES else language).spans(text)
+
+    def _heads(self, pairs: Sequence[Pair]) -> dict[tuple[str, str | None], Head]:
+        queries = list(dict.fromkeys(pair.query for pair in pairs))
+        titles = list(dict.fromkeys(pair.title for pair in pairs if pair.title is not None))
+        query_ids = {q: t.ids for q, t in zip(queries, self._tokenizer.tokenize(queries), strict=True)}
+        lines = self._tokenizer.tokenize([f"{title}\n" for title in titles])
+        title_ids = {title: tokens.ids for title, tokens in zip(titles, lines, strict=True)}
+        half = self._max_length // 2
+        if too_long := sum(len(ids) > half for ids in query_ids.values()):
+            warnings.warn(
+                f"{too_long} quer{'y is' if too_long == 1 else 'ies are'} longer than half of the window: "
+                f"only the first {half} tokens are read. Shorten the query, or raise max_length",
+                stacklevel=_callers_level(),
+            )
+        heads = {}
+        for query, title in dict.fromkeys((pair.query, pair.title) for pair in pairs):
+            read = query_ids[query][:half].tolist()
+            room = (self._max_length - self._layout.num_special_tokens - len(read)) // 2
+            prefix = [] if title is None else title_ids[title][:room].tolist()
+            before = [*self._layout.before, *read, *self._layout.between]
+            heads[query, title] = Head(np.array([*before, *prefix], dtype=np.int64), len(before))
+        return heads
+
+    def _plan(self, number: int, pair: Pair, document: Document, head: Head) -> Plan:
+        capacity = self._max_length - len(head.ids) - len(self._layout.after)
+        tokens, spans, bounds = document.tokens, document.spans, document.bounds
+        if len(tokens) <= capacity:
+            whole = Window(number, 0, len(tokens))
+            return Plan(pair, document, head, [whole], bounds, np.arange(len(spans)))
+        units = split_units(document.text, tokens, spans, bounds, capacity)
+        return Plan(
+            pair,
+            document,
+            head,
+            pack_windows(number, units, capacity),
+            np.array([*(unit.start for unit in units), len(tokens)], dtype=np.int64),
+            np.array([unit.sentence for unit in units], dtype=np.int64),
+        )
+
+
+@lru_cache(maxsize=64)
+def _chunker_for(language: str) -> MultilingualChunker:
+    return MultilingualChunker(language=language)
+
+
+def _callers_level() -> int:
+    """How many frames up the caller of this package is, for a warning that points there."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("provence_rag."):
+        frame, level = frame.f_back, level + 1
+    return level

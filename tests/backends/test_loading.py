@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provence_rag import CheckpointError, InvalidInputError, MissingExtraError
+from provence_rag.backends import loading
+from provence_rag.backends.loading import fitting_backends, load_backend
+from provence_rag.backends.onnx import OnnxBackend
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "dtype", "fitting"),
+    [
+        ("auto", None, None, ["onnx", "torch"]),
+        ("auto", "cpu", "float32", ["onnx", "torch"]),
+        ("auto", "cuda", None, ["torch"]),
+        ("auto", None, "bfloat16", ["torch"]),
+        ("auto", "cpu", "int8", ["onnx"]),
+        ("onnx", "cpu", None, ["onnx"]),
+        ("torch", "cuda:1", "float16", ["torch"]),
+    ],
+)
+def test_fitting_backends(backend: str, device: str | None, dtype: str | None, fitting: list[str]) -> None:
+    assert fitting_backends(backend, device, dtype) == fitting
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "dtype", "message"),
+    [
+        ("tensorflow", None, None, "backend must be 'auto', 'onnx' or 'torch', got 'tensorflow'"),
+        ("auto", 0, None, "device must be a string such as 'cpu' or 'cuda:0', got 0"),
+        ("auto", "", None, "device must be a string such as 'cpu' or 'cuda:0', got ''"),
+        (
+            "auto",
+            None,
+            "int4",
+            "dtype must be one of int8, float32, float16, bfloat16 for backend='auto', got 'int4'",
+        ),
+        ("onnx", None, "float16", "dtype must be one of int8, float32 for backend='onnx', got 'float16'"),
+        (
+            "torch",
+            None,
+            "int8",
+            "dtype must be one of float32, float16, bfloat16 for backend='torch', got 'int8'",
+        ),
+        (
+            "onnx",
+            "cuda",
+            None,
+            "device='cuda' needs torch, but backend='onnx' with dtype=None is ONNX Runtime on the CPU: "
+            "use backend='torch' and one of float32, float16, bfloat16",
+        ),
+        ("auto", "cuda", "int8", "device='cuda' needs torch, but backend='auto' with dtype='int8' is ONNX"),
+    ],
+)
+def test_what_does_not_go_together(backend: str, device: str | None, dtype: str | None, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        fitting_backends(backend, device, dtype)
+
+
+def test_auto_prefers_the_fastest_export(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(OnnxBackend, "__init__", lambda self, path: loaded.append(path.name))
+    load_backend(checkpoint, backend="auto", device=None, dtype=None)
+    (checkpoint / "onnx" / "model_int8.onnx").touch()
+    load_backend(checkpoint, backend="auto", device=None, dtype=None)
+    load_backend(checkpoint, backend="onnx", device="cpu", dtype="float32")
+    assert loaded == ["model.onnx", "model_int8.onnx", "model.onnx"]
+
+
+def test_a_missing_export(checkpoint: Path) -> None:
+    message = f"{checkpoint} has no onnx/model_int8.onnx: export it, or use backend='torch'"
+    for backend in ("auto", "onnx"):
+        with pytest.raises(CheckpointError, match=re.escape(message)):
+            load_backend(checkpoint, backend=backend, device=None, dtype="int8")
+    (checkpoint / "onnx" / "model.onnx").unlink()
+    message = f"{checkpoint} has no onnx/model_int8.onnx or onnx/model.onnx: export it"
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load_backend(checkpoint, backend="onnx", device=None, dtype=None)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_missing_torch(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    (checkpoint / "onnx" / "model.onnx").unlink()
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    message = (
+        f"{checkpoint} on backend='torch' needs an optional dependency: pip install 'provence-rag[torch]'"
+    )
+    with pytest.raises(MissingExtraError, match=re.escape(message)):
+        load_backend(checkpoint, backend=backend, device=None, dtype=None)
+
+
+def test_torch_without_transformers(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    for name in ("provence_rag.backends.torch", "provence_rag.modeling.model"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'provence-rag[torch]'")):
+        load_backend(checkpoint, backend="torch", device=None, dtype=None)
+
+
+def test_onnx_is_not_loaded_when_torch_is_asked_for(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, save_onnx: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError):
+        load_backend(checkpoint, backend="torch", device="cpu", dtype="float32")
+    assert load_backend(checkpoint, backend="auto", device="cpu", dtype="float32").name == "onnx"

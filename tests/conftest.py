@@ -1,0 +1,202 @@
+"""What several tests need: small tokenizers of three kinds, models on them, and a checkpoint directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from provence_rag import Provence, ProvenceConfig
+from provence_rag.backends.base import IntArray, Logits
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.engine import Engine
+from provence_rag.testing import fake_provence
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?#-|\n"
+_KANA_AND_KANJI = (
+    "あいうえおかがきくけこさしすせそたちつてとなにのはひまもやよらりるれろわをん東京日本語首都大人、。「」"
+)
+_WORDS = ["the", "fox", "cat", "word", "sleep", "capital", "Japan", "Tokyo", "東京", "日本", "です", "した"]
+
+
+def _unigram() -> Tokenizer:
+    """Like XLM-R: Metaspace, NFKC, and a token for white space alone."""
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *_LETTERS, *_KANA_AND_KANJI]
+    scores = [0.0] * 4 + [-8.0] * (len(pieces) - 4)
+    words = [*_WORDS, *(f"▁{word}" for word in _WORDS)]
+    tokenizer = Tokenizer(
+        models.Unigram(list(zip([*pieces, *words], [*scores, *[-6.0] * len(words)], strict=True)), unk_id=3)
+    )
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+def _wordpiece() -> Tokenizer:
+    """Like BERT: no tokens for white space, one unknown token for a giant word, two token types."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
+    vocabulary = {piece: number for number, piece in enumerate([*pieces, *_KANA_AND_KANJI, *_WORDS])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    return tokenizer
+
+
+def _bytes() -> Tokenizer:
+    """Like byte-level BPE without merges: several tokens a character, and tokens for all white space."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: number for number, piece in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A </s> $B", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
+    "unigram": _unigram,
+    "wordpiece": _wordpiece,
+    "bytes": _bytes,
+}
+
+
+@pytest.fixture(params=TOKENIZERS)
+def raw_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    """A fresh `tokenizers.Tokenizer` of each kind."""
+    return TOKENIZERS[request.param]()
+
+
+@pytest.fixture(scope="session", params=TOKENIZERS)
+def tokenizer(request: pytest.FixtureRequest) -> PairTokenizer:
+    """A small tokenizer of each kind."""
+    return PairTokenizer(TOKENIZERS[request.param]())
+
+
+class HashBackend:
+    """A model for any tokenizer: each id has a keep logit of its own, a window their mean as its score."""
+
+    name = "hash"
+    device = "cpu"
+
+    def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
+        keep = (input_ids * 7919 % 101 / 10 - 5).astype(np.float32)
+        pruning = np.stack([np.zeros_like(keep), keep], axis=-1)
+        means = [row[: int(mask.sum())].mean() for row, mask in zip(keep, attention_mask, strict=True)]
+        return Logits(np.array(means, dtype=np.float32), pruning)
+
+
+@pytest.fixture(scope="session")
+def hash_backend() -> HashBackend:
+    """See `HashBackend`."""
+    return HashBackend()
+
+
+@pytest.fixture(scope="session")
+def model_on(hash_backend: HashBackend) -> Callable[..., Provence]:
+    """A model with one of the small tokenizers, or the fake one, with windows of a given length."""
+
+    @cache
+    def model_on(kind: str, max_length: int) -> Provence:
+        if kind == "fake":
+            return fake_provence(max_length=max_length)
+        pairs = PairTokenizer(TOKENIZERS[kind]())
+        return Provence(Engine(hash_backend, pairs, ProvenceConfig(max_length=max_length), pad_token_id=0))
+
+    return model_on
+
+
+def _save_onnx(
+    path: Path,
+    *,
+    ranking: str | None = None,
+    pruning: str | None = None,
+    inputs: Sequence[str] = ("input_ids", "attention_mask"),
+) -> None:
+    """Write an ONNX model that takes milliseconds, with the outputs that have a name.
+
+    The ranking logit is the share of odd ids among a window's tokens; an output `logits` has shape (B, 1), as
+    in stock exports. The keep logit of a token with an even id is 0.5 and its drop logit -0.5; the other way
+    round for an odd one.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    def constant(name: str, value: Any) -> Any:
+        return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(value)))
+
+    def info(name: str, kind: int, *shape: str | int) -> Any:
+        return helper.make_tensor_value_info(name, kind, list(shape))
+
+    nodes = [
+        constant("two", np.int64(2)),
+        constant("rows", np.array([1], dtype=np.int64)),
+        constant("end", np.array([-1], dtype=np.int64)),
+        constant("half", np.float32(0.5)),
+        helper.make_node("Mod", [inputs[0], "two"], ["parity"]),
+        helper.make_node("Cast", ["parity"], ["odd"], to=TensorProto.FLOAT),
+    ]
+    outputs = []
+    if ranking is not None:
+        keepdims = int(ranking == "logits")
+        nodes += [
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["odd", "mask"], ["read"]),
+            helper.make_node("ReduceSum", ["read", "rows"], ["sum"], keepdims=keepdims),
+            helper.make_node("ReduceSum", ["mask", "rows"], ["count"], keepdims=keepdims),
+            helper.make_node("Div", ["sum", "count"], [ranking]),
+        ]
+        outputs.append(info(ranking, TensorProto.FLOAT, "batch", *([1] * keepdims)))
+    if pruning is not None:
+        nodes += [
+            helper.make_node("Unsqueeze", ["odd", "end"], ["odd_column"]),
+            helper.make_node("Sub", ["half", "odd_column"], ["keep"]),
+            helper.make_node("Neg", ["keep"], ["drop"]),
+            helper.make_node("Concat", ["drop", "keep"], [pruning], axis=-1),
+        ]
+        outputs.append(info(pruning, TensorProto.FLOAT, "batch", "tokens", 2))
+    if ranking is None and pruning is None:
+        outputs.append(info("odd", TensorProto.FLOAT, "batch", "tokens"))
+    graph = helper.make_graph(
+        nodes, "parity", [info(name, TensorProto.INT64, "batch", "tokens") for name in inputs], outputs
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+@pytest.fixture
+def save_onnx() -> Callable[..., None]:
+    """Writes a tiny ONNX model; see `_save_onnx`."""
+    return _save_onnx
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint directory of a joint model, with a tokenizer and an ONNX export."""
+    directory = tmp_path / "checkpoint"
+    directory.mkdir()
+    values = {
+        "architectures": ["BertForSequenceClassification"],
+        "model_type": "bert",
+        "max_position_embeddings": 512,
+        "pad_token_id": 0,
+        "provence": ProvenceConfig(max_length=64).to_dict(),
+    }
+    (directory / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    _wordpiece().save(str(directory / "tokenizer.json"))
+    _save_onnx(directory / "onnx" / "model.onnx", ranking="ranking_logits", pruning="pruning_logits")
+    return directory

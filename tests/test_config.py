@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provence_rag import CheckpointError, InvalidInputError, ProvenceConfig
+from provence_rag.config import DynamicRule, read_config_json
+
+RULES = {"default": DynamicRule(), "ja": DynamicRule(floor=0.2, share=0.4)}
+
+
+def write(directory: Path, **values: Any) -> Path:
+    (directory / "config.json").write_text(json.dumps(values), encoding="utf-8")
+    return directory
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ProvenceConfig(),
+        ProvenceConfig(
+            mode="pruning",
+            max_length=8192,
+            score_activation="identity",
+            threshold=0.25,
+            dynamic=RULES,
+            languages=("en", "ja"),
+        ),
+    ],
+)
+def test_a_config_comes_back_from_json_as_it_was(config: ProvenceConfig, tmp_path: Path) -> None:
+    assert ProvenceConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert ProvenceConfig.from_directory(write(tmp_path, provence=config.to_dict())) == config
+
+
+def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
+    assert ProvenceConfig.from_directory(write(tmp_path, provence={})) == ProvenceConfig()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mode": "both"}, "mode must be joint, ranking or pruning, got 'both'"),
+        ({"score_activation": "tanh"}, "score_activation must be sigmoid or identity, got 'tanh'"),
+        ({"max_length": 15}, "max_length must be an integer >= 16, got 15"),
+        ({"max_length": "512"}, "max_length must be an integer >= 16, got '512'"),
+        ({"threshold": 1.5}, "threshold must be a number between 0 and 1, got 1.5"),
+        ({"dynamic": {}}, "dynamic must hold a DynamicRule named 'default', got {}"),
+        ({"dynamic": {"default": {"floor": 0.1}}}, "dynamic must hold a DynamicRule named 'default'"),
+        ({"languages": "en"}, "languages must be a tuple of codes, got 'en'"),
+    ],
+)
+def test_bad_values(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        ProvenceConfig(**values)
+
+
+@pytest.mark.parametrize("values", [{"floor": -0.1}, {"share": 2}])
+def test_bad_rules(values: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match="must be a number between 0 and 1"):
+        DynamicRule(**values)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"max_length": 4}, "max_length must be an integer >= 16, got 4"),
+        ({"windows": 3, "heads": 2}, "unknown keys heads, windows: it may need a newer provence-rag"),
+        ({"dynamic": {"default": {"ceiling": 1}}}, "ceiling"),
+        ({"dynamic": {"default": {"floor": 7}}}, "floor must be a number between 0 and 1, got 7"),
+        ({"dynamic": {"default": 0.1}}, "argument after ** must be a mapping"),
+        ({"dynamic": 0.1}, "not iterable"),
+        ({"languages": "en"}, "languages must be a tuple of codes, got 'en'"),
+        (None, "not iterable"),
+        (["joint"], "dictionary update sequence"),
+    ],
+)
+def test_a_bad_block_is_the_checkpoints_fault(block: Any, message: str, tmp_path: Path) -> None:
+    expected = "^" + re.escape("config.json has a provence block that cannot be used: ") + ".*"
+    with pytest.raises(CheckpointError, match=expected + re.escape(message)):
+        ProvenceConfig.from_directory(write(tmp_path, provence=block))
+
+
+def test_the_rule_of_a_language() -> None:
+    config = ProvenceConfig(dynamic=RULES)
+    assert config.dynamic_rule("ja") is config.dynamic_rule("ja-JP") is config.dynamic_rule("JA_jp")
+    assert config.dynamic_rule("ja") == RULES["ja"]
+    assert config.dynamic_rule("en") == config.dynamic_rule("auto") == RULES["default"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "can_rank", "can_prune"),
+    [("joint", True, True), ("ranking", True, False), ("pruning", False, True)],
+)
+def test_heads(mode: Any, can_rank: bool, can_prune: bool) -> None:
+    config = ProvenceConfig(mode=mode)
+    assert (config.can_rank, config.can_prune) == (can_rank, can_prune)
+
+
+@pytest.mark.parametrize(
+    ("config_json", "positions"),
+    [
+        ({"max_position_embeddings": 512, "model_type": "bert"}, 512),
+        # These count positions from the padding token's id on: 514 of them are enough for 512 tokens.
+        ({"max_position_embeddings": 514, "model_type": "xlm-roberta", "pad_token_id": 1}, 512),
+        ({"max_position_embeddings": 514, "model_type": "roberta", "pad_token_id": 1}, 512),
+        ({"max_position_embeddings": None}, None),
+        ({}, None),
+    ],
+)
+def test_another_window(config_json: dict[str, Any], positions: int | None) -> None:
+    config = ProvenceConfig(threshold=0.3)
+    assert config.with_max_length(16, config_json) == ProvenceConfig(threshold=0.3, max_length=16)
+    if positions is None:
+        assert config.with_max_length(100_000, config_json).max_length == 100_000
+        return
+    assert config.with_max_length(positions, config_json).max_length == positions
+    message = f"max_length={positions + 1} is more than the {positions} positions of this checkpoint"
+    with pytest.raises(InvalidInputError, match=f"^{message}$"):
+        config.with_max_length(positions + 1, config_json)
+
+
+@pytest.mark.parametrize("max_length", [0, 15, True, 512.0, "512"])
+def test_a_window_that_is_none(max_length: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"^max_length must be an integer >= 16, got "):
+        ProvenceConfig().with_max_length(max_length, {})
+
+
+RERANKER = {"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+CLASSIFIER = {"architectures": ["BertForTokenClassification"], "id2label": {"0": "DROP", "1": "KEEP"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({**RERANKER, "max_position_embeddings": 8194}, ProvenceConfig(mode="ranking")),
+        (
+            {**RERANKER, "max_position_embeddings": 514, "model_type": "xlm-roberta", "pad_token_id": 1},
+            ProvenceConfig(mode="ranking"),
+        ),
+        (
+            {**RERANKER, "max_position_embeddings": 128},
+            ProvenceConfig(mode="ranking", max_length=128),
+        ),
+        (
+            {**RERANKER, "sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}},
+            ProvenceConfig(mode="ranking", score_activation="identity"),
+        ),
+        (
+            {**RERANKER, "sbert_ce_default_activation_function": "torch.nn.modules.activation.Sigmoid"},
+            ProvenceConfig(mode="ranking"),
+        ),
+        (CLASSIFIER, ProvenceConfig(mode="pruning")),
+    ],
+)
+def test_stock_checkpoints(values: dict[str, Any], expected: ProvenceConfig, tmp_path: Path) -> None:
+    assert ProvenceConfig.from_directory(write(tmp_path, **values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "architecture unknown and 0 labels"),
+        (
+            {**RERANKER, "id2label": {"0": "A", "1": "B"}},
+            "architecture XLMRobertaForSequenceClassification and 2 labels",
+        ),
+        (
+            {**CLASSIFIER, "id2label": {"0": "O", "1": "PER"}},
+            "architecture BertForTokenClassification and 2 labels",
+        ),
+        (
+            {**RERANKER, "sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Tanh"}},
+            "activation torch.nn.modules.activation.Tanh: only Sigmoid and Identity can be used",
+        ),
+    ],
+)
+def test_other_checkpoints(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        ProvenceConfig.from_directory(write(tmp_path, **values))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "{directory} is not a checkpoint: it has no config.json"),
+        (b'{"provence": ', "{directory}/config.json is not JSON: "),
+        (b"\xff\xfe", "{directory}/config.json is not JSON: "),
+        (b"[]", "{directory}/config.json must hold a JSON object, got list"),
+    ],
+)
+def test_a_directory_that_is_no_checkpoint(content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=re.escape(message.format(directory=tmp_path))):
+        read_config_json(tmp_path)

