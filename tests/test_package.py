@@ -37,9 +37,9 @@ ALLOWED = {
     "llama_index": {"integrations/llama_index_provence"},
     "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
     "pydantic": {"provence_rag/adapters.py", "integrations"},
-    "typer": {"provence_rag/cli.py"},
+    "typer": {"provence_rag/cli"},
     "rich": {
-        "provence_rag/cli.py",
+        "provence_rag/cli",
         "provence_rag/rendering.py",
         "provence_rag/provence.py",
         "provence_rag/results.py",

@@ -130,7 +130,7 @@ class ProvenceModel(nn.Module):
 
     def gradient_checkpointing_enable(self, **settings: Any) -> None:
         """`activation_checkpointing_enable`, under the name that older releases of transformers call."""
-        self.transformer.gradient_checkpointing_enable(**settings)
+        self.transformer.gradient_checkpointing_enable(**settings)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_encoder(cls, name_or_path: str, config: ProvenceConfig, **kwargs: Any) -> ProvenceModel:

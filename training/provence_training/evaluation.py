@@ -142,7 +142,7 @@ def figures(judged: Sequence[Judged], rule: DynamicRule) -> Figures:
 
 
 def _mask(one: Judged, rule: DynamicRule) -> NDArray[np.bool_]:
-    return one.scores >= max(rule.floor, rule.share * one.scores.max(initial=0.0))
+    return np.asarray(one.scores >= max(rule.floor, rule.share * one.scores.max(initial=0.0)))
 
 
 def _removed(judged: Sequence[Judged], rule: DynamicRule) -> float:

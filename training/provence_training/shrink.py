@@ -107,7 +107,7 @@ def shrink_encoder(
             setattr(config, name, new_id[getattr(config, name)])
     weights = model.get_input_embeddings().weight.data[torch.tensor(pieces)]
     model.set_input_embeddings(
-        nn.Embedding.from_pretrained(weights, freeze=False, padding_idx=config.pad_token_id)
+        nn.Embedding(len(pieces), weights.shape[1], config.pad_token_id, _weight=weights)
     )
     model.encoder.layer = nn.ModuleList(model.encoder.layer[i] for i in layers)
     config.vocab_size = len(pieces)

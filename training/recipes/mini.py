@@ -2,8 +2,8 @@
 
     python training/recipes/mini.py --data DATA --encoder ENCODER --work WORK --release MODEL
 
-DATA holds `train/*.jsonl.gz` and `dev/*.jsonl.gz` with answer spans; ENCODER is multilingual-e5-small, or a cut of
-it with fewer vocabulary pieces.
+DATA holds `train/*.jsonl.gz` and `dev/*.jsonl.gz` with answer spans; ENCODER is multilingual-e5-small, or a
+cut of it with fewer vocabulary pieces.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from provence_rag import Provence
 from provence_rag.config import ProvenceConfig
@@ -103,12 +102,12 @@ def teacher_examples(passages: list[Passage], cache: TeacherCache, count: int) -
         example = make_example(question.text, passage, window, label=None, pruning_labels=None)
         rows.append((passage is own, example, whole, each))
     right = [
-        np.mean([w for own, _, w, _ in rows if own]),
-        np.nanmean([max(e) for own, _, _, e in rows if own]),
+        float(np.mean([w for own, _, w, _ in rows if own])),
+        float(np.nanmean([max(e) for own, _, _, e in rows if own])),
     ]
     wrong = [
-        np.mean([w for own, _, w, _ in rows if not own]),
-        np.nanmean([x for own, *_, e in rows if not own for x in e]),
+        float(np.mean([w for own, _, w, _ in rows if not own])),
+        float(np.nanmean([x for own, *_, e in rows if not own for x in e])),
     ]
     log.info("teacher: right %s, wrong %s", right, wrong)
     return [
@@ -122,7 +121,7 @@ def teacher_examples(passages: list[Passage], cache: TeacherCache, count: int) -
 
 
 def _scale(x: float, right: float, wrong: float, top: float) -> float:
-    return -4.0 + (top + 4.0) * (x - float(wrong)) / float(right - wrong)
+    return -4.0 + (top + 4.0) * (x - wrong) / (right - wrong)
 
 
 def labelled_examples(passages: list[Passage], tokenizer: PairTokenizer, count: int) -> list[Example]:
@@ -176,8 +175,7 @@ def train(
         examples=examples,
         head_learning_rate=kw["head_learning_rate"],
     )
-    checkpoint = get_last_checkpoint(str(target)) if target.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=any(target.glob("checkpoint-*")))
 
 
 def distractors(
@@ -214,7 +212,7 @@ def release(trained: Path, dev: Path, target: Path) -> None:
     model.provence_config = replace(model.provence_config, dynamic=rules)
     model.save_pretrained(target, dtype=torch.float16)
     report = {
-        name: figures(part, rules.get("ja" if name == "jaquad" else "default")).to_dict()
+        name: figures(part, rules["ja" if name == "jaquad" else "default"]).to_dict()
         for name, part in judged.items()
     }
     log.info("rules %s", rules)
@@ -222,6 +220,7 @@ def release(trained: Path, dev: Path, target: Path) -> None:
 
 
 def main() -> None:
+    """Run all steps that have no result yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("data", "encoder", "work", "release"):
         parser.add_argument(f"--{name}", type=Path, required=True)

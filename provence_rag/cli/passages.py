@@ -1,84 +1,27 @@
-"""The command line: `provence prune` and `provence rank`."""
+"""`provence prune` and `provence rank`."""
 
 from __future__ import annotations
 
-import errno
-import io
-import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
-from rich.console import Console
-from typer.core import TyperGroup
 
-from provence_rag.errors import InvalidInputError, ProvenceError
+from provence_rag.cli.reading import Document, read_documents
+from provence_rag.cli.writing import to_json, write
+from provence_rag.errors import InvalidInputError
 from provence_rag.options import PruningMode, PruningOptions
-from provence_rag.rendering import html_page, plain_text, printable, terminal_view
+from provence_rag.rendering import html_page, plain_text, terminal_view
 
 if TYPE_CHECKING:
-    from rich.console import ConsoleRenderable
-
     from provence_rag.results import PrunedPassage
 
-__all__ = ["app", "main"]
+__all__ = ["prune", "rank"]
 
 _LONG_INPUT = 100_000
 """Characters from which a progress bar is worth its place."""
-
-_PREVIEW = 80
-"""Characters that `rank` shows of a document without a title."""
-
-
-class _Commands(TyperGroup):
-    """The group of all commands: what the library raises on purpose becomes one line and exit code 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ProvenceError as error:
-            typer.echo(f"provence: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2) from error
-
-
-app = typer.Typer(
-    name="provence",
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # so many options are easier to read without tables
-    pretty_exceptions_enable=False,
-)
-
-
-def main() -> None:
-    """Run the command line on `sys.argv`."""
-    # What is read is UTF-8, so what is written is too, on every system and into every pipe, with the
-    # documents' own line ends.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
-    app()
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"provence-rag {version('provence-rag')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _provence(
-    show_version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Rerank retrieved documents and prune their sentences, with one model."""
-
 
 Files = Annotated[
     list[str] | None,
@@ -95,7 +38,12 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
 ]
-Backend = Annotated[str, typer.Option(help="auto, onnx or torch.")]
+BackendName = Literal["auto", "onnx", "torch"]
+Backend = Annotated[
+    BackendName,
+    # Provence.from_pretrained checks the value, as it does for every caller.
+    typer.Option(parser=str, metavar="|".join(get_args(BackendName)), help="What runs the model."),
+]
 Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows per forward pass.")]
 TopK = Annotated[int | None, typer.Option(help="Only this many documents, best first.")]
@@ -106,7 +54,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into FILE.")]
 
 
-@app.command()
 def prune(
     query: Query,
     files: Files = None,
@@ -171,7 +118,7 @@ def prune(
     )
     passages = _process(
         query,
-        _read_documents(files),
+        read_documents(files),
         options,
         model=model,
         backend=backend,
@@ -182,16 +129,15 @@ def prune(
         reorder=reorder,
     )
     if as_json:
-        _write(_json([passage.to_dict() for passage in passages]), output)
+        write(to_json([passage.to_dict() for passage in passages]), output)
     elif html:
-        _write(html_page(query, passages), output)
+        write(html_page(query, passages), output)
     elif plain:
-        _write(f"{plain_text(passages)}\n", output)
+        write(f"{plain_text(passages)}\n", output)
     else:
-        _write(terminal_view(passages, query), output)
+        write(terminal_view(passages, query), output)
 
 
-@app.command()
 def rank(
     query: Query,
     files: Files = None,
@@ -206,7 +152,7 @@ def rank(
     output: Output = None,
 ) -> None:
     """List the documents by their relevance to the query, best first."""
-    documents = _read_documents(files)
+    documents = read_documents(files)
     passages = _process(
         query,
         documents,
@@ -220,10 +166,10 @@ def rank(
         reorder=True,
     )
     if as_json:
-        _write(_json([_ranked(passage) for passage in passages]), output)
+        write(to_json([_ranked(passage) for passage in passages]), output)
     else:
         lines = [f"{passage.score:.4f}  {documents[passage.index].preview}\n" for passage in passages]
-        _write("".join(lines), output)
+        write("".join(lines), output)
 
 
 def _ranked(passage: PrunedPassage) -> dict[str, Any]:
@@ -238,11 +184,11 @@ def _ranked(passage: PrunedPassage) -> dict[str, Any]:
 
 def _process(
     query: str,
-    documents: Sequence[_Document],
+    documents: Sequence[Document],
     options: PruningOptions,
     *,
     model: str | None,
-    backend: str,
+    backend: BackendName,
     device: str | None,
     batch_size: int | None,
     top_k: int | None,
@@ -270,114 +216,3 @@ def _check_exclusive(flags: dict[str, bool]) -> None:
     given = [name for name, is_given in flags.items() if is_given]
     if len(given) > 1:
         raise InvalidInputError(f"{' and '.join(given)} exclude each other")
-
-
-# Reading
-
-
-@dataclass(frozen=True)
-class _Document:
-    """A document and where it came from."""
-
-    text: str
-    title: str | None
-    source: str
-
-    @property
-    def preview(self) -> str:
-        """One line to know it by: its source, and its title or first characters."""
-        line = " ".join(printable(self.title or self.text[:_PREVIEW]).split())
-        return f"{printable(self.source)}  {line}"
-
-
-def _read_documents(files: Sequence[str] | None) -> list[_Document]:
-    if not files and sys.stdin.isatty():
-        raise InvalidInputError("no documents: give a FILE, or pipe text into standard input")
-    return [document for file in files or ["-"] for document in _read_file(file)]
-
-
-def _read_file(file: str) -> Iterator[_Document]:
-    text = _decode(_read_bytes(file), file)
-    if file.lower().endswith(".jsonl"):
-        # Not str.splitlines: JSON strings may hold line separators that are not newlines.
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                yield _parse_line(line, f"{file}:{number}")
-    else:
-        yield _Document(text, None, file)
-
-
-def _read_bytes(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"{file}: {error.strerror}") from error
-
-
-def _decode(data: bytes, file: str) -> str:
-    try:
-        return data.decode("utf-8-sig")  # editors on Windows write a byte order mark
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(f"{file}:{line}: not UTF-8: {error.reason}") from error
-
-
-def _parse_line(line: str, source: str) -> _Document:
-    try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(f"{source}: not JSON: {error.msg} at column {error.colno}") from error
-    if isinstance(entry, str):
-        return _Document(entry, None, source)
-    text = entry.get("text", entry.get("page_content")) if isinstance(entry, dict) else None
-    if not isinstance(text, str):
-        raise InvalidInputError(f"{source}: expected a string, or an object with text or page_content")
-    title = entry.get("title")
-    if not isinstance(title, str | None):
-        raise InvalidInputError(f"{source}: title must be a string, got {title!r}")
-    return _Document(text, title, source)
-
-
-# Writing
-
-
-def _json(value: Any) -> str:
-    # ASCII, so that a lone surrogate is an escape and no reader needs to know the encoding.
-    return f"{json.dumps(value, indent=2)}\n"
-
-
-def _write(content: str | ConsoleRenderable, output: Path | None) -> None:
-    if output is None:
-        _write_to_stdout(content)
-        return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as stream:
-            _write_to(stream, content)
-    except OSError as error:
-        raise InvalidInputError(f"{output}: {error.strerror}") from error
-
-
-def _write_to_stdout(content: str | ConsoleRenderable) -> None:
-    try:
-        _write_to(sys.stdout, content)
-    except OSError as error:
-        # Who reads the pipe has seen enough (`| head`); Windows calls that an invalid argument.
-        if error.errno not in (errno.EPIPE, errno.EINVAL):
-            raise
-        # Python flushes once more when it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from error
-
-
-def _write_to(stream: TextIO, content: str | ConsoleRenderable) -> None:
-    if isinstance(content, str):
-        stream.write(content)
-    else:
-        console = Console(file=stream)
-        # Lines are broken for a screen only: in a file they would not be the document's.
-        console.print(content, soft_wrap=not console.is_terminal)
-    stream.flush()  # here, where a closed pipe is noticed, and not when Python ends
-
-
-if __name__ == "__main__":
-    main()

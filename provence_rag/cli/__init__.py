@@ -1,0 +1,5 @@
+"""The command line: `provence prune`, `provence rank`, and the commands that other rooms bring."""
+
+from provence_rag.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,68 @@
+"""The `provence` command: its group, its errors, and where its commands come from."""
+
+from __future__ import annotations
+
+import io
+import sys
+from importlib.metadata import entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from provence_rag.cli.passages import prune, rank
+from provence_rag.errors import ProvenceError
+
+__all__ = ["app", "main"]
+
+
+class _Commands(TyperGroup):
+    """The group of all commands: what the library raises on purpose becomes one line and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ProvenceError as error:
+            typer.echo(f"provence: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    name="provence",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # so many options are easier to read without tables
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line on `sys.argv`."""
+    # What is read is UTF-8, so what is written is too, on every system and into every pipe, with the
+    # documents' own line ends.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"provence-rag {version('provence-rag')}")
+        raise typer.Exit
+
+
+app.command()(prune)
+app.command()(rank)
+# Other rooms bring their commands through entry points, since this one imports none of them.
+for _entry in entry_points(group="provence_rag.commands"):
+    app.command(_entry.name)(_entry.load())
+
+
+@app.callback()
+def _provence(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Rerank retrieved documents and prune their sentences, with one model."""
