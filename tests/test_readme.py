@@ -1,4 +1,4 @@
-"""The README's code is run, and its output is what the README says."""
+"""The code of the README and of the other documents is run, and its output is what they say."""
 
 import contextlib
 import io
@@ -12,9 +12,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("integrations/*/README.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 NUMBER = re.compile(r"\d+\.\d+")
+
+
+def blocks_of(document: Path) -> list[tuple[str, str]]:
+    """Language and content of each code block."""
+    text = document.read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks_of(ROOT / "README.md")
 
 
 def assert_same_output(actual: str, expected: str) -> None:
@@ -25,19 +37,16 @@ def assert_same_output(actual: str, expected: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_python_blocks_print_what_the_readme_shows() -> None:
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_python_blocks_print_what_the_document_shows(document: Path) -> None:
+    blocks = blocks_of(document)
     namespace: dict[str, object] = {}
-    checked = 0
-    for (language, code), (following, expected) in zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True):
-        if language != "python":
-            continue
-        stdout = io.StringIO()
-        with contextlib.redirect_stdout(stdout):
-            exec(code, namespace)
-        assert following == "text"
-        assert_same_output(stdout.getvalue(), expected)
-        checked += 1
-    assert checked >= 6
+    for (language, code), (following, expected) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        if language == "python":
+            stdout = io.StringIO()
+            with contextlib.redirect_stdout(stdout):
+                exec(code, namespace)
+            assert_same_output(stdout.getvalue(), expected if following == "text" else "")
 
 
 @pytest.mark.parametrize("block", [code for language, code in BLOCKS if language == "console"])
