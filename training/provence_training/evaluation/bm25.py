@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 __all__ = ["BM25", "terms"]
 
-_RUNS = re.compile(r"(?P<unspaced>[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+)|[^\W_]+")
+_UNSPACED = r"\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_RUNS = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|[^\W_{_UNSPACED}]+")
 
 
 def terms(text: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from provence_rag.errors import InvalidInputError
 from provence_training.evaluation.pruning import JudgedSentences
 from provence_training.evaluation.ranking import ranking_figures
 from provence_training.evaluation.report import EvaluationReport, SetReport, SystemReport
-from provence_training.evaluation.systems import EmbeddingFilter, FirstStage, Scored, score_with
+from provence_training.evaluation.systems import EmbeddingFilter, Scored, score_by_first_stage, score_with
 from provence_training.evaluation.topics import Topic, TopicSet, load_topics
 
 __all__ = ["ProvenceEvaluator"]
@@ -59,60 +61,58 @@ class ProvenceEvaluator:
             check_count("limit", limit, 1)
         if not files:
             raise InvalidInputError("files must name at least one, got none")
-        self.sets = [load_topics(path, distractors=distractors, limit=limit) for path in files]
-        self.settings = {"distractors": distractors, "limit": limit, "k": k, "relevant_grade": relevant_grade}
-        self._k, self._relevant_grade = k, relevant_grade
+        sets = [
+            load_topics(path, distractors=distractors, limit=limit, relevant_grade=relevant_grade)
+            for path in files
+        ]
+        names = [one.name for one in sets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidInputError(f"files must have names of their own: {twice[0]} is there twice")
+        self.topics = [topic for one in sets for topic in one.topics]
+        self.settings = {
+            "distractors": distractors,
+            "limit": limit,
+            "k": k,
+            "relevant_grade": relevant_grade,
+            "embedding_filter": None if embedding_filter is None else embedding_filter.name,
+        }
+        self._k = k
+        self._sections = _sections(sets)
         self._filter = embedding_filter
-        self._filtered: list[list[Scored]] | None = None
+        self._filtered: list[Scored] | None = None
 
     def __call__(self, model: Provence, *, show_progress: bool = False) -> EvaluationReport:
         """Let a model read all questions with all of their passages.
 
         Each set of the report is a file; where several files with answer spans have a language in common,
-        a set of all their questions in it follows.
+        or a file has several languages, a set of all questions in each language follows.
         """
-        scored = [score_with(model, one.topics, show_progress=show_progress) for one in self.sets]
-        if self._filter is not None and self._filtered is None:
-            self._filtered = [self._filter(one.topics, show_progress=show_progress) for one in self.sets]
-        found = [FirstStage()(one.topics) for one in self.sets]
-        columns = {"provence": scored, "first stage": found}
-        if self._filtered is not None:
+        columns = {
+            "provence": score_with(model, self.topics, show_progress=show_progress),
+            "first stage": score_by_first_stage(self.topics),
+        }
+        if self._filter is not None:
+            if self._filtered is None:
+                self._filtered = self._filter(self.topics, show_progress=show_progress)
             columns["embedding filter"] = self._filtered
-        reports = [
-            self._report(one, {name: rows[i] for name, rows in columns.items()}, model.config)
-            for i, one in enumerate(self.sets)
-        ]
-        for language in sorted({code for one in self.sets for code in one.languages}):
-            chosen = [
-                (i, j)
-                for i, one in enumerate(self.sets)
-                for j, topic in enumerate(one.topics)
-                if topic.language == language and one.first_stage == "BM25"
-            ]
-            sources = {i for i, _ in chosen}
-            if len(sources) > 1 or any(len(self.sets[i].languages) > 1 for i in sources):
-                pool = TopicSet(
-                    name=f"all {language}",
-                    topics=tuple(self.sets[i].topics[j] for i, j in chosen),
-                    first_stage="BM25",
+        sets = []
+        for section in self._sections:
+            topics = [self.topics[i] for i in section.rows]
+            systems = []
+            for name, scored in columns.items():
+                label = section.first_stage if name == "first stage" else name
+                config = model.config if name == "provence" else None
+                systems.append(self._system(label, topics, [scored[i] for i in section.rows], config))
+            sets.append(
+                SetReport(
+                    name=section.name,
+                    languages=sorted({topic.language for topic in topics}),
+                    num_questions=len(topics),
+                    num_documents=sum(len(topic.documents) for topic in topics),
+                    systems=systems,
                 )
-                mine = {name: [rows[i][j] for i, j in chosen] for name, rows in columns.items()}
-                reports.append(self._report(pool, mine, model.config))
-        return EvaluationReport(model=repr(model), settings=dict(self.settings), sets=reports)
-
-    def _report(self, topics: TopicSet, scored: dict[str, list[Scored]], config: ProvenceConfig) -> SetReport:
-        systems = []
-        for name, rows in scored.items():
-            own = config if name == "provence" else None
-            label = topics.first_stage if name == "first stage" else name
-            systems.append(self._system(label, topics.topics, rows, own))
-        return SetReport(
-            name=topics.name,
-            languages=topics.languages,
-            num_questions=len(topics.topics),
-            num_documents=sum(len(topic.documents) for topic in topics.topics),
-            systems=systems,
-        )
+            )
+        return EvaluationReport(model=repr(model), settings=dict(self.settings), sets=sets)
 
     def _system(
         self, name: str, topics: Sequence[Topic], scored: Sequence[Scored], config: ProvenceConfig | None
@@ -121,9 +121,8 @@ class ProvenceEvaluator:
         relevance = [one.relevance for one in scored if one.relevance is not None]
         ranking = None
         if len(relevance) == len(topics):
-            ranking = ranking_figures(topics, relevance, k=self._k, relevant_grade=self._relevant_grade)
-        marked = any(topic.answers is not None for topic in topics)
-        if not marked or scored[0].keep is None:
+            ranking = ranking_figures(topics, relevance, k=self._k)
+        if all(topic.answers is None or one.keep is None for topic, one in zip(topics, scored, strict=True)):
             return SystemReport(name=name, ranking=ranking)
         sentences = JudgedSentences(topics, scored)
         pruning = {}
@@ -138,6 +137,34 @@ class ProvenceEvaluator:
         for count in _BEST:
             pruning[f"best {count}"] = sentences.figures(ranks < count)
         return SystemReport(name=name, ranking=ranking, pruning=pruning, curves=curves)
+
+
+class _Section(NamedTuple):
+    """A part of all topics that gets figures of its own."""
+
+    name: str
+    first_stage: str
+    rows: list[int]
+
+
+def _sections(sets: Sequence[TopicSet]) -> list[_Section]:
+    """The files, then the languages of those with answer spans, unless that is the same."""
+    sections = []
+    by_language: dict[str, list[int]] = defaultdict(list)
+    start = 0
+    for one in sets:
+        rows = list(range(start, start + len(one.topics)))
+        start += len(rows)
+        sections.append(_Section(one.name, one.first_stage, rows))
+        if one.has_answers:
+            for row, topic in zip(rows, one.topics, strict=True):
+                by_language[topic.language].append(row)
+    files = [section.rows for section in sections]
+    return sections + [
+        _Section(f"all {language}", "BM25", rows)
+        for language, rows in sorted(by_language.items())
+        if rows not in files
+    ]
 
 
 def _shares(sentences: JudgedSentences, config: ProvenceConfig) -> NDArray[np.float64]:

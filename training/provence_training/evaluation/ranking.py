@@ -80,23 +80,25 @@ def auc(scores: FloatArray, relevant: NDArray[np.bool_]) -> float | None:
     return float(above / (positives * negatives))
 
 
-def ranking_figures(
-    topics: Sequence[Topic], scores: Sequence[FloatArray], *, k: int, relevant_grade: int = 1
-) -> RankingFigures:
+def ranking_figures(topics: Sequence[Topic], scores: Sequence[FloatArray], *, k: int) -> RankingFigures:
     """Judge how scores rank the documents of each topic.
 
     Args:
         topics: At least one.
         scores: For each topic, the scores of its documents, shape (D,).
         k: How many ranks count for nDCG.
-        relevant_grade: Grade from which a document is relevant, where that is yes or no.
     """
     grades = [np.array(topic.grades, dtype=np.int64) for topic in topics]
-    ranked = [own[np.lexsort((own, -s))] for own, s in zip(grades, scores, strict=True)]
-    ideals = [topic.ideal_grades for topic in topics]
+    orders = [np.lexsort((own, -s)) for own, s in zip(grades, scores, strict=True)]
+    relevant = [own >= topic.relevant_grade for own, topic in zip(grades, topics, strict=True)]
+    ranked = [own[order] for own, order in zip(relevant, orders, strict=True)]
+    gains = [
+        ndcg(own[order], topic.ideal_grades, k)
+        for own, order, topic in zip(grades, orders, topics, strict=True)
+    ]
     return RankingFigures(
-        map=float(np.mean([average_precision(own >= relevant_grade) for own in ranked])),
-        mrr=float(np.mean([reciprocal_rank(own >= relevant_grade) for own in ranked])),
-        ndcg=float(np.mean([ndcg(own, ideal, k) for own, ideal in zip(ranked, ideals, strict=True)])),
-        auc=auc(np.concatenate(scores), np.concatenate(grades) >= relevant_grade),
+        map=float(np.mean([average_precision(own) for own in ranked])),
+        mrr=float(np.mean([reciprocal_rank(own) for own in ranked])),
+        ndcg=float(np.mean(gains)),
+        auc=auc(np.concatenate(scores), np.concatenate(relevant)),
     )

@@ -67,7 +67,9 @@ class EvaluationReport:
 
     def to_markdown(self) -> str:
         """Tables for each set: ranking, pruning, and the curves at equal compression."""
-        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
+        settings = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if value is not None
+        )
         parts = [f"# Evaluation of {self.model}", settings[:1].upper() + settings[1:] + "."]
         for one in self.sets:
             parts += [f"## {one.name}", _summary(one)]
@@ -149,7 +151,7 @@ def _curve_table(one: SetReport) -> list[str]:
     """Answers kept, and characters removed off topic, at equal shares of characters removed."""
     curves = _curves(one)
     rows = [[f"{level:.0%}", *(_read_off(points, level) for points in curves.values())] for level in _LEVELS]
-    return _table(["removed", *curves], rows if curves else [])
+    return _table(["answer kept / removed off topic, at removed", *curves], rows if curves else [])
 
 
 def _read_off(points: Sequence[CurvePoint], level: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from provence_rag.chunking import MultilingualChunker, Span
 from provence_rag.config import ProvenceConfig
 from provence_training.evaluation.topics import Topic
 
-__all__ = ["EmbeddingFilter", "FirstStage", "Scored", "System", "score_with"]
+__all__ = ["EmbeddingFilter", "Scored", "score_by_first_stage", "score_with"]
 
 FloatArray = NDArray[np.float64]
 
@@ -35,20 +35,9 @@ class Scored:
     """Of each document, one score a sentence, shape (S,); None from a system that does not prune."""
 
 
-class System(Protocol):
-    """Scores the documents of topics and their sentences."""
-
-    def __call__(self, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
-        """The scores for each topic."""
-        ...
-
-
-class FirstStage:
+def score_by_first_stage(topics: Sequence[Topic]) -> list[Scored]:
     """The order in which documents were found, as a system that only ranks."""
-
-    def __call__(self, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
-        """See `System`."""
-        return [Scored(relevance=np.array(topic.first_stage)) for topic in topics]
+    return [Scored(relevance=np.array(topic.first_stage)) for topic in topics]
 
 
 def score_with(model: Provence, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
@@ -112,11 +101,12 @@ class EmbeddingFilter:
         self.model = SentenceTransformer(
             str(name_or_path), device=device, model_kwargs={"dtype": torch.float32}
         )
+        self.name = str(name_or_path)
         self._query: dict[str, Any] = {} if query_prefix is None else {"prompt": query_prefix}
         self._passage: dict[str, Any] = {} if passage_prefix is None else {"prompt": passage_prefix}
 
     def __call__(self, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
-        """See `System`. Sentences are embedded only where answers are marked."""
+        """Score the documents of each topic, and their sentences where answers are marked."""
         cut: dict[tuple[str, str], tuple[Span, ...]] = {}
         for topic in topics:
             for text in topic.documents if topic.answers is not None else ():

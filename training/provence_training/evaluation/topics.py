@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
-from provence_training.data import Passage, Question, load_passages
+from provence_training.data import Passage, load_passages
 from provence_training.evaluation.bm25 import BM25
 
 __all__ = ["Topic", "TopicSet", "load_topics"]
@@ -37,6 +39,9 @@ class Topic:
     ideal_grades: tuple[int, ...]
     """Grades of the best ranking there could be, best first."""
 
+    relevant_grade: int = 1
+    """Grade from which a document is relevant, where that is yes or no."""
+
     first_stage: tuple[float, ...]
     """The score that each document has without a model."""
 
@@ -55,18 +60,18 @@ class TopicSet:
     first_stage: str
     """What `Topic.first_stage` are the scores of."""
 
-    @property
-    def languages(self) -> list[str]:
-        """Languages of the topics, in alphabetical order."""
-        return sorted({topic.language for topic in self.topics})
+    has_answers: bool
+    """Whether the file is one with answer spans."""
 
 
-def load_topics(path: str | Path, *, distractors: int = 9, limit: int | None = None) -> TopicSet:
+def load_topics(
+    path: str | Path, *, distractors: int = 9, limit: int | None = None, relevant_grade: int = 1
+) -> TopicSet:
     """Read a file with answer spans or one with ranked documents; JSON Lines, plain or gzip-compressed.
 
     - **Answer spans**, the shape of `load_passages`: each question meets its own passage and the best BM25
-      passages of the file that are not known to answer it. Questions with an empty list of answers are not
-      asked.
+      passages of the file, in the same language, that are not known to answer it. Questions with an empty
+      list of answers are not asked.
     - **Ranked documents**: `{"id", "lang", "query", "ideal_grades": [grade, ...], "documents": [{"id",
       "text", "grade"}]}`, the documents in the order of the search engine that found them; a grade of null
       (not judged) counts as 0.
@@ -75,6 +80,7 @@ def load_topics(path: str | Path, *, distractors: int = 9, limit: int | None = N
         path: The file.
         distractors: How many passages a question with answer spans meets beside its own.
         limit: Take a random sample of so many questions, the same each time; None takes all.
+        relevant_grade: Grade from which a ranked document is relevant.
 
     Raises:
         InvalidInputError: A record cannot be used (it names file and line), or there is nothing to judge.
@@ -83,16 +89,20 @@ def load_topics(path: str | Path, *, distractors: int = 9, limit: int | None = N
     if not path.is_file():
         raise InvalidInputError(f"{path} is not a file")
     _, first = next(_records(path), (0, None))
-    if isinstance(first, dict) and "documents" in first:
-        records = _sample(list(_records(path)), limit)
-        topics = [_ranked(record, f"{path}:{number}") for number, record in records]
-        first_stage = "given order"
-    else:
+    has_answers = not (isinstance(first, dict) and "documents" in first)
+    if has_answers:
         topics = _answered(load_passages(path), distractors, limit)
-        first_stage = "BM25"
+    else:
+        records = _sample(list(_records(path)), limit)
+        topics = [_ranked(record, relevant_grade, f"{path}:{number}") for number, record in records]
     if not topics:
         raise InvalidInputError(f"{path} has no question that its passage answers: there is nothing to judge")
-    return TopicSet(name=path.name.split(".")[0], topics=tuple(topics), first_stage=first_stage)
+    return TopicSet(
+        name=path.name.split(".")[0],
+        topics=tuple(topics),
+        first_stage="BM25" if has_answers else "given order",
+        has_answers=has_answers,
+    )
 
 
 def _records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -110,7 +120,7 @@ def _sample(items: list[Any], limit: int | None) -> list[Any]:
     return items if limit is None or limit >= len(items) else random.Random(0).sample(items, limit)
 
 
-def _ranked(record: dict[str, Any], place: str) -> Topic:
+def _ranked(record: dict[str, Any], relevant_grade: int, place: str) -> Topic:
     try:
         documents = record["documents"]
         return Topic(
@@ -119,6 +129,7 @@ def _ranked(record: dict[str, Any], place: str) -> Topic:
             documents=tuple(document["text"] for document in documents),
             grades=tuple(int(document["grade"] or 0) for document in documents),
             ideal_grades=tuple(sorted(map(int, record["ideal_grades"]), reverse=True)),
+            relevant_grade=relevant_grade,
             first_stage=tuple(float(-rank) for rank in range(len(documents))),
             answers=None,
         )
@@ -130,15 +141,23 @@ def _ranked(record: dict[str, Any], place: str) -> Topic:
 
 def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) -> list[Topic]:
     asked = [(number, q) for number, p in enumerate(passages) for q in p.questions if q.answers != ()]
+    topics: list[Topic] = []
+    if not asked:
+        return topics
+    answering: dict[str, set[str]] = defaultdict(set)
+    for number, question in asked:
+        answering[question.text].add(passages[number].text)
     index = BM25([p.text for p in passages])
-    topics = []
     for number, question in _sample(asked, limit):
         own = passages[number]
         scores = index.scores(question.text)
         order = np.argsort(-scores, kind="stable").tolist()
-        # Lazily, since most passages are never looked at.
-        candidates = (i for i in order if not _answers(passages[i], own, question))
-        found = [i for i, _ in zip(candidates, range(distractors), strict=False)]
+        candidates = (
+            i
+            for i in order
+            if passages[i].language == own.language and passages[i].text not in answering[question.text]
+        )
+        found = list(islice(candidates, distractors))
         rows = [number, *found]
         topics.append(
             Topic(
@@ -152,10 +171,3 @@ def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) 
             )
         )
     return topics
-
-
-def _answers(candidate: Passage, own: Passage, question: Question) -> bool:
-    """Whether a passage is known to answer: the same text, or the same question asked of it."""
-    if candidate.text == own.text:
-        return True
-    return any(q.text == question.text and q.answers != () for q in candidate.questions)
