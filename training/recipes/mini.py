@@ -26,7 +26,7 @@ from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.export import export_onnx, quantize_onnx
 from provence_rag.modeling.model import ProvenceModel
-from provence_training.calibration import calibrated_rules
+from provence_training.calibration import calibrate
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.data import Passage, cut_window, load_passages, make_example
 from provence_training.evaluation import ProvenceEvaluator, load_topics
@@ -189,10 +189,9 @@ def release(trained: Path, dev: Path, target: Path) -> None:
         quantize_onnx(Path(directory) / "model.onnx", target / "onnx" / "model_int8.onnx")
     model.save_pretrained(target, dtype=torch.float16)
     tuned = [load_topics(dev / f"{name}.jsonl.gz", limit=400) for name in ("qed", "jaquad")]
-    rules = calibrated_rules(Provence.from_pretrained(target), tuned, keep=0.9, removed_off_topic=0.85)
-    log.info("rules %s", rules)
-    model.provence_config = replace(model.provence_config, dynamic=rules)
-    model.save_pretrained(target, dtype=torch.float16)
+    calibration = calibrate(Provence.from_pretrained(target), tuned, keep=0.9, removed_off_topic=0.85)
+    log.info("calibrated: %s", calibration)
+    calibration.config.to_directory(target)
     files = [dev / f"{name}.jsonl.gz" for name in ("qed", "selqa", "jaquad", "rerank_dl21")]
     report = ProvenceEvaluator(files, limit=400)(Provence.from_pretrained(target))
     (target / "figures.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
