@@ -33,9 +33,10 @@ from provence_training.evaluation import ProvenceEvaluator, load_topics
 from provence_training.loss import ProvenceLoss
 from provence_training.negatives import BM25Neighbours
 from provence_training.sampling import Mixture, PairSampler
-from provence_training.shrink import select_pieces, shrink_encoder
+from provence_training.shrink import shrink_encoder
 from provence_training.teacher import BiEncoderTeacher, TeacherCache
 from provence_training.trainer import ProvenceTrainer
+from provence_training.vocabulary import select_pieces
 
 VOCABULARY = 32_000
 LAYERS = range(6)
