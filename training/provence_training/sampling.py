@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from provence_rag.errors import InvalidInputError
 from provence_training.collator import Example
-from provence_training.data import Passage, Question, cut_window, make_example, sentence_labels
+from provence_training.passages import Passage, Question, cut_window, make_example, sentence_labels
 
 __all__ = ["Mixture", "PairSampler"]
 

@@ -12,7 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from transformers import AutoModel
 
 from provence_rag.chunking import Span
-from provence_training.data import Passage
+from provence_training.passages import Passage
 
 __all__ = ["BiEncoderTeacher", "TeacherCache"]
 

@@ -28,10 +28,11 @@ from provence_rag.modeling.export import export_onnx, quantize_onnx
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.calibration import calibrate
 from provence_training.collator import Example, ProvenceCollator
-from provence_training.data import Passage, cut_window, load_passages, make_example
+from provence_training.data import load_passages
 from provence_training.evaluation import figures, judge
 from provence_training.loss import ProvenceLoss
 from provence_training.negatives import BM25Neighbours
+from provence_training.passages import Passage, cut_window, make_example
 from provence_training.sampling import Mixture, PairSampler
 from provence_training.shrink import select_pieces, shrink_encoder
 from provence_training.teacher import BiEncoderTeacher, TeacherCache
