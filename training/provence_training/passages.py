@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -85,13 +86,23 @@ def make_example(
     passage: Passage,
     window: range,
     *,
-    label: float | None,
-    pruning_labels: Sequence[int] | None,
+    label: float | None = None,
+    pruning_labels: Sequence[int] | None = None,
+    teacher_score: float | None = None,
+    sentence_teacher_scores: Sequence[float] | None = None,
     with_title: bool = False,
 ) -> Example:
     """An example from a run of a passage's sentences; the spans move with the cut.
 
-    With a title, it goes in front as a sentence of its own, which is not learned from.
+    Args:
+        query: The question.
+        passage: A passage with S sentences.
+        window: Indices of the run's W sentences.
+        label: Relevance of the run.
+        pruning_labels: Of all sentences, shape (S,).
+        teacher_score: A teacher's relevance logit of the run.
+        sentence_teacher_scores: Its keep logits of the run's sentences, shape (W,).
+        with_title: Put the title in front, as a sentence of its own which is not learned from.
     """
     spans = [passage.sentences[i] for i in window]
     start = spans[0].start
@@ -101,6 +112,8 @@ def make_example(
         sentences=[Span(s.start - start, s.end - start) for s in spans],
         label=label,
         pruning_labels=None if pruning_labels is None else [pruning_labels[i] for i in window],
+        teacher_score=teacher_score,
+        sentence_teacher_scores=sentence_teacher_scores,
     )
     title = passage.title.strip()
     return _put_title(example, title) if with_title and title else example
@@ -108,10 +121,11 @@ def make_example(
 
 def _put_title(example: Example, title: str) -> Example:
     shift = len(title) + 1
-    labels = example.pruning_labels
+    labels, scores = example.pruning_labels, example.sentence_teacher_scores
     return replace(
         example,
         document=f"{title}\n{example.document}",
         sentences=[Span(0, len(title)), *(Span(s.start + shift, s.end + shift) for s in example.sentences)],
         pruning_labels=None if labels is None else [IGNORE, *labels],
+        sentence_teacher_scores=None if scores is None else [math.nan, *scores],
     )
