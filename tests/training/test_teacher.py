@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,16 +55,6 @@ WINDOWS = [TEXT, "the tea is hot. rain is cold.", "the cat sat on the mat.", TEX
 @pytest.fixture
 def cache(tmp_path: Path) -> ContentCache:
     return ContentCache(tmp_path / "cache.sqlite")
-
-
-@pytest.fixture
-def joint(make_model: Callable[..., ProvenceModel], encoder: Path, tmp_path: Path) -> Path:
-    """A joint checkpoint, which is a stock CrossEncoder."""
-    directory = tmp_path / "joint"
-    make_model(type_vocab_size=1, initializer_range=0.2).save_pretrained(directory)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (directory / name).write_bytes((encoder / name).read_bytes())
-    return directory
 
 
 def teach(cache: ContentCache, kind: str, model: Path, **settings: Any) -> list[TeacherScores]:

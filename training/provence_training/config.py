@@ -17,6 +17,7 @@ except ImportError as error:  # pragma: no cover - exercised in an environment w
     raise MissingExtraError("Training", "train") from error
 
 __all__ = [
+    "CalibrationConfig",
     "DataConfig",
     "DataSource",
     "LossConfig",
@@ -89,6 +90,9 @@ class DataConfig:
 
     dev_share: Share = 0.0
     """Without `dev`: the share of the training passages that is held out for it, chosen by `seed`."""
+
+    dev_pairs: Count = 500
+    """At most so many pairs of the development data are drawn for the loss on the way."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -327,8 +331,27 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         """Check what goes together."""
+        if self.patience is not None and not any(pairs.labels for pairs in self.pairs):
+            raise InvalidInputError("patience needs pairs with labels, whose loss is measured")
         if self.loss.ranking_regression == "margin_mse" and not any(pairs.teacher for pairs in self.pairs):
             raise InvalidInputError("loss.ranking_regression margin_mse needs pairs with teacher: true")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class CalibrationConfig:
+    """The arguments of `provence_training.calibration.calibrated_rules`."""
+
+    keep: Share = 0.9
+    """Share of the questions whose answer survives."""
+
+    evidence: Literal["any", "all"] = "any"
+    """Whether a question's answer is one of its answer spans, or all of them."""
+
+    removed_off_topic: Share | None = None
+    """Share of other passages' text that should go."""
+
+    limit: Count | None = 400
+    """A random sample of so many questions of each source; null takes all."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -340,6 +363,13 @@ class ReleaseConfig:
 
     onnx: tuple[Literal["int8", "float32"], ...] = ()
     """ONNX exports for ONNX Runtime (extra `export`); an int8 one is what runs fastest on a CPU."""
+
+    calibration: CalibrationConfig | None = None
+    """Choose the thresholds of the `dynamic` rule on the development data, for each language. By default they
+    stay those that the model had."""
+
+    evaluate: Count | None = 400
+    """Measure the result on so many questions of each source of the development data; null does not."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -382,8 +412,13 @@ class TrainingConfig:
             raise InvalidInputError(
                 "there are teacher scores, but no pairs with teacher: true would learn from them"
             )
+        has_dev = bool(self.data.dev or self.data.dev_share)
+        if self.release.calibration is not None and not has_dev:
+            raise InvalidInputError(
+                "release.calibration needs development data: give data.dev or data.dev_share"
+            )
         patient = [stage.name for stage in self.stages if stage.patience is not None]
-        if patient and not self.data.dev and not self.data.dev_share:
+        if patient and not has_dev:
             raise InvalidInputError(
                 f"patience of stage {patient[0]} needs development data: give data.dev or data.dev_share"
             )

@@ -71,9 +71,10 @@ def _described(error: ValidationError) -> Iterator[str]:
             yield f"{place}: must be given"
         elif one["type"] == "value_error":
             yield f"{place}: {one['ctx']['error']}".removeprefix(": ")
-        elif (
-            one["type"] != "too_short" or not one["input"]
-        ):  # a list whose entries are wrong is also too short
+        elif one["type"] == "too_short":
+            if not one["input"]:  # a list with wrong entries only is also too short
+                yield f"{place}: must have at least one entry"
+        else:
             yield f"{place}: {one['msg']}, got {one['input']!r}"
 
 
