@@ -15,7 +15,7 @@ import yaml
 from transformers import TrainerCallback
 from typer.testing import CliRunner, Result
 
-from provence_rag import InvalidInputError, Provence
+from provence_rag import CheckpointError, InvalidInputError, Provence
 from provence_rag.cli.app import _Commands
 from provence_rag.config import ProvenceConfig
 from provence_rag.modeling.model import ProvenceModel
@@ -92,7 +92,10 @@ def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_pat
     assert result.exit_code == 0, result.stderr
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'run' / 'model'}\n")
 
-    warm_up, labels = logged(tmp_path / "run" / "warm-up"), logged(tmp_path / "run" / "labels")
+    warm_up, labels = (
+        logged(tmp_path / "run" / "stages" / "warm-up"),
+        logged(tmp_path / "run" / "stages" / "labels"),
+    )
     assert warm_up[0]["ranking_teacher"] > 0
     assert warm_up[0]["ranking"] == warm_up[0]["pruning"] == 0
     assert min(labels[0][part] for part in ("ranking", "pruning")) > 0
@@ -137,7 +140,7 @@ def test_a_run_that_was_killed_goes_on(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_training(read_config(make_config(output=str(tmp_path / "whole"))))
-    expected = logged(tmp_path / "whole" / "train")
+    expected = logged(tmp_path / "whole" / "stages" / "train")
     config = read_config(make_config(output=str(tmp_path / "killed")))
     with monkeypatch.context() as patch:
         patch.setattr(stages, "_LogFile", lambda _: KillAt())
@@ -146,7 +149,7 @@ def test_a_run_that_was_killed_goes_on(
             with pytest.raises(KeyboardInterrupt):
                 run_training(config)
     run_training(config)
-    found = logged(tmp_path / "killed" / "train")
+    found = logged(tmp_path / "killed" / "stages" / "train")
     assert [entry.get("loss") for entry in found] == pytest.approx([entry.get("loss") for entry in expected])
     one, other = (ProvenceModel.from_pretrained(tmp_path / name / "model") for name in ("whole", "killed"))
     for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
@@ -169,7 +172,7 @@ def test_an_encoder_gets_heads_and_loses_layers(
     assert (trained.provence_config.max_length, trained.provence_config.languages) == (48, ("en",))
     stored = trained.transformer.config
     assert (stored.vocab_size, stored.num_hidden_layers, stored.hidden_dropout_prob) == (50, 2, 0.0)
-    assert logged(tmp_path / "run" / "train")[0]["pruning"] > 0
+    assert logged(tmp_path / "run" / "stages" / "train")[0]["pruning"] > 0
 
 
 def test_a_model_that_only_prunes(make_config: MakeConfig, encoder: Path, tmp_path: Path) -> None:
@@ -180,7 +183,7 @@ def test_a_model_that_only_prunes(make_config: MakeConfig, encoder: Path, tmp_pa
     )
     model = Provence.from_pretrained(run_training(read_config(config)))
     assert model.config.mode == "pruning"
-    names = {name for entry in logged(tmp_path / "run" / "train") for name in entry}
+    names = {name for entry in logged(tmp_path / "run" / "stages" / "train") for name in entry}
     assert {"pruning", "eval_pruning"} <= names
     assert "ranking" not in names
 
@@ -215,6 +218,12 @@ def test_data_that_cannot_be_used(
     with pytest.raises(InvalidInputError) as raised:
         run_training(read_config(config))
     assert str(raised.value) == message
+
+
+def test_a_run_that_could_not_begin_may_be_changed(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        run_training(read_config(make_config(model={"checkpoint": str(tmp_path / "none")})))
+    run_training(read_config(make_config()))
 
 
 def test_calibration_needs_answers(make_config: MakeConfig, tmp_path: Path) -> None:

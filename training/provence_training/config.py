@@ -278,7 +278,7 @@ class StageConfig:
     """One run of the trainer."""
 
     name: Annotated[str, Field(pattern=r"^[\w-]+$")] = "train"
-    """Name of its directory in the output."""
+    """Name of its directory, `stages/NAME` in the output."""
 
     pairs: tuple[PairConfig, ...] = Field(default=(PairConfig(),), min_length=1)
     """What it learns from, mixed."""

@@ -26,6 +26,9 @@ from provence_training.starting_point import make_starting_point
 
 __all__ = ["run_training"]
 
+_NOTED = "config.json"
+"""The configuration of the run that an output directory holds."""
+
 log = logging.getLogger(__name__)
 
 
@@ -46,15 +49,14 @@ def run_training(config: TrainingConfig) -> Path:
     """
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
-    with state.main_process_first():
-        _claim(output, config)
     data = load_data(config)
+    start = output / "start"
     with state.main_process_first():
-        start = output / "start"
-        if not (start / "model.safetensors").exists():
+        if not _is_begun(output, config):
             make_starting_point(config.model, data.train.passages, start, seed=config.seed)
+            (output / _NOTED).write_text(_text(config), encoding="utf-8")
     for stage in config.stages:
-        directory = output / stage.name
+        directory = output / "stages" / stage.name
         if not (directory / "model").exists():
             with state.main_process_first():  # the others find a teacher's scores in the cache
                 examples = _examples(config, stage, data.train, start, output)
@@ -69,16 +71,18 @@ def run_training(config: TrainingConfig) -> Path:
     return output / "model"
 
 
-def _claim(output: Path, config: TrainingConfig) -> None:
-    """Note the configuration down, or find the same one noted."""
-    path = output / "config.json"
-    text = json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+def _is_begun(output: Path, config: TrainingConfig) -> bool:
+    """Whether there is a starting point, which the configuration was noted down behind."""
+    path = output / _NOTED
+    if path.exists() and path.read_text(encoding="utf-8") != _text(config):
         raise InvalidInputError(
             f"{output} holds a run with another configuration: choose another output, or delete it"
         )
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    return path.exists()
+
+
+def _text(config: TrainingConfig) -> str:
+    return json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
 
 
 def _examples(

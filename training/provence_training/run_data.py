@@ -37,9 +37,7 @@ def load_data(config: TrainingConfig) -> Data:
     train = [passage for source in config.data.train for passage in _load(source, config.seed)]
     names = [source.name or Path(source.path).name.split(".")[0] for source in config.data.train]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInputError(
-            f"data.train: sources must have names of their own: {twice[0]} is there twice"
-        )
+        raise InvalidInputError(f"data.train must have names of their own: {twice[0]} is there twice")
     dev = [passage for source in config.data.dev for passage in _load(source, config.seed)]
     if not dev and config.data.dev_share:
         train, dev = _held_out(train, config.data.dev_share, config.seed)
