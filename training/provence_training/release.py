@@ -7,15 +7,13 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from provence_rag import Provence
 from provence_rag.modeling.model import ProvenceModel
-from provence_training.calibration import calibrated_rules
+from provence_training.calibration import Calibration, calibrate
 from provence_training.config import CalibrationConfig, ReleaseConfig
 from provence_training.evaluation import ProvenceEvaluator, load_topics
 from provence_training.passages import Passage
@@ -54,10 +52,9 @@ def release(trained: Path, target: Path, dev: Sequence[Passage], config: Release
     files = _write_dev(dev, target.with_name("dev"))
     if config.calibration is not None:
         # On what will be run: integers have other scores than floats.
-        rules = _rules(Provence.from_pretrained(partial), files, config.calibration)
-        model.provence_config = replace(model.provence_config, dynamic=rules)
-        model.save_pretrained(partial, dtype=dtype)
-        log.info("calibrated: %s", rules)
+        found = _calibrated(Provence.from_pretrained(partial), files, config.calibration)
+        found.config.to_directory(partial)
+        log.info("%s", found.to_markdown())
     if files and config.evaluate:
         evaluator = ProvenceEvaluator(files, limit=config.evaluate)
         report = evaluator(Provence.from_pretrained(partial))
@@ -80,8 +77,8 @@ def _export(model: ProvenceModel, directory: Path, kinds: Sequence[str]) -> None
             shutil.copy(exported, directory / "onnx" / "model.onnx")
 
 
-def _rules(model: Provence, files: Sequence[Path], config: CalibrationConfig) -> Any:
-    return calibrated_rules(
+def _calibrated(model: Provence, files: Sequence[Path], config: CalibrationConfig) -> Calibration:
+    return calibrate(
         model,
         [load_topics(path, limit=config.limit) for path in files],
         keep=config.keep,

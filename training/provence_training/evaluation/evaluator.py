@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag import Provence
 from provence_rag.checks import check_count
@@ -132,7 +131,9 @@ class ProvenceEvaluator:
             pruning[f"threshold {config.threshold:g}"] = sentences.figures(
                 sentences.scores >= config.threshold
             )
-            curves["share of the best"] = sentences.curve(_shares(sentences, config))
+            floors = sentences.by_language(lambda language: config.dynamic_rule(language).floor)
+            above = np.where(sentences.scores >= floors, sentences.shares(), -1.0)
+            curves["share of the best"] = sentences.curve(above)
         ranks = sentences.ranks()
         for count in _BEST:
             pruning[f"best {count}"] = sentences.figures(ranks < count)
@@ -165,10 +166,3 @@ def _sections(sets: Sequence[TopicSet]) -> list[_Section]:
         for language, rows in sorted(by_language.items())
         if rows not in files
     ]
-
-
-def _shares(sentences: JudgedSentences, config: ProvenceConfig) -> NDArray[np.float64]:
-    """Each sentence's share of its passage's best score; below the rule's floor, -1."""
-    floors = np.array([config.dynamic_rule(language).floor for language in sentences.languages])
-    shares = sentences.scores / np.maximum(sentences.best(), np.finfo(np.float64).tiny)
-    return np.where(sentences.scores >= floors[sentences.passage], shares, -1.0)

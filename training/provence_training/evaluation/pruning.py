@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -123,6 +124,21 @@ class JudgedSentences:
         np.maximum.at(best, self.passage, self.scores)
         return best[self.passage]
 
+    def shares(self) -> FloatArray:
+        """For each sentence, its score's share of the best one in its passage, shape (N,)."""
+        return self.scores / np.maximum(self.best(), np.finfo(np.float64).tiny)
+
+    def by_language(self, value_of: Callable[[str], float]) -> FloatArray:
+        """For each sentence, the value that its passage's language has, shape (N,)."""
+        values = {language: value_of(language) for language in set(self.languages)}
+        return np.array([values[language] for language in self.languages])[self.passage]
+
+    def with_scores(self, scores: FloatArray) -> JudgedSentences:
+        """The same sentences with other scores, shape (N,)."""
+        other = copy(self)
+        other.scores = scores
+        return other
+
     def ranks(self) -> IntArray:
         """For each sentence, its rank by score in its passage, from 0, shape (N,)."""
         order = np.lexsort((-self.scores, self.passage))  # stable: earlier ones first among equals
@@ -133,9 +149,8 @@ class JudgedSentences:
 
     def kept_by(self, rule_of: Callable[[str], DynamicRule]) -> Mask:
         """What the `dynamic` mode keeps, with a rule for each language, shape (N,)."""
-        rules = {language: rule_of(language) for language in set(self.languages)}
-        floors = np.array([rules[language].floor for language in self.languages])[self.passage]
-        shares = np.array([rules[language].share for language in self.languages])[self.passage]
+        floors = self.by_language(lambda language: rule_of(language).floor)
+        shares = self.by_language(lambda language: rule_of(language).share)
         return np.asarray(self.scores >= np.maximum(floors, shares * self.best()))
 
     def answer_keys(self, keys: NDArray[Any], *, evidence: Evidence) -> NDArray[Any]:

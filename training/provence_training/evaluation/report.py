@@ -14,7 +14,7 @@ from provence_training.evaluation.plot import plot_curves
 from provence_training.evaluation.pruning import CurvePoint, PruningFigures
 from provence_training.evaluation.ranking import RankingFigures
 
-__all__ = ["EvaluationReport", "SetReport", "SystemReport"]
+__all__ = ["EvaluationReport", "SetReport", "SystemReport", "markdown_table"]
 
 _DIGITS = 4
 _LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -127,7 +127,7 @@ def _ranking_table(one: SetReport, k: int) -> list[str]:
         for system in one.systems
         if (r := system.ranking) is not None
     ]
-    return _table(["ranking", "MAP", "MRR", f"nDCG@{k}", "AUC"], rows)
+    return _with_rows(["ranking", "MAP", "MRR", f"nDCG@{k}", "AUC"], rows)
 
 
 def _pruning_table(one: SetReport) -> list[str]:
@@ -140,7 +140,7 @@ def _pruning_table(one: SetReport) -> list[str]:
         for setting, f in system.pruning.items()
     ]
     header = ["pruning", "answer kept", "all kept", "removed", "removed off topic"]
-    return _table([*header, "precision", "recall", "F1", "F2"], rows)
+    return _with_rows([*header, "precision", "recall", "F1", "F2"], rows)
 
 
 def _curves(one: SetReport) -> dict[str, list[CurvePoint]]:
@@ -151,7 +151,11 @@ def _curve_table(one: SetReport) -> list[str]:
     """Answers kept, and characters removed off topic, at equal shares of characters removed."""
     curves = _curves(one)
     rows = [[f"{level:.0%}", *(_read_off(points, level) for points in curves.values())] for level in _LEVELS]
-    return _table(["answer kept / removed off topic, at removed", *curves], rows if curves else [])
+    return _with_rows(["answer kept / removed off topic, at removed", *curves], rows if curves else [])
+
+
+def _with_rows(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    return [markdown_table(header, rows)] if rows else []
 
 
 def _read_off(points: Sequence[CurvePoint], level: float) -> str:
@@ -167,12 +171,10 @@ def _read_off(points: Sequence[CurvePoint], level: float) -> str:
     return f"{kept:.3f} / {float(np.interp(level, removed, off_topic)):.3f}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """A Markdown table, or nothing without rows."""
-    if not rows:
-        return []
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table with three digits of each float, and nothing for None."""
     lines = [header, ["---"] * len(header)]
     lines += [
         ["" if x is None else f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in rows
     ]
-    return ["\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
