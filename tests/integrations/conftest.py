@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from inspect import signature
 from threading import current_thread
 from typing import Any
 
@@ -42,11 +43,16 @@ def calls(model: Provence, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
 @pytest.fixture
 def loads(model: Provence, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments of every `Provence.from_pretrained()` call, which takes a moment and gives `model`."""
+    """The arguments of every `Provence.from_pretrained()` call that are not its defaults.
+
+    The call takes a moment and gives `model`.
+    """
     seen: list[dict[str, Any]] = []
+    defaults = {name: p.default for name, p in signature(Provence.from_pretrained).parameters.items()}
 
     def from_pretrained(name_or_path: str | None = None, **settings: Any) -> Provence:
-        seen.append({"name_or_path": name_or_path, **settings})
+        given = {name: value for name, value in settings.items() if value != defaults[name]}
+        seen.append({"name_or_path": name_or_path, **given})
         time.sleep(0.05)
         return model
 

@@ -142,6 +142,12 @@ def test_a_document_with_nothing_left(model: Provence, documents: list[Document]
     }
 
 
+def test_a_blank_document_cannot_be_brought_back_with_text(model: Provence) -> None:
+    documents = [Document(page_content=text) for text in (" \n", UNRELATED)]
+    results = ProvenceCompressor(model=model, min_documents=2).compress_documents(documents, QUERY)
+    assert [result.page_content for result in results] == ["My car has new tyres."]
+
+
 def test_titles_come_from_the_metadata(
     model: Provence, calls: list[dict[str, Any]], documents: list[Document]
 ) -> None:
@@ -227,9 +233,7 @@ def test_eight_threads_load_one_model(loads: list[dict[str, Any]], documents: li
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(compress, range(8))) == [["r", "p"]] * 8
-    assert loads == [
-        {"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256, "chunker": None}
-    ]
+    assert loads == [{"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256}]
 
 
 def test_another_model_name_loads_another_model(
