@@ -51,7 +51,7 @@ def original_content(message: BaseMessage) -> str | list[str | dict[Any, Any]]:
     return content
 
 
-class ProvencePruningMiddleware(AgentMiddleware[Any, Any, Any]):
+class ProvencePruningMiddleware(AgentMiddleware):
     """Cut out of long tool results what does not help to answer the user's last question.
 
     A result is pruned once, when the tool has returned; the model then reads the same short text in every

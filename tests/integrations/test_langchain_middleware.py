@@ -7,18 +7,17 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import ToolErrorMiddleware
+from langchain.agents.middleware import wrap_tool_call
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.checkpoint.memory import MemorySaver
-from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 from pydantic import PrivateAttr
 
@@ -84,10 +83,17 @@ def chat() -> ScriptedModel:
 def ask(model: Provence, chat: ScriptedModel) -> Callable[..., ToolMessage]:
     """Asks an agent; gives the tool message that its model has read."""
 
-    def ask(result: Any, *, question: Any = QUESTION, others: Sequence[Any] = (), **options: Any) -> Any:
+    def ask(
+        result: Any,
+        *,
+        question: Any = QUESTION,
+        outer: Sequence[Any] = (),
+        inner: Sequence[Any] = (),
+        **options: Any,
+    ) -> Any:
         middleware = ProvencePruningMiddleware(**{"model": model, "min_characters": 0, **options})
         tool = result if isinstance(result, BaseTool) else search_giving(result)
-        agent = create_agent(chat, tools=[tool], middleware=[*others, middleware])
+        agent = create_agent(chat, tools=[tool], middleware=[*outer, middleware, *inner])
         state = agent.invoke({"messages": [("human", question)]})
         read = chat.tool_messages[-1]
         assert read in state["messages"]
@@ -228,18 +234,24 @@ def test_text_that_only_begins_like_json_is_pruned(ask: Any, text: str) -> None:
 # --- errors and other results ----------------------------------------------------------------------------
 
 
-def test_errors_are_not_touched(ask: Any, calls: list[dict[str, Any]]) -> None:
-    handler = ToolErrorMiddleware(lambda error, request: f"{RESULT} {error}")
-    message = ask(ValueError("no."), others=[handler])
-    assert (message.content, message.status) == (f"{RESULT} no.", "error")
+@wrap_tool_call
+def explain(request: Any, handler: Any) -> ToolMessage:
+    """A middleware that makes a message of a tool's ValueError."""
+    try:
+        message: ToolMessage = handler(request)
+    except ValueError as error:
+        return ToolMessage(f"{RESULT} {error}", tool_call_id=request.tool_call["id"], status="error")
+    return message
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_errors_are_not_touched(ask: Any, calls: list[dict[str, Any]], inside: bool) -> None:
+    place = "inner" if inside else "outer"
+    message = ask(ValueError("Wrong."), **{place: [explain]})
+    assert (message.content, message.status) == (f"{RESULT} Wrong.", "error")
     with pytest.raises(RuntimeError, match="broken"):
         ask(RuntimeError("broken"))
     assert calls == []
-
-
-def test_an_error_message_that_reaches_the_middleware_is_not_touched(model: Provence) -> None:
-    message = ToolMessage(RESULT, tool_call_id="call-1", status="error")
-    assert through(ProvencePruningMiddleware(model, min_characters=0), message) is message
 
 
 def test_messages_in_commands_and_lists_are_pruned(model: Provence) -> None:
@@ -261,9 +273,10 @@ def test_messages_in_commands_and_lists_are_pruned(model: Provence) -> None:
 def through(middleware: ProvencePruningMiddleware, result: Any, messages: Sequence[Any] = ()) -> Any:
     """What the middleware makes of a tool's result."""
 
-    call: Any = {"name": "search", "args": {}, "id": "call-1"}
-    state = {"messages": [HumanMessage(QUESTION), *messages]}
-    request = ToolCallRequest(tool_call=call, tool=None, state=state, runtime=Mock())
+    request: Any = SimpleNamespace(
+        tool_call={"name": "search", "args": {}, "id": "call-1"},
+        state={"messages": [HumanMessage(QUESTION), *messages]},
+    )
     return middleware.wrap_tool_call(request, lambda request: result)
 
 
