@@ -20,7 +20,8 @@ class ProvenceCompressor(AdapterFields, BaseDocumentCompressor):
 
     - `relevance_score`: a float; absent where the checkpoint has no ranking head;
     - `provence`: `kept_spans` (`[start, end]` character offsets into the original text), `compression`
-      (share of the characters that is gone) and `original_length` (in characters).
+      (share of the characters that is gone) and `original_length` (in characters); with `sentence_scores`
+      also `sentence_spans` and `sentence_scores`, an entry for each sentence.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
     assigned to between calls and are checked again.

@@ -172,7 +172,7 @@ def _is_json(text: str) -> bool:
         return False  # a number or a quoted string is text like any other
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for thousands of brackets
         return False
     return True
 
@@ -188,12 +188,8 @@ def _rewritten(message: ToolMessage, kept: dict[int, PrunedPassage], question: s
             for place, block in enumerate(message.content)
             if place not in kept or not kept[place].is_empty  # providers refuse empty text blocks
         ]
-    record = {
-        "original_content": message.content,
-        "question": question,
-        "compression": 1.0
-        - _length(p.text for p in kept.values()) / _length(p.document for p in kept.values()),
-    }
+    share = _length(p.text for p in kept.values()) / _length(p.document for p in kept.values())
+    record = {"original_content": message.content, "question": question, "compression": 1.0 - share}
     metadata = {**message.response_metadata, "provence": record}
     return message.model_copy(update={"content": content, "response_metadata": metadata})
 
