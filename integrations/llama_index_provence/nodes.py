@@ -24,13 +24,13 @@ def has_text(node: BaseNode) -> bool:
     return bool(text_of(node).strip())
 
 
-def pruned(item: NodeWithScore, passage: PrunedPassage, *, keep_retrieval_score: bool) -> NodeWithScore:
+def pruned(
+    item: NodeWithScore, passage: PrunedPassage, metadata: dict[str, Any], *, keep_retrieval_score: bool
+) -> NodeWithScore:
     """Return a copy of the node with the passage's text and score, and with metadata about both."""
-    added: dict[str, Any] = {"provence": passage.provenance()}
+    added = dict(metadata)
     if keep_retrieval_score and item.score is not None:
         added["retrieval_score"] = float(item.score)
-    if passage.score is not None:
-        added["relevance_score"] = float(passage.score)  # a numpy scalar would not be JSON-safe
     node = _with_metadata(item.node, added)
     if passage.text != passage.document:
         node = _with_text(node, passage.text)

@@ -57,7 +57,7 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         description="Write the score that a node came with to its metadata, as `retrieval_score`.",
     )
 
-    @field_serializer("model", "chunker")
+    @field_serializer("model", "chunker", "cache_folder")
     def _plain(self, value: Any) -> str | None:
         if value is None or isinstance(value, str):
             return value
@@ -110,7 +110,7 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         return [item for _, item in placed]
 
     def _pruned(self, item: NodeWithScore, passage: PrunedPassage) -> NodeWithScore:
-        return pruned(item, passage, keep_retrieval_score=self.keep_retrieval_score)
+        return pruned(item, passage, self._metadata(passage), keep_retrieval_score=self.keep_retrieval_score)
 
     def _model_name(self) -> str:
         return "provence-rag" if self.model is None else str(self.model)

@@ -36,7 +36,14 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from llama_index_provence import ProvencePostprocessor
-from provence_rag import CheckpointError, InvalidInputError, MissingExtraError, Provence, PruningOptions
+from provence_rag import (
+    CheckpointError,
+    EnglishChunker,
+    InvalidInputError,
+    MissingExtraError,
+    Provence,
+    PruningOptions,
+)
 from provence_rag.testing import fake_provence
 
 QUERY = "Where do penguins live?"
@@ -337,9 +344,7 @@ def test_eight_threads_load_one_model(loads: list[dict[str, Any]], nodes: list[N
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(process, range(8))) == [["r", "p"]] * 8
-    assert loads == [
-        {"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256, "chunker": None}
-    ]
+    assert loads == [{"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256}]
 
 
 DUPLICATES = {
@@ -364,16 +369,16 @@ def test_a_used_postprocessor_can_be_stored(
     assert not caplog.records
 
 
-def test_a_path_is_serialised_as_text() -> None:
-    assert (
-        json.loads(ProvencePostprocessor(model=Path("checkpoints/mine")).to_json())["model"]
-        == "checkpoints/mine"
-    )
+@pytest.mark.parametrize("field", ["model", "cache_folder"])
+def test_a_path_is_serialised_as_text(field: str) -> None:
+    postprocessor = ProvencePostprocessor(**{field: Path("checkpoints/mine")})
+    assert postprocessor.to_dict()[field] == "checkpoints/mine"
+    assert json.loads(postprocessor.to_json())[field] == "checkpoints/mine"
 
 
-@pytest.mark.parametrize("field", ["model", "chunker"])
-def test_objects_do_not_vanish_from_serialised_data(model: Provence, field: str) -> None:
-    postprocessor = ProvencePostprocessor(**{field: model})
+@pytest.mark.parametrize("fields", [{"model": fake_provence()}, {"chunker": EnglishChunker()}])
+def test_objects_do_not_vanish_from_serialised_data(fields: dict[str, Any]) -> None:
+    postprocessor = ProvencePostprocessor(**fields)
     with pytest.raises(
         PydanticSerializationError, match="object cannot be serialised: give the model as a name"
     ):
