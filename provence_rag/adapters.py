@@ -19,7 +19,7 @@ from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage
 
-__all__ = ["AdapterFields", "ModelFields"]
+__all__ = ["AdapterFields", "ModelFields", "keep_at_least"]
 
 # The keyword arguments of `Provence.from_pretrained`, all but `token`.
 _LOADING = (
@@ -255,11 +255,11 @@ class AdapterFields(ModelFields):
         )
         if not rerank:
             passages = sorted(passages, key=lambda passage: passage.index)[: self.top_n]
-        passages = _with_text(passages, self.min_documents)
+        passages = keep_at_least(passages, self.min_documents)
         return [passage for passage in passages if self.keep_empty or not passage.is_empty]
 
 
-def _with_text(passages: Sequence[PrunedPassage], count: int) -> list[PrunedPassage]:
+def keep_at_least(passages: Sequence[PrunedPassage], count: int) -> list[PrunedPassage]:
     """Give the most relevant empty passages their best sentence until `count` passages have text."""
     empty = [passage for passage in passages if passage.is_empty and passage.sentences]
     empty.sort(key=lambda passage: passage.logit or 0.0, reverse=True)

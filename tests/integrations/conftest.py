@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import signature
-from threading import current_thread
+from threading import Event, current_thread
 from typing import Any
 
 import pytest
@@ -58,3 +61,32 @@ def loads(model: Provence, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
 
     monkeypatch.setattr(Provence, "from_pretrained", from_pretrained)
     return seen
+
+
+@pytest.fixture
+def heartbeat(
+    model: Provence, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """A context in which `model` waits for the event loop to tick: one that it blocked would never do so."""
+    process = model.process
+
+    @asynccontextmanager
+    async def heartbeat() -> AsyncIterator[None]:
+        ticked = Event()
+
+        def waiting(*args: Any, **options: Any) -> list[PrunedPassage]:
+            assert ticked.wait(timeout=5), "the event loop stood still"
+            return process(*args, **options)
+
+        async def ticking() -> None:
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+            ticked.set()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "process", waiting)
+            task = asyncio.create_task(ticking())
+            yield
+            await task
+
+    return heartbeat

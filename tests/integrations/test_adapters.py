@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from langchain_provence import ProvenceCompressor, ProvenceCrossEncoder
 from llama_index_provence import ProvencePostprocessor
-from provence_rag import Provence, PruningOptions
+from provence_rag import InvalidInputError, Provence, PruningOptions
 from provence_rag.adapters import AdapterFields, ModelFields
 from provence_rag.testing import fake_provence
 
@@ -214,3 +214,75 @@ def test_a_token_is_refused_and_not_shown(adapter: type[BaseModel]) -> None:
     with pytest.raises(TypeError, match="HF_TOKEN") as assignment:
         instance.token = "hf_secret"
     assert "hf_secret" not in f"{construction.value}{assignment.value}"
+
+
+# --- what users of other rerankers and pruners complain about --------------------------------------------
+
+
+def test_scores_are_probabilities_that_a_threshold_can_be_set_on(run: Any) -> None:
+    results = run([CARS, GOOD], model=Provence.from_pretrained(), mode="off")
+    scores = {text: metadata["relevance_score"] for text, metadata in results}
+    assert 0 <= scores[CARS] < 0.5 < scores[GOOD] <= 1
+    for threshold in (-1.0, 1.5):  # for a model whose scores are logits they would be all right
+        with pytest.raises(InvalidInputError, match="score_threshold must be a number between 0 and 1"):
+            run([CARS, GOOD], score_threshold=threshold)
+
+
+def test_scores_belong_to_their_passages(run: Any) -> None:
+    texts = [ROADS, WEAK, CARS, GOOD]
+    alone = {text: run([text], mode="off")[0][1]["relevance_score"] for text in texts}
+    assert len(set(alone.values())) == 3
+    for fields in ({"mode": "off"}, {"mode": "off", "top_n": 2}, {"mode": "off", "rerank": False}):
+        assert all(metadata["relevance_score"] == alone[text] for text, metadata in run(texts, **fields))
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_a_call_changes_no_field(adapter: type[Any], model: Provence) -> None:
+    instance = adapter(model=model, top_n=5, min_documents=2, score_threshold=0.5)
+    before = dict(instance)
+    for texts in ([GOOD], [GOOD, WEAK, CARS] * 4):
+        passages = instance._process(QUERY, texts, [None] * len(texts))
+        assert 1 <= len(passages) <= 5
+    assert dict(instance) == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"threshold": 0.2}, {"ratio": 0.3}, {"max_tokens": 12}, {"min_sentences": 2}, {"context_before": 1}],
+)
+def test_kept_sentences_stand_in_their_order(run: Any, fields: dict[str, Any]) -> None:
+    best_last = "Penguins swim. The market fell today. Penguins live on ice where it is cold. Penguins live."
+    ((text, metadata),) = run([best_last], **fields)
+    spans = metadata["provence"]["kept_spans"]
+    assert spans == sorted(spans)
+    assert text == " ".join(best_last[start:end] for start, end in spans)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Penguins", id="word"),
+        pytest.param("Penguins live in Antarctica", id="sentence"),
+        pytest.param("Penguins live here, " * 3000, id="very long sentence"),
+        pytest.param("penguins" * 5000 + " penguins", id="very long word"),
+        pytest.param("ペンギンは南極に住む" * 500, id="Japanese"),
+    ],
+)
+def test_single_and_very_long_sentences(run: Any, text: str) -> None:
+    ((kept, _),) = run([text], min_documents=1)
+    assert kept.strip() == text.strip()
+    assert run([f"{CARS} {text}"], min_sentences=1)[0][0]
+
+
+def test_neighbours_of_a_hit(run: Any) -> None:
+    text = "It rains. The sea is near. Penguins live here. It snows. The sun is far."
+    assert texts_of(run([text])) == ["Penguins live here."]
+    assert texts_of(run([text], context_before=1)) == ["The sea is near. Penguins live here."]
+    assert texts_of(run([text], context_after=2)) == ["Penguins live here. It snows. The sun is far."]
+
+
+def test_one_budget_for_all_passages(run: Any) -> None:
+    other = "Traders met. Penguins live on ice. The sea was calm."
+    results = run([GOOD, CARS, other], max_tokens=10)
+    assert texts_of(results) == [GOOD_PRUNED, "Penguins live on ice."]
+    assert texts_of(run([GOOD, CARS, other], max_tokens=5)) == [GOOD_PRUNED]
