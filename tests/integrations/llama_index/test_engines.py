@@ -136,6 +136,15 @@ def test_what_the_index_holds_is_not_changed(
     assert second.source_nodes == first.source_nodes
 
 
+def test_nothing_kept_is_an_empty_response(
+    index: VectorStoreIndex, postprocessor: ProvencePostprocessor
+) -> None:
+    engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=2, node_postprocessors=[postprocessor])
+    assert str(engine.query("What is a sonata?")) == "Empty Response"
+    postprocessor.min_documents = 1
+    assert len(engine.query("What is a sonata?").source_nodes) == 1
+
+
 def sentences(text: str) -> list[str]:
     return re.findall(r"[^.]+\.\s*", text)  # LlamaIndex's own splitter may look for data in the network
 
