@@ -113,6 +113,10 @@ class Provence(CrossEncoderMethods):
         """What runs the model."""
         return self._engine.backend
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
+        # No call changes it, and what a backend holds cannot be copied: whatever holds it can share it.
+        return self
+
     def __repr__(self) -> str:
         backend = self.backend
         where = "" if self._directory is None else f"{str(self._directory)!r}, "
