@@ -46,11 +46,10 @@ def pruned(
     added = dict(metadata)
     if keep_retrieval_score and retrieval_score is not None:
         added["retrieval_score"] = retrieval_score
-    score = retrieval_score if passage.score is None else passage.score
     node = _with_metadata(item.node, added)
     if passage.text != passage.document:
         node = _with_text(node, passage.text)
-    return item.model_copy(update={"node": node, "score": score})
+    return item.model_copy(update={"node": node, "score": added.get("relevance_score", retrieval_score)})
 
 
 def _with_metadata(node: BaseNode, added: dict[str, Any]) -> BaseNode:
