@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from typing_extensions import Self
 
 from provence_rag.backends.loading import fitting_backends
@@ -100,6 +100,17 @@ class ModelFields(BaseModel):
     )
 
     _lazy_model: _LazyModel = PrivateAttr(default_factory=_LazyModel)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign to a field; a value that is refused leaves the old one."""
+        before = self.__dict__.get(name)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError:
+            # pydantic keeps a value that a validator of the whole model refuses.
+            if name in type(self).model_fields:
+                self.__dict__[name] = before
+            raise
 
     @model_validator(mode="before")
     @classmethod

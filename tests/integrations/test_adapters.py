@@ -246,6 +246,22 @@ def test_a_call_changes_no_field(adapter: type[Any], model: Provence) -> None:
     assert dict(instance) == before
 
 
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize(
+    ("name", "value"), [("threshold", 1.5), ("top_n", 0), ("min_documents", 6), ("dtype", "int3")]
+)
+def test_a_refused_assignment_leaves_the_old_value(
+    adapter: type[Any], model: Provence, name: str, value: Any
+) -> None:
+    instance = adapter(model=None if name == "dtype" else model, top_n=5, threshold=0.2)
+    before = dict(instance)
+    with pytest.raises(ValidationError):
+        setattr(instance, name, value)
+    assert dict(instance) == before
+    instance.top_n = 2
+    assert instance.top_n == 2
+
+
 @pytest.mark.parametrize(
     "fields",
     [{}, {"threshold": 0.2}, {"ratio": 0.3}, {"max_tokens": 12}, {"min_sentences": 2}, {"context_before": 1}],
