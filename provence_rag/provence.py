@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -328,8 +327,7 @@ class Provence(CrossEncoderMethods):
         if target.is_file():
             raise InvalidInputError(f"directory={str(directory)!r} is a file")
         shutil.copytree(source, target, dirs_exist_ok=True)
-        values = {**read_config_json(source), "provence": self.config.to_dict()}
-        (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        self.config.to_directory(target)
 
     # --- the one way through the engine -------------------------------------------------------------------
 
