@@ -38,7 +38,7 @@ ALLOWED = {
     "langchain_core": {"integrations/langchain_provence", "training"},
     "llama_index": {"integrations/llama_index_provence"},
     "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
-    "pydantic": {"provence_rag/adapters.py", "integrations"},
+    "pydantic": {"provence_rag/adapters.py", "integrations", "training"},
     "typer": {"provence_rag/cli", "training/provence_training/cli"},
     "matplotlib": {"training/provence_training/evaluation/plot.py"},
     "rich": {
@@ -269,6 +269,7 @@ def test_dependencies() -> None:
             "bm25s",
             "datasets",
             "matplotlib",
+            "pydantic",
             "pyyaml",
             "sentence-transformers",
         },
