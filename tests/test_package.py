@@ -33,6 +33,8 @@ ALLOWED = {
     "transformers": {"provence_rag/modeling", "training"},
     "onnxruntime": {"provence_rag/backends/onnx.py", "provence_rag/modeling/export.py"},
     "onnx": {"provence_rag/modeling/export.py"},
+    "langchain": {"integrations/langchain_provence/middleware.py"},
+    "langgraph": {"integrations/langchain_provence/middleware.py"},
     "langchain_core": {"integrations/langchain_provence", "training"},
     "llama_index": {"integrations/llama_index_provence"},
     "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
@@ -160,6 +162,7 @@ def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:
     assert not (packages | tops) & {
         "langchain",
         "langchain_core",
+        "langgraph",
         "llama_index",
         "sentence_transformers",
         "punkt",
@@ -258,6 +261,7 @@ def test_dependencies() -> None:
     assert extras == {
         "torch": {"torch", "transformers", "safetensors"},
         "langchain": {"langchain-core"},
+        "langchain-agents": {"provence-rag[langchain]", "langchain"},
         "llama-index": {"llama-index-core"},
         "train": {
             "provence-rag[torch]",
@@ -271,5 +275,5 @@ def test_dependencies() -> None:
         },
         "export": {"provence-rag[torch]", "onnx"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
-        "all": {"provence-rag[export,langchain,llama-index,torch,train]"},
+        "all": {"provence-rag[export,langchain-agents,llama-index,torch,train]"},
     }
