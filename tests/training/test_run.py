@@ -164,14 +164,14 @@ def test_an_encoder_gets_heads_and_loses_layers(
         "max_length": 48,
         "languages": ["en"],
         "dropout": 0.0,
-        "shrink": {"vocabulary": 50, "layers": [0, 2]},
+        "shrink": {"vocabulary": 55, "layers": "alternate:2"},
     }
     result = invoke(make_config(model=model))
     assert result.exit_code == 0, result.stderr
     trained = ProvenceModel.from_pretrained(tmp_path / "run" / "model")
     assert (trained.provence_config.max_length, trained.provence_config.languages) == (48, ("en",))
     stored = trained.transformer.config
-    assert (stored.vocab_size, stored.num_hidden_layers, stored.hidden_dropout_prob) == (50, 2, 0.0)
+    assert (stored.vocab_size, stored.num_hidden_layers, stored.hidden_dropout_prob) == (55, 2, 0.0)
     assert logged(tmp_path / "run" / "stages" / "train")[0]["pruning"] > 0
 
 

@@ -99,11 +99,12 @@ class DataConfig:
 class ShrinkConfig:
     """How an encoder is made smaller before it is trained."""
 
-    vocabulary: Count
-    """Vocabulary pieces that are kept: those that the training data use most."""
+    vocabulary: Count | None = None
+    """Vocabulary pieces that are kept: those that the training data use most. By default all."""
 
-    layers: tuple[Annotated[int, Field(ge=0)], ...]
-    """Layers that are kept, counted from 0."""
+    layers: str | None = None
+    """Layers that are kept: `first:N`, `last:N`, `alternate:N`, or numbers from 0 such as `0,2,4`. By default
+    all."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -339,9 +340,9 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class CalibrationConfig:
-    """The arguments of `provence_training.calibration.calibrated_rules`."""
+    """The arguments of `provence_training.calibration.calibrate`."""
 
-    keep: Share = 0.9
+    keep: Share = 0.92
     """Share of the questions whose answer survives."""
 
     evidence: Literal["any", "all"] = "any"
@@ -365,8 +366,8 @@ class ReleaseConfig:
     """ONNX exports for ONNX Runtime (extra `export`); an int8 one is what runs fastest on a CPU."""
 
     calibration: CalibrationConfig | None = None
-    """Choose the thresholds of the `dynamic` rule on the development data, for each language. By default they
-    stay those that the model had."""
+    """Choose temperatures and thresholds on the development data, for each language. By default they stay
+    those that the model had."""
 
     evaluate: Count | None = 400
     """Measure the result on so many questions of each source of the development data; null does not."""

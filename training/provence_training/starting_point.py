@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
 from transformers import AutoConfig, set_seed
 
 from provence_rag.config import ProvenceConfig, read_config_json
@@ -16,7 +15,8 @@ from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.config import ModelConfig, ShrinkConfig
 from provence_training.passages import Passage
-from provence_training.shrink import select_pieces, shrink_encoder
+from provence_training.shrink import load_tokenizer, select_layers, shrink_encoder
+from provence_training.vocabulary import select_pieces
 
 __all__ = ["copy_tokenizer", "make_starting_point"]
 
@@ -64,10 +64,13 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def _shrink(config: ShrinkConfig, passages: Sequence[Passage], source: Path, target: Path) -> None:
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    corpus = [p.text for p in passages] + [q.text for p in passages for q in p.questions]
-    pieces = select_pieces(tokenizer, corpus, config.vocabulary)
-    shrink_encoder(source, target, pieces=pieces, layers=config.layers)
+    pieces = layers = None
+    if config.layers is not None:
+        layers = select_layers(config.layers, AutoConfig.from_pretrained(source).num_hidden_layers)
+    if config.vocabulary is not None:
+        corpus = [text for p in passages for text in (p.text, p.title, *(q.text for q in p.questions))]
+        pieces = select_pieces(load_tokenizer(source), corpus, config.vocabulary)
+    shrink_encoder(source, target, pieces=pieces, layers=layers)
 
 
 def _dropouts(config: ModelConfig, directory: Path) -> dict[str, float]:
@@ -76,7 +79,7 @@ def _dropouts(config: ModelConfig, directory: Path) -> dict[str, float]:
         "attention_probs_dropout_prob": config.attention_dropout,
     }
     found = {name: value for name, value in chosen.items() if value is not None}
-    known = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+    known = AutoConfig.from_pretrained(directory)
     for name in found:
         if not hasattr(known, name):
             raise CheckpointError(
