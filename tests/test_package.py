@@ -65,6 +65,7 @@ ROOMS = [
     {"inference"},
     {"modeling"},
     {"backends"},
+    {"sharing"},
     {"cross_encoder"},
     {"provence"},
     {"adapters", "cli", "testing"},
@@ -258,8 +259,9 @@ def test_dependencies() -> None:
         "torch": {"torch", "transformers", "safetensors"},
         "langchain": {"langchain-core"},
         "llama-index": {"llama-index-core"},
+        "sentence-transformers": {"provence-rag[torch]", "sentence-transformers"},
         "train": {"provence-rag[torch]", "accelerate", "bm25s", "datasets", "pyyaml"},
         "export": {"provence-rag[torch]", "onnx"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
-        "all": {"provence-rag[export,langchain,llama-index,torch,train]"},
+        "all": {"provence-rag[export,langchain,llama-index,sentence-transformers,torch,train]"},
     }
