@@ -30,7 +30,7 @@ from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.results import ProvenceOutput, PrunedPassage
-from provence_rag.sharing import backend_of
+from provence_rag.sharing import backend_of, config_json_of
 
 __all__ = ["Provence"]
 
@@ -129,7 +129,7 @@ class Provence(CrossEncoderMethods):
                 configuration speaks of.
             InvalidInputError: An argument has a value that cannot be used.
         """
-        values = json.loads(transformer.config.to_json_string(use_diff=False))
+        values = config_json_of(transformer)
         if config is None:
             config = ProvenceConfig.from_config_json(values, type(transformer).__name__)
         engine = Engine(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from provence_rag.backends.base import Backend
 from provence_rag.config import ProvenceConfig
-from provence_rag.errors import CheckpointError
+from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 
-__all__ = ["attach_pruning_head", "backend_of"]
+__all__ = ["attach_pruning_head", "backend_of", "config_json_of"]
 
 
 def attach_pruning_head(
@@ -49,6 +50,21 @@ def attach_pruning_head(
         exports=False,
     )
     transformer.pruning_head = read_pruning_head(directory, transformer)
+
+
+def config_json_of(transformer: Any) -> dict[str, Any]:
+    """What transformers would write to `config.json`.
+
+    Raises:
+        InvalidInputError: It is no transformer.
+    """
+    config = getattr(transformer, "config", None)
+    if not hasattr(config, "to_json_string"):
+        raise InvalidInputError(
+            f"transformer must be a model of transformers, got {type(transformer).__name__}"
+        )
+    values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return values
 
 
 def backend_of(transformer: Any, config: ProvenceConfig) -> Backend:

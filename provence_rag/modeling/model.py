@@ -83,7 +83,7 @@ class ProvenceModel(nn.Module):
         super().__init__()
         if not isinstance(transformer, PreTrainedModel):
             raise InvalidInputError(
-                f"transformer must be a transformers model in torch, got {type(transformer).__name__}"
+                f"transformer must be a model of transformers in torch, got {type(transformer).__name__}"
             )
         labels = 1 if config.can_rank else len(_LABELS)
         if transformer.config.num_labels != labels:
