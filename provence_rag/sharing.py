@@ -58,12 +58,12 @@ def config_json_of(transformer: Any) -> dict[str, Any]:
     Raises:
         InvalidInputError: It is no transformer.
     """
-    config = getattr(transformer, "config", None)
-    if not hasattr(config, "to_json_string"):
+    to_json = getattr(getattr(transformer, "config", None), "to_json_string", None)
+    if to_json is None:
         raise InvalidInputError(
             f"transformer must be a model of transformers, got {type(transformer).__name__}"
         )
-    values: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    values: dict[str, Any] = json.loads(to_json(use_diff=False))
     return values
 
 
