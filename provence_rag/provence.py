@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -151,6 +150,10 @@ class Provence(CrossEncoderMethods):
         """What runs the model."""
         return self._engine.backend
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
+        # No call changes it, and what a backend holds cannot be copied: whatever holds it can share it.
+        return self
+
     def __repr__(self) -> str:
         backend = self.backend
         where = "" if self._directory is None else f"{str(self._directory)!r}, "
@@ -167,6 +170,7 @@ class Provence(CrossEncoderMethods):
         options: PruningOptions | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -181,6 +185,8 @@ class Provence(CrossEncoderMethods):
             options: How sentences are selected; None is the checkpoint's own rule.
             top_k: Return the `top_k` most relevant documents, best first.
             score_threshold: Return the documents with at least this relevance score, best first.
+            min_documents: Return at least so many, the best, although their scores are below
+                `score_threshold`.
             reorder: Return all documents, best first.
             batch_size: Windows a batch; None fills batches up to a number of tokens.
             show_progress: Show a progress bar on standard error.
@@ -199,6 +205,7 @@ class Provence(CrossEncoderMethods):
             options,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_documents=min_documents,
             reorder=reorder,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -213,6 +220,7 @@ class Provence(CrossEncoderMethods):
         options: PruningOptions | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -241,6 +249,7 @@ class Provence(CrossEncoderMethods):
             options,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_documents=min_documents,
             reorder=reorder,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -356,8 +365,7 @@ class Provence(CrossEncoderMethods):
         if target.is_file():
             raise InvalidInputError(f"directory={str(directory)!r} is a file")
         shutil.copytree(source, target, dirs_exist_ok=True)
-        values = {**read_config_json(source), "provence": self.config.to_dict()}
-        (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        self.config.to_directory(target)
 
     # --- the one way through the engine -------------------------------------------------------------------
 
@@ -368,6 +376,7 @@ class Provence(CrossEncoderMethods):
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -383,6 +392,9 @@ class Provence(CrossEncoderMethods):
         if score_threshold is not None:
             check = check_share if self.config.score_activation == "sigmoid" else check_number
             check("score_threshold", score_threshold)
+        check_count("min_documents", min_documents, 0)
+        if top_k is not None and min_documents > top_k:
+            raise InvalidInputError(f"min_documents={min_documents} is more than top_k={top_k}")
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
         ranks = reorder or top_k is not None or score_threshold is not None
@@ -396,17 +408,20 @@ class Provence(CrossEncoderMethods):
         results = []
         for group in groups:
             mine = list(islice(scored, len(group)))
-            order = _order(mine, top_k, score_threshold) if ranks else range(len(mine))
+            order = _order(mine, top_k, score_threshold, min_documents) if ranks else range(len(mine))
             results.append(self._engine.prune([mine[i] for i in order], order, options))
         return results
 
 
-def _order(scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None) -> list[int]:
+def _order(
+    scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None, min_documents: int
+) -> list[int]:
     """Positions by relevance, best first; earlier ones first among equals."""
     # By logits: scores near 1 are rounded to the same number.
     order = sorted(range(len(scored)), key=lambda i: scored[i].logit or 0.0, reverse=True)
     if score_threshold is not None:
-        order = [i for i in order if (scored[i].score or 0.0) >= score_threshold]
+        reached = sum((one.score or 0.0) >= score_threshold for one in scored)
+        order = order[: max(reached, min_documents)]
     return order[:top_k]
 
 

@@ -184,7 +184,7 @@ class PruningCrossEncoder(CrossEncoder):
             )
         return replace(config, score_activation=activation)
 
-    # --- loading and saving -------------------------------------------------------------------------------
+    # --- loading, copying and saving ------------------------------------------------------------------------
 
     def _load_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """Load what CrossEncoder loads, and the pruning head, which it leaves behind."""
@@ -207,6 +207,9 @@ class PruningCrossEncoder(CrossEncoder):
             except CheckpointError as error:  # it still ranks
                 self._why_not = str(error)
         return modules, module_kwargs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shared": None}  # a copy of a Provence is the same one
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
         """Save the model, its pruning head and the settings in use; see CrossEncoder.

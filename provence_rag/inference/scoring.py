@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["keep_probabilities", "sentence_scores", "sigmoid"]
+__all__ = ["keep_probabilities", "sentence_scores", "sigmoid", "tempered"]
 
 FloatArray = NDArray[np.float64]
 
@@ -50,3 +50,13 @@ def sentence_scores(
         sums = np.add.reduceat(probabilities, bounds[:-1][filled])
         np.maximum.at(scores, sentence_of[filled], sums / counts[filled])
     return np.clip(scores, 0.0, 1.0)
+
+
+def tempered(scores: FloatArray, temperatures: float | FloatArray) -> FloatArray:
+    """Divide the logits of probabilities by temperatures above 0; both of shape (S,).
+
+    The order of scores with one temperature stays; 0, 0.5 and 1 stay what they are.
+    """
+    with np.errstate(divide="ignore"):
+        logits = np.log(scores) - np.log1p(-scores)
+    return sigmoid(logits / temperatures)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid
+from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 
 
 def test_sigmoid() -> None:
@@ -69,3 +69,21 @@ def test_scores_are_those_of_a_loop(units: list[tuple[int, list[float]]]) -> Non
     scores = sentence_scores(tokens, bounds, sentence_of, num_sentences)
     assert scores.tolist() == pytest.approx(expected, abs=1e-12)
     assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_a_temperature_divides_logits() -> None:
+    with np.errstate(over="raise", invalid="raise"):
+        scores = tempered(np.array([0.0, 0.2, 0.5, 0.8, 1.0]), 0.5)
+    assert scores.tolist() == pytest.approx([0.0, 1 / 17, 0.5, 16 / 17, 1.0])
+    hot = tempered(np.array([0.2, 0.2]), np.array([1.0, 1e9]))
+    assert hot.tolist() == pytest.approx([0.2, 0.5])
+
+
+@given(st.lists(st.floats(0, 1), max_size=20), st.floats(0.05, 20))
+def test_a_temperature_keeps_the_order_and_can_be_undone(values: list[float], temperature: float) -> None:
+    scores = np.array(values)
+    changed = tempered(scores, temperature)
+    order = np.argsort(scores)
+    assert (np.diff(changed[order]) >= 0).all()
+    inner = (changed > 1e-12) & (changed < 1 - 1e-12)
+    assert tempered(changed, 1 / temperature)[inner] == pytest.approx(scores[inner], abs=1e-3)
