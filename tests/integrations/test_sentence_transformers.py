@@ -268,6 +268,20 @@ def test_there_is_one_set_of_weights(joint_checkpoint: Path) -> None:
     assert set(after.pruned_documents) == {""}
 
 
+def test_results_are_plain(joint_checkpoint: Path) -> None:
+    model = load(joint_checkpoint)
+    output = model.predict_with_pruning(QUERIES, DOCUMENTS).to_dict()
+    assert json.loads(json.dumps(output)) == output
+    scores = model.prune(QUERY, DOCUMENTS[0], return_scores=True)[1]
+    assert [type(score) for score in scores] == [float] * 3
+
+
+def test_no_code_of_a_checkpoint_is_run(joint: Path) -> None:
+    (joint / "modeling_other.py").write_text("raise AssertionError('the code was run')")
+    edit_config(joint, auto_map={"AutoModelForSequenceClassification": "modeling_other.Other"})
+    assert_prunes_alike(load(joint), reference(joint))
+
+
 def test_nothing_to_do(joint_checkpoint: Path) -> None:
     output = load(joint_checkpoint).predict_with_pruning([], [])
     assert output.ranking_scores == output.pruned_documents == []
