@@ -163,15 +163,30 @@ class ProvenceConfig:
 
     @classmethod
     def from_directory(cls, directory: Path) -> ProvenceConfig:
-        """Read a checkpoint's configuration, or infer it for a stock classifier without a `provence` block.
-
-        A sequence classifier with one label is a ranking checkpoint, a token classifier with the labels
-        DROP and KEEP a pruning one.
+        """Read a checkpoint's configuration.
 
         Raises:
             CheckpointError: There is no `config.json`, or it is no checkpoint of a kind known here.
         """
         values = read_config_json(directory)
+        if (activation := _saved_activation(directory)) is not None:
+            values["sentence_transformers"] = {"activation_fn": activation}
+        return cls.from_config_json(values, str(directory))
+
+    @classmethod
+    def from_config_json(cls, values: Mapping[str, Any], where: str) -> ProvenceConfig:
+        """Read the `provence` block of a `config.json`, or infer it for a stock classifier without one.
+
+        A sequence classifier with one label is a ranking checkpoint, a token classifier with the labels
+        DROP and KEEP a pruning one.
+
+        Args:
+            values: The file's content.
+            where: What it is of, for messages.
+
+        Raises:
+            CheckpointError: It is no checkpoint of a kind known here.
+        """
         if "provence" in values:
             return cls.from_dict(values["provence"])
         architecture = next(iter(values.get("architectures") or []), "")
@@ -182,7 +197,7 @@ class ProvenceConfig:
         if architecture.endswith("ForTokenClassification") and labels == {"0": "DROP", "1": "KEEP"}:
             return cls(mode="pruning", max_length=window)
         raise CheckpointError(
-            f"{directory} is neither a Provence checkpoint nor a reranker with one label: its config.json "
+            f"{where} is neither a Provence checkpoint nor a reranker with one label: its config.json "
             f"has no provence block, architecture {architecture or 'unknown'} and {len(labels)} labels"
         )
 
@@ -201,6 +216,10 @@ def read_config_json(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{directory} is not a checkpoint: it has no config.json")
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -218,6 +237,13 @@ def _num_positions(values: Mapping[str, Any]) -> int | None:
     if str(values.get("model_type")).endswith(_BEHIND_PADDING):
         positions -= (values.get("pad_token_id") or 0) + 1  # these count positions from the padding's id on
     return positions
+
+
+def _saved_activation(directory: Path) -> str | None:
+    """The activation of a CrossEncoder that sentence-transformers 5.4 or newer has saved."""
+    path = directory / "config_sentence_transformers.json"
+    values = _read_json(path) if path.is_file() else {}
+    return values.get("activation_fn") if values.get("model_type") == "CrossEncoder" else None
 
 
 def _stock_activation(values: Mapping[str, Any]) -> Literal["sigmoid", "identity"]:

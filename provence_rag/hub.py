@@ -17,8 +17,9 @@ ONNX_FILES = {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"}
 
 # Everything that can be used, and nothing that could be run. Large exports keep their weights in a second
 # file, `model.onnx_data`.
-_FILES = ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"]
-_FILES += ["*.safetensors", "*.safetensors.index.json", *(f"{name}*" for name in ONNX_FILES.values())]
+_FILES = ["README.md", "config.json", "config_sentence_transformers.json"]
+_FILES += ["tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json"]
+_EXPORTS = [f"{name}*" for name in ONNX_FILES.values()]
 
 
 def checkpoint_directory(
@@ -28,8 +29,11 @@ def checkpoint_directory(
     cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
+    exports: bool = True,
 ) -> Path:
-    """Find a checkpoint, downloading it if need be. The arguments are those of `Provence.from_pretrained`.
+    """Find a checkpoint, downloading it if need be, with its ONNX `exports` or without.
+
+    The other arguments are those of `Provence.from_pretrained`.
 
     Raises:
         InvalidInputError: `name_or_path` is no name and no path.
@@ -56,7 +60,7 @@ def checkpoint_directory(
             cache_dir=cache_folder,
             local_files_only=local_files_only,
             token=token,
-            allow_patterns=_FILES,
+            allow_patterns=_FILES + (_EXPORTS if exports else []),
         )
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise CheckpointError(

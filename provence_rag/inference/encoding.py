@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from provence_rag.chunking import Span, split_overlong
-from provence_rag.errors import CheckpointError
+from provence_rag.errors import CheckpointError, InvalidInputError
 
 __all__ = [
     "PairLayout",
@@ -113,6 +113,24 @@ class PairTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
         return cls(tokenizer)
+
+    @classmethod
+    def copy_of(cls, tokenizer: Any) -> PairTokenizer:
+        """Take a tokenizer that is in use elsewhere; a copy, since truncation and padding are changed in it.
+
+        Args:
+            tokenizer: A `tokenizers.Tokenizer`, or a transformers tokenizer that stands on one.
+
+        Raises:
+            InvalidInputError: It is neither.
+            CheckpointError: It does not know how to place a query and a passage.
+        """
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not isinstance(backend, Tokenizer):
+            raise InvalidInputError(
+                f"tokenizer must be a tokenizers.Tokenizer or stand on one, got {type(tokenizer).__name__}"
+            )
+        return cls(Tokenizer.from_str(backend.to_str()))
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts, without special tokens.

@@ -13,7 +13,8 @@ from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtra
 
 try:
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors import safe_open
+    from safetensors.torch import save_file
     from torch import Tensor, nn
     from transformers import (
         AutoConfig,
@@ -24,7 +25,7 @@ try:
 except ImportError as error:  # pragma: no cover - exercised in an environment without torch
     raise MissingExtraError("The torch model", "torch") from error
 
-__all__ = ["ProvenceModel", "ProvenceModelOutput"]
+__all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
 
 _LABELS = {0: "DROP", 1: "KEEP"}
 _WEIGHTS = "model.safetensors"
@@ -69,13 +70,21 @@ class ProvenceModel(nn.Module):
         transformer: A sequence classifier with one label (modes `joint` and `ranking`), or a token classifier
             with two (mode `pruning`).
         config: Says which heads there are.
+        pruning_head: Of a joint model, the layer that gives each token's drop and keep logits; None makes a
+            fresh one.
 
     Raises:
-        InvalidInputError: The transformer has another number of labels.
+        InvalidInputError: The transformer is none, or has another number of labels.
     """
 
-    def __init__(self, transformer: PreTrainedModel, config: ProvenceConfig) -> None:
+    def __init__(
+        self, transformer: PreTrainedModel, config: ProvenceConfig, pruning_head: nn.Linear | None = None
+    ) -> None:
         super().__init__()
+        if not isinstance(transformer, PreTrainedModel):
+            raise InvalidInputError(
+                f"transformer must be a model of transformers in torch, got {type(transformer).__name__}"
+            )
         labels = 1 if config.can_rank else len(_LABELS)
         if transformer.config.num_labels != labels:
             raise InvalidInputError(
@@ -86,11 +95,13 @@ class ProvenceModel(nn.Module):
         self.transformer = transformer
         self.pruning_head: nn.Linear | None = None
         if config.mode == "joint":
-            self.pruning_head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+            self.pruning_head = pruning_head or nn.Linear(transformer.config.hidden_size, len(_LABELS))
             self.dropout = nn.Dropout(getattr(transformer.config, "hidden_dropout_prob", 0.0))
             # The stock forward returns logits only. Asking it for hidden states would store those of all
             # layers; the hook sees the last ones in passing.
-            transformer.base_model.register_forward_hook(_show_hidden_states)
+            encoder = transformer.base_model
+            if _show_hidden_states not in encoder._forward_hooks.values():  # models may share an encoder
+                encoder.register_forward_hook(_show_hidden_states)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -118,6 +129,11 @@ class ProvenceModel(nn.Module):
             return ProvenceModelOutput(ranking_logits, None)
         hidden_states = self.dropout(seen[-1])  # (B, T, H)
         return ProvenceModelOutput(ranking_logits, self.pruning_head(hidden_states))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.device
 
     @property
     def uses_token_types(self) -> bool:
@@ -219,12 +235,34 @@ class ProvenceModel(nn.Module):
         save_file(state, directory / _WEIGHTS, metadata={"format": "pt"})
 
 
+def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linear:
+    """Read the pruning head of a joint checkpoint, to be used with a transformer.
+
+    Returns:
+        A layer with the transformer's device and dtype.
+
+    Raises:
+        CheckpointError: There is no such head, or it does not fit the transformer.
+    """
+    weights = _read_weights(directory, _PRUNING_HEAD)
+    if not weights:
+        raise CheckpointError(
+            f"the weights in {directory} have no pruning head: they were saved by a class that leaves it out"
+        )
+    head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+    try:
+        head.load_state_dict({name.removeprefix(_PRUNING_HEAD): tensor for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the pruning head in {directory} does not fit: {error}") from error
+    return head.to(transformer.device, transformer.dtype)
+
+
 def _auto_class(config: ProvenceConfig) -> Any:
     return AutoModelForSequenceClassification if config.can_rank else AutoModelForTokenClassification
 
 
-def _read_weights(directory: Path) -> dict[str, Tensor]:
-    """Tensors of `model.safetensors`, or of the shards that large models are stored in."""
+def _read_weights(directory: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Tensors of `model.safetensors`, or of the shards of large models, with names that start so."""
     files = [directory / _WEIGHTS]
     if not files[0].is_file():
         files = sorted(directory.glob("model-*-of-*.safetensors"))
@@ -237,7 +275,9 @@ def _read_weights(directory: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for path in files:
         try:
-            weights |= load_file(path)
+            with safe_open(path, framework="pt") as file:
+                names = file.keys()
+                weights |= {name: file.get_tensor(name) for name in names if name.startswith(prefix)}
         except Exception as error:  # the library's exception has no public base class
             raise CheckpointError(f"{path} cannot be read: {error}") from error
     return weights
