@@ -28,6 +28,7 @@ from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
+from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.results import ProvenceOutput, PrunedPassage
 
@@ -60,7 +61,9 @@ class Provence(CrossEncoderMethods):
         local_files_only: bool = False,
         token: str | bool | None = None,
     ) -> Provence:
-        """Load a checkpoint. Never runs code from it, never unpickles.
+        """Load a checkpoint: our own, a reranker, or one of the Provence family. Never runs code from it.
+
+        Each family keeps its own rules (see `docs/checkpoints.md`); they are in `config`.
 
         Args:
             name_or_path: A directory, or a model on the Hugging Face hub; None is the bundled bilingual
@@ -94,14 +97,15 @@ class Provence(CrossEncoderMethods):
             local_files_only=local_files_only,
             token=token,
         )
-        values = read_config_json(directory)
-        config = ProvenceConfig.from_directory(directory)
+        checkpoint = read_checkpoint(directory)
+        config = checkpoint.config
         if max_length is not None:
-            config = config.with_max_length(max_length, values)
-        tokenizer = PairTokenizer.from_directory(directory)
+            config = config.with_max_length(max_length, checkpoint.model_settings)
+        tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, config.pair_template)
+        check_vocabulary(checkpoint, tokenizer.num_ids)
         model = load_backend(directory, backend=backend, device=device, dtype=dtype)
-        pad = values.get("pad_token_id") or 0
-        return cls(Engine(model, tokenizer, config, pad_token_id=pad, chunker=chunker), directory=directory)
+        engine = Engine(model, tokenizer, config, pad_token_id=checkpoint.pad_token_id, chunker=chunker)
+        return cls(engine, directory=directory)
 
     @property
     def config(self) -> ProvenceConfig:
@@ -306,9 +310,11 @@ class Provence(CrossEncoderMethods):
     def save_pretrained(self, directory: str | Path) -> None:
         """Copy the checkpoint, with the configuration in use, to another directory.
 
+        A checkpoint in another project's layout is written in ours, which is what `provence export` does.
+
         Raises:
             CheckpointError: This model was not loaded from a directory.
-            InvalidInputError: `directory` is the one the model was loaded from.
+            InvalidInputError: `directory` is the one the model was loaded from, or cannot be written to.
         """
         if self._directory is None:
             raise CheckpointError("this model was not loaded from a checkpoint: there is nothing to copy")
@@ -317,6 +323,11 @@ class Provence(CrossEncoderMethods):
             raise InvalidInputError(f"directory={str(directory)!r} is where this checkpoint already is")
         if target.is_file():
             raise InvalidInputError(f"directory={str(directory)!r} is a file")
+        if read_checkpoint(source).names is not None:
+            from provence_rag.modeling.convert import convert
+
+            convert(source, target, config=self.config)
+            return
         shutil.copytree(source, target, dirs_exist_ok=True)
         values = {**read_config_json(source), "provence": self.config.to_dict()}
         (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

@@ -177,6 +177,7 @@ class Engine:
             np.concatenate([*bounds, bases[-1:]]),
             np.concatenate(sentences),
             int(sentence_bases[-1]),
+            self.config.scoring,
         )
         return np.split(scores, sentence_bases[1:-1])
 
