@@ -156,6 +156,22 @@ def test_nothing_runs_foreign_code(path: Path) -> None:
             assert settings.get("weights_only") == "True", f"{name_of(path)}:{node.lineno}"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_only_the_checkpoint_reader_knows_the_names_of_other_projects(path: Path) -> None:
+    if is_in(name_of(path), {"provence_rag/modeling/checkpoints"}):
+        return
+    text = path.read_text(encoding="utf-8")
+    foreign = (
+        "base_model_config",
+        "default_thread",
+        "out_proj",
+        "ranking_model",
+        "token_classifier.",
+        "naver",
+    )
+    assert not [name for name in foreign if name in text]
+
+
 def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:
     packages = {path.parent.name for path in SOURCES if path.name == "__init__.py"}
     tops = {path.name for path in ROOT.iterdir() if path.is_dir()}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from provence_rag.config import ProvenceConfig, read_config_json
+from provence_rag.config import ProvenceConfig, read_config_json, read_json_object
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
 from provence_rag.hub import ONNX_FILES
 from provence_rag.inference.encoding import PairTokenizer
@@ -146,10 +146,7 @@ def _check_target(model: ProvenceModel, source: Path, target: Path) -> None:
 def _write_tokenizer_config(checkpoint: Checkpoint, model: ProvenceModel, target: Path) -> None:
     """Write what stock classes need beside `tokenizer.json`: to take it as it is, and the special tokens."""
     path = checkpoint.tokenizer_directory / _TOKENIZER_CONFIG
-    try:
-        theirs = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    theirs = read_json_object(path) if path.is_file() else {}
     inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * model.uses_token_types
     settings = {
         **{name: value for name, value in theirs.items() if name.endswith("_token") and "add_" not in name},

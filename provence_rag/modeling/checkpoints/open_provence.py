@@ -6,12 +6,11 @@ weights), and for the pre-release format the branch `text-pruner` of hotchpotch/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provence_rag.config import architecture_of, num_positions, read_config_json
+from provence_rag.config import architecture_of, num_positions, read_config_json, read_json_object
 from provence_rag.errors import CheckpointError
 from provence_rag.modeling.checkpoints.base import Checkpoint, Source, checkpoint_of, model_settings, setting
 from provence_rag.modeling.checkpoints.weights import StoredTensors
@@ -156,10 +155,7 @@ def _pair_template(directory: Path) -> tuple[str, ...] | None:
     tokenizer's own template.
     """
     path = directory / "tokenizer_config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
+    settings = read_json_object(path) if path.is_file() else {}
     kind = str(settings.get("tokenizer_class")).removesuffix("Fast").removesuffix("Tokenizer")
     tokens = {role: _token(settings.get(f"{role}_token")) for role in ("bos", "eos", "cls", "sep")}
     first, last = tokens["cls"] or tokens["bos"], tokens["sep"] or tokens["eos"]

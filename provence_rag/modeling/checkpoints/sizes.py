@@ -36,7 +36,9 @@ def check_sizes(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -
     limits |= {"num_hidden_layers": len(shapes), "max_position_embeddings": max(largest, _MOST_POSITIONS)}
     for name, limit in limits.items():
         value = checkpoint.model_settings.get(name)
-        if value is not None and not (isinstance(value, int) and 0 <= value <= limit):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
             raise CheckpointError(
                 f"{checkpoint.directory}/config.json has {name} {value!r}, but its weights allow an integer "
                 f"from 0 to {limit}"
@@ -49,9 +51,9 @@ def check_vocabulary(checkpoint: Checkpoint, num_ids: int) -> None:
     Raises:
         CheckpointError: There are fewer embeddings than ids.
     """
-    rows = checkpoint.model_settings.get("vocab_size")
-    if isinstance(rows, int) and num_ids > rows:
+    size = checkpoint.model_settings.get("vocab_size")
+    if isinstance(size, int) and num_ids > size:
         raise CheckpointError(
-            f"{checkpoint.tokenizer_directory}/tokenizer.json has {num_ids} token ids, but the model has "
-            f"{rows} embeddings: it belongs to another checkpoint"
+            f"{checkpoint.tokenizer_directory}/tokenizer.json has {num_ids} token ids, but the model's "
+            f"vocab_size is {size!r}: it belongs to another checkpoint"
         )
