@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from provence_rag.checks import check_count, check_share
+from provence_rag.checks import check_count, check_number, check_share
 from provence_rag.errors import CheckpointError, InvalidInputError
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
 
 SHORTEST_WINDOW = 16
 """Smallest `max_length`: fewer tokens leave no room for a passage beside a query."""
+
+T = TypeVar("T")
 
 _LONGEST_STOCK_WINDOW = 512
 _BEHIND_PADDING = ("camembert", "mpnet", "roberta")
@@ -98,6 +100,10 @@ class ProvenceConfig:
     dynamic: Mapping[str, DynamicRule] = field(default_factory=lambda: {"default": DynamicRule()})
     """The `dynamic` rule per language (ISO 639-1), with `default` for all others."""
 
+    temperature: Mapping[str, float] = field(default_factory=lambda: {"default": 1.0})
+    """What the logit of a sentence's keep probability is divided by, per language as above (temperature
+    scaling, Guo et al. 2017, arXiv 1706.04599): so that a probability means the same in every language."""
+
     languages: tuple[str, ...] = ()
     """Languages the checkpoint was trained on (ISO 639-1); empty if unknown."""
 
@@ -124,6 +130,12 @@ class ProvenceConfig:
         rules = self.dynamic.values()
         if "default" not in self.dynamic or not all(isinstance(rule, DynamicRule) for rule in rules):
             raise InvalidInputError(f"dynamic must hold a DynamicRule named 'default', got {self.dynamic!r}")
+        if "default" not in self.temperature:
+            raise InvalidInputError(f"temperature must hold one named 'default', got {self.temperature!r}")
+        for language, temperature in self.temperature.items():
+            check_number(f"temperature[{language!r}]", temperature)
+            if temperature <= 0:
+                raise InvalidInputError(f"temperature[{language!r}] must be above 0, got {temperature!r}")
         if not isinstance(self.languages, tuple):
             raise InvalidInputError(f"languages must be a tuple of codes, got {self.languages!r}")
 
@@ -139,8 +151,11 @@ class ProvenceConfig:
 
     def dynamic_rule(self, language: str) -> DynamicRule:
         """The `dynamic` rule for a language; of a region ("zh-TW"), for its language."""
-        code = language.lower().replace("_", "-").partition("-")[0]
-        return self.dynamic.get(code, self.dynamic["default"])
+        return _of_language(self.dynamic, language)
+
+    def temperature_of(self, language: str) -> float:
+        """The temperature for a language or region."""
+        return _of_language(self.temperature, language)
 
     def with_max_length(self, max_length: int, config_json: Mapping[str, Any]) -> ProvenceConfig:
         """A copy with another window.
@@ -162,6 +177,15 @@ class ProvenceConfig:
         if self.pair_template is not None:
             block["pair_template"] = list(self.pair_template)
         return block
+
+    def to_directory(self, directory: Path) -> None:
+        """Write the block into the `config.json` that a checkpoint's directory has.
+
+        Raises:
+            CheckpointError: There is no `config.json`.
+        """
+        values = {**read_config_json(directory), "provence": self.to_dict()}
+        (directory / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def from_dict(cls, block: Mapping[str, Any]) -> ProvenceConfig:
@@ -216,6 +240,11 @@ def architecture_of(values: Mapping[str, Any]) -> str:
     """The class that a `config.json` names; empty if it names none."""
     architectures = values.get("architectures")
     return str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+
+
+def _of_language(values: Mapping[str, T], language: str) -> T:
+    code = language.lower().replace("_", "-").partition("-")[0]
+    return values.get(code, values["default"])
 
 
 def read_config_json(directory: Path) -> dict[str, Any]:

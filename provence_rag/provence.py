@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -22,7 +21,7 @@ from provence_rag.checks import (
     shown,
 )
 from provence_rag.chunking import as_chunker
-from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig, read_config_json
+from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
@@ -117,6 +116,10 @@ class Provence(CrossEncoderMethods):
         """What runs the model."""
         return self._engine.backend
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
+        # No call changes it, and what a backend holds cannot be copied: whatever holds it can share it.
+        return self
+
     def __repr__(self) -> str:
         backend = self.backend
         where = "" if self._directory is None else f"{str(self._directory)!r}, "
@@ -133,6 +136,7 @@ class Provence(CrossEncoderMethods):
         options: PruningOptions | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -147,6 +151,8 @@ class Provence(CrossEncoderMethods):
             options: How sentences are selected; None is the checkpoint's own rule.
             top_k: Return the `top_k` most relevant documents, best first.
             score_threshold: Return the documents with at least this relevance score, best first.
+            min_documents: Return at least so many, the best, although their scores are below
+                `score_threshold`.
             reorder: Return all documents, best first.
             batch_size: Windows a batch; None fills batches up to a number of tokens.
             show_progress: Show a progress bar on standard error.
@@ -165,6 +171,7 @@ class Provence(CrossEncoderMethods):
             options,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_documents=min_documents,
             reorder=reorder,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -179,6 +186,7 @@ class Provence(CrossEncoderMethods):
         options: PruningOptions | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -207,6 +215,7 @@ class Provence(CrossEncoderMethods):
             options,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_documents=min_documents,
             reorder=reorder,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -329,8 +338,7 @@ class Provence(CrossEncoderMethods):
             convert(source, target, config=self.config)
             return
         shutil.copytree(source, target, dirs_exist_ok=True)
-        values = {**read_config_json(source), "provence": self.config.to_dict()}
-        (target / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        self.config.to_directory(target)
 
     # --- the one way through the engine -------------------------------------------------------------------
 
@@ -341,6 +349,7 @@ class Provence(CrossEncoderMethods):
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -356,6 +365,9 @@ class Provence(CrossEncoderMethods):
         if score_threshold is not None:
             check = check_share if self.config.score_activation == "sigmoid" else check_number
             check("score_threshold", score_threshold)
+        check_count("min_documents", min_documents, 0)
+        if top_k is not None and min_documents > top_k:
+            raise InvalidInputError(f"min_documents={min_documents} is more than top_k={top_k}")
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
         ranks = reorder or top_k is not None or score_threshold is not None
@@ -369,17 +381,20 @@ class Provence(CrossEncoderMethods):
         results = []
         for group in groups:
             mine = list(islice(scored, len(group)))
-            order = _order(mine, top_k, score_threshold) if ranks else range(len(mine))
+            order = _order(mine, top_k, score_threshold, min_documents) if ranks else range(len(mine))
             results.append(self._engine.prune([mine[i] for i in order], order, options))
         return results
 
 
-def _order(scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None) -> list[int]:
+def _order(
+    scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None, min_documents: int
+) -> list[int]:
     """Positions by relevance, best first; earlier ones first among equals."""
     # By logits: scores near 1 are rounded to the same number.
     order = sorted(range(len(scored)), key=lambda i: scored[i].logit or 0.0, reverse=True)
     if score_threshold is not None:
-        order = [i for i in order if (scored[i].score or 0.0) >= score_threshold]
+        reached = sum((one.score or 0.0) >= score_threshold for one in scored)
+        order = order[: max(reached, min_documents)]
     return order[:top_k]
 
 

@@ -33,6 +33,7 @@ def write(directory: Path, **values: Any) -> Path:
             score_activation="identity",
             threshold=0.25,
             dynamic=RULES,
+            temperature={"default": 0.5, "ja": 2.0},
             languages=("en", "ja"),
         ),
     ],
@@ -56,6 +57,9 @@ def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
         ({"threshold": 1.5}, "threshold must be a number between 0 and 1, got 1.5"),
         ({"dynamic": {}}, "dynamic must hold a DynamicRule named 'default', got {}"),
         ({"dynamic": {"default": {"floor": 0.1}}}, "dynamic must hold a DynamicRule named 'default'"),
+        ({"temperature": {"ja": 1.0}}, "temperature must hold one named 'default', got {'ja': 1.0}"),
+        ({"temperature": {"default": 0.0}}, "temperature['default'] must be above 0, got 0.0"),
+        ({"temperature": {"default": "hot"}}, "temperature['default'] must be a number, got 'hot'"),
         ({"languages": "en"}, "languages must be a tuple of codes, got 'en'"),
         ({"scoring": "median"}, "scoring must be mean or fraction, got 'median'"),
         ({"tokenization": "word"}, "tokenization must be document, sentence or spaced, got 'word'"),
@@ -107,6 +111,11 @@ def test_the_rule_of_a_language() -> None:
     assert config.dynamic_rule("ja") is config.dynamic_rule("ja-JP") is config.dynamic_rule("JA_jp")
     assert config.dynamic_rule("ja") == RULES["ja"]
     assert config.dynamic_rule("en") == config.dynamic_rule("auto") == RULES["default"]
+
+
+def test_the_temperature_of_a_language() -> None:
+    config = ProvenceConfig(temperature={"default": 2.0, "ja": 0.5})
+    assert [config.temperature_of(code) for code in ("ja-JP", "en", "auto")] == [0.5, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from provence_rag.inference.assembly import assemble
 from provence_rag.inference.batching import batches
 from provence_rag.inference.encoding import TextTokenizer, Window
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
-from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid
+from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 from provence_rag.inference.selection import Candidates, select
 from provence_rag.options import PruningOptions
 from provence_rag.results import PrunedPassage, Sentence
@@ -179,6 +179,9 @@ class Engine:
             int(sentence_bases[-1]),
             self.config.scoring,
         )
+        temperatures = np.array([self.config.temperature_of(plan.document.language) for plan in plans])
+        if (temperatures != 1.0).any():
+            scores = tempered(scores, np.repeat(temperatures, np.diff(sentence_bases)))
         return np.split(scores, sentence_bases[1:-1])
 
     def prune(

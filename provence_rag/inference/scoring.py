@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["keep_probabilities", "sentence_scores", "sigmoid"]
+__all__ = ["keep_probabilities", "sentence_scores", "sigmoid", "tempered"]
 
 FloatArray = NDArray[np.float64]
 
@@ -78,3 +78,13 @@ def _fractions(probabilities: FloatArray, starts: NDArray[np.int64], counts: NDA
     limits = np.maximum.reduceat(np.minimum(falling, ranks / np.repeat(counts, counts)), starts)
     # Their comparison is strict, and selection keeps what reaches the threshold.
     return np.asarray(np.nextafter(limits, 0.0))
+
+
+def tempered(scores: FloatArray, temperatures: float | FloatArray) -> FloatArray:
+    """Divide the logits of probabilities by temperatures above 0; both of shape (S,).
+
+    The order of scores with one temperature stays; 0, 0.5 and 1 stay what they are.
+    """
+    with np.errstate(divide="ignore"):
+        logits = np.log(scores) - np.log1p(-scores)
+    return sigmoid(logits / temperatures)

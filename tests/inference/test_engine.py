@@ -4,6 +4,8 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -384,3 +386,17 @@ def test_the_splitters_language_is_that_of_the_checkpoint(recording: Recording, 
     assert sentences["en", "auto"] != sentences["de", "auto"]
     assert sentences["auto", "auto"] == sentences["de", "auto"]  # detected
     assert sentences["en", "de"] == sentences["de", "de"]  # the caller's word counts
+
+
+def test_a_temperature_for_each_language() -> None:
+    texts = ["Penguins swim. A cat.", "東京は日本の首都です。山。"]
+    plain = fake_provence()
+    engine = copy(plain._engine)
+    engine.config = replace(plain.config, temperature={"default": 1.0, "ja": 0.5})
+    before, after = plain.process("penguins 首都", texts), Provence(engine).process("penguins 首都", texts)
+    for passage, changed, temperature in zip(before, after, (1.0, 0.5), strict=True):
+        assert changed.logit == passage.logit
+        for old, new in zip(passage.sentences, changed.sentences, strict=True):
+            assert old.score is not None
+            logit = np.log(old.score / (1 - old.score))
+            assert new.score == pytest.approx(1 / (1 + np.exp(-logit / temperature)))

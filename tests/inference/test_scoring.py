@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid
+from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 
 
 def test_sigmoid() -> None:
@@ -94,3 +94,21 @@ def test_a_fraction_is_that_of_the_better_part() -> None:
     probabilities = np.array([0.9, 0.9, 0.0, 0.0, 0.8, 0.8, 0.8])
     scores = sentence_scores(probabilities, np.array([0, 4, 7]), np.array([0, 0]), 1, "fraction")
     assert scores.tolist() == [pytest.approx(0.8)]
+
+
+def test_a_temperature_divides_logits() -> None:
+    with np.errstate(over="raise", invalid="raise"):
+        scores = tempered(np.array([0.0, 0.2, 0.5, 0.8, 1.0]), 0.5)
+    assert scores.tolist() == pytest.approx([0.0, 1 / 17, 0.5, 16 / 17, 1.0])
+    hot = tempered(np.array([0.2, 0.2]), np.array([1.0, 1e9]))
+    assert hot.tolist() == pytest.approx([0.2, 0.5])
+
+
+@given(st.lists(st.floats(0, 1), max_size=20), st.floats(0.05, 20))
+def test_a_temperature_keeps_the_order_and_can_be_undone(values: list[float], temperature: float) -> None:
+    scores = np.array(values)
+    changed = tempered(scores, temperature)
+    order = np.argsort(scores)
+    assert (np.diff(changed[order]) >= 0).all()
+    inner = (changed > 1e-12) & (changed < 1 - 1e-12)
+    assert tempered(changed, 1 / temperature)[inner] == pytest.approx(scores[inner], abs=1e-3)

@@ -1,37 +1,204 @@
-"""Thresholds for the `dynamic` rule, chosen on development data."""
+"""Temperatures and thresholds, chosen on development data and stored with a checkpoint."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from provence_rag.config import DynamicRule
-from provence_training.evaluation import Judged, figures
+from provence_rag import CheckpointError, InvalidInputError, Provence
+from provence_rag.checks import check_share
+from provence_rag.config import DynamicRule, ProvenceConfig
+from provence_rag.inference.scoring import sigmoid, tempered
+from provence_training.evaluation import JudgedSentences, PruningFigures, TopicSet, score_with
+from provence_training.evaluation.pruning import Evidence
+from provence_training.evaluation.report import markdown_table
 
-__all__ = ["calibrate"]
+__all__ = ["Calibration", "calibrate", "calibrate_rule", "fit_temperature"]
 
-_FLOORS = np.round(np.concatenate([np.arange(0.01, 0.10, 0.01), np.arange(0.10, 0.62, 0.02)]), 3).tolist()
-_SHARES = np.round(np.arange(0.0, 0.95, 0.05), 3).tolist()
+FloatArray = NDArray[np.float64]
+
+_FLOORS = (0.0, *np.unique(np.geomspace(0.001, 1.0, 100).round(3)).tolist())
+_HOTTEST = 20.0
+"""Temperatures are looked for between 1 / 20 and 20."""
 
 
-def calibrate(judged: Sequence[Judged], *, all_kept: float, removed_off_topic: float) -> DynamicRule:
-    """Choose the rule that removes the most text while it keeps the answers.
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a calibration found."""
+
+    config: ProvenceConfig
+    """The model's configuration with new temperatures, `dynamic` rules and threshold."""
+
+    reached: dict[str, PruningFigures]
+    """What each rule reaches on the data it was chosen on: by language, and `default` on all together."""
+
+    def to_markdown(self) -> str:
+        """A table of what was chosen and what it reaches, and the threshold."""
+        header = ["language", "temperature", "floor", "share", "answer kept", "all kept", "removed"]
+        rows = []
+        for name, figures in self.reached.items():
+            rule = self.config.dynamic[name]
+            rows.append(
+                [
+                    *(name, self.config.temperature[name], rule.floor, rule.share),
+                    *(figures.answer_kept, figures.all_kept, figures.removed, figures.removed_off_topic),
+                ]
+            )
+        table = markdown_table([*header, "removed off topic"], rows)
+        return f"{table}\n\nthreshold: {self.config.threshold:g}\n"
+
+
+def calibrate(
+    model: Provence,
+    sets: Sequence[TopicSet],
+    *,
+    keep: float,
+    evidence: Evidence = "any",
+    removed_off_topic: float | None = None,
+    show_progress: bool = False,
+) -> Calibration:
+    """Calibrate a model for each language, and as `default` for all together.
+
+    First the temperature, which makes keep probabilities honest; then the `dynamic` rule on these. The
+    threshold is the largest one that keeps the answers of all languages together.
 
     Args:
-        judged: Passages with the model's scores, answering ones and others.
-        all_kept: Share of the questions of which every answering sentence must survive, in [0, 1].
-        removed_off_topic: Share of the other passages' characters that must go, in [0, 1].
+        model: It prunes.
+        sets: Topics with marked answers; other ones are not read.
+        keep: See `calibrate_rule`, as the next two.
+        evidence: Whether a question's answer is one of its answer spans, or all of them.
+        removed_off_topic: Share of the other passages' characters that should go.
+        show_progress: Show a progress bar.
+
+    Raises:
+        InvalidInputError: An argument has a value that cannot be used, or no answers are marked.
+        CheckpointError: The model has no pruning head.
+    """
+    _check(keep, evidence, removed_off_topic)
+    if not model.config.can_prune:
+        raise CheckpointError("this checkpoint only ranks: it has no pruning head to calibrate")
+    topics = [topic for one in sets for topic in one.topics if topic.answers is not None]
+    scored = score_with(model, topics, show_progress=show_progress)
+    temperature: dict[str, float] = {}
+    dynamic: dict[str, DynamicRule] = {}
+    reached: dict[str, PruningFigures] = {}
+    languages = sorted({topic.language for topic in topics})
+    for name, chosen in [("default", languages), *((language, [language]) for language in languages)]:
+        rows = [i for i, topic in enumerate(topics) if topic.language in chosen]
+        sentences = JudgedSentences([topics[i] for i in rows], [scored[i] for i in rows])
+        # What the model's present temperatures have done is undone.
+        raw = tempered(sentences.scores, 1 / sentences.by_language(model.config.temperature_of))
+        temperature[name] = fit_temperature(raw, sentences.labels)
+        sentences = sentences.with_scores(tempered(raw, temperature[name]))
+        rule = calibrate_rule(sentences, keep=keep, evidence=evidence, removed_off_topic=removed_off_topic)
+        dynamic[name] = rule
+        reached[name] = _figures(sentences, rule)
+    config = replace(model.config, temperature=temperature, dynamic=dynamic)
+    everything = JudgedSentences(topics, scored)
+    change = everything.by_language(
+        lambda language: config.temperature_of(language) / model.config.temperature_of(language)
+    )
+    scores = tempered(everything.scores, change)
+    threshold = _reached_by(everything.answer_keys(scores, evidence=evidence), keep)
+    return Calibration(config=replace(config, threshold=_down(threshold)), reached=reached)
+
+
+def fit_temperature(scores: FloatArray, labels: NDArray[np.bool_]) -> float:
+    """The temperature at which probabilities have the least cross-entropy with labels.
+
+    Args:
+        scores: Keep probabilities, shape (N,).
+        labels: Whether each sentence is to be kept, shape (N,).
 
     Returns:
-        Of all rules that reach both, the one that removes most of the answering passages; if none does, the
-        one that comes nearest to both.
+        A number above 0, in three digits.
     """
+    with np.errstate(divide="ignore"):
+        logits = np.clip(np.log(scores) - np.log1p(-scores), -50.0, 50.0)
+    # The loss is convex in 1 / temperature: its derivative is bisected, on a logarithmic scale.
+    low, high = -math.log(_HOTTEST), math.log(_HOTTEST)
+    for _ in range(50):
+        middle = (low + high) / 2
+        if float(logits @ (sigmoid(logits * math.exp(middle)) - labels)) > 0:
+            high = middle
+        else:
+            low = middle
+    return float(f"{math.exp(-low):.3g}")
 
-    def merit(rule: DynamicRule) -> tuple[float, float]:
-        reached = figures(judged, rule)
-        missing = max(0.0, all_kept - reached.all_kept)
-        missing += max(0.0, removed_off_topic - reached.removed_off_topic)
-        return missing, -reached.removed
 
-    return min((DynamicRule(floor=f, share=s) for f in _FLOORS for s in _SHARES), key=merit)
+def calibrate_rule(
+    sentences: JudgedSentences,
+    *,
+    keep: float,
+    evidence: Evidence = "any",
+    removed_off_topic: float | None = None,
+) -> DynamicRule:
+    """Choose the rule that removes the most text while it keeps the answers.
+
+    For each floor, the largest share that still keeps them is exact; of these pairs the best one is taken.
+
+    Args:
+        sentences: With the model's scores.
+        keep: Share of the questions whose answer must survive, in [0, 1].
+        evidence: Whether a question's answer is one of its answer spans, or all of them.
+        removed_off_topic: Share of the other passages' characters that should go, in [0, 1]. Of the rules
+            that reach it, the one is taken that removes the most of the answering passages; if none does,
+            the one that comes nearest. None weighs both shares the same.
+
+    Returns:
+        A rule that keeps at least `keep` of the answers; in the worst case it keeps everything.
+
+    Raises:
+        InvalidInputError: An argument has a value that cannot be used.
+    """
+    _check(keep, evidence, removed_off_topic)
+    rules = _candidates(sentences, keep, evidence)
+    return max(rules, key=lambda rule: _merit(_figures(sentences, rule), removed_off_topic))
+
+
+def _check(keep: float, evidence: str, removed_off_topic: float | None) -> None:
+    check_share("keep", keep)
+    if evidence not in get_args(Evidence):
+        raise InvalidInputError(f"evidence must be any or all, got {evidence!r}")
+    if removed_off_topic is not None:
+        check_share("removed_off_topic", removed_off_topic)
+
+
+def _figures(sentences: JudgedSentences, rule: DynamicRule) -> PruningFigures:
+    return sentences.figures(sentences.kept_by(lambda _: rule))
+
+
+def _merit(reached: PruningFigures, wanted: float | None) -> tuple[float, float]:
+    off_topic = 0.0 if reached.removed_off_topic is None else reached.removed_off_topic
+    if wanted is None:
+        return reached.removed + off_topic, 0.0
+    return min(off_topic, wanted), reached.removed
+
+
+def _candidates(sentences: JudgedSentences, keep: float, evidence: Evidence) -> list[DynamicRule]:
+    """Floors, each with the largest share that keeps the answers; 0 always does."""
+    shares = sentences.shares()
+    highest = _reached_by(sentences.answer_keys(sentences.scores, evidence=evidence), keep)
+    rules = []
+    for floor in _FLOORS:
+        if floor <= highest:
+            keys = np.where(sentences.scores >= floor, shares, 0.0)
+            share = _reached_by(sentences.answer_keys(keys, evidence=evidence), keep)
+            rules.append(DynamicRule(floor=floor, share=_down(share)))
+    return rules
+
+
+def _reached_by(keys: FloatArray, share: float) -> float:
+    """The largest value that at least a share of the keys reaches; 1 where none needs to."""
+    needed = math.ceil(share * len(keys) - 1e-9)
+    return float(np.sort(keys)[::-1][needed - 1]) if needed else 1.0
+
+
+def _down(x: float) -> float:
+    """Three digits, rounded so that no more is removed."""
+    return math.floor(x * 1000 + 1e-9) / 1000

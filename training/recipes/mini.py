@@ -29,7 +29,7 @@ from provence_rag.modeling.model import ProvenceModel
 from provence_training.calibration import calibrate
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.data import Passage, cut_window, load_passages, make_example
-from provence_training.evaluation import figures, judge
+from provence_training.evaluation import ProvenceEvaluator, load_topics
 from provence_training.loss import ProvenceLoss
 from provence_training.negatives import BM25Neighbours
 from provence_training.sampling import Mixture, PairSampler
@@ -178,18 +178,6 @@ def train(
     trainer.train(resume_from_checkpoint=any(target.glob("checkpoint-*")))
 
 
-def distractors(
-    passages: list[Passage], tokenizer: PairTokenizer, count: int = 9
-) -> dict[str, list[Passage]]:
-    """For each question, the best BM25 passages of its own file that are not its own."""
-    asked = [(p, q) for p in passages for q in p.questions]
-    found = BM25Neighbours(passages, tokenizer).search([q.text for _, q in asked], k=count + 1)
-    return {
-        q.id: [passages[i] for i in row if passages[i].id != p.id][:count]
-        for (p, q), row in zip(asked, found, strict=True)
-    }
-
-
 def release(trained: Path, dev: Path, target: Path) -> None:
     """Calibrate per language, export, and measure what is released."""
     model = ProvenceModel.from_pretrained(trained)
@@ -200,23 +188,13 @@ def release(trained: Path, dev: Path, target: Path) -> None:
         export_onnx(model, Path(directory) / "model.onnx")
         quantize_onnx(Path(directory) / "model.onnx", target / "onnx" / "model_int8.onnx")
     model.save_pretrained(target, dtype=torch.float16)
-    released = Provence.from_pretrained(target)
-    judged = {}
-    for name, limit in (("qed", None), ("selqa", 150), ("policyqa", 150), ("jaquad", 400)):
-        passages = load_passages(dev / f"{name}.jsonl.gz")
-        judged[name] = judge(released, passages, distractors(passages, tokenizer), limit=limit)
-    rules = {
-        "default": calibrate(judged["qed"], all_kept=0.86, removed_off_topic=0.85),
-        "ja": calibrate(judged["jaquad"], all_kept=0.90, removed_off_topic=0.80),
-    }
-    model.provence_config = replace(model.provence_config, dynamic=rules)
-    model.save_pretrained(target, dtype=torch.float16)
-    report = {
-        name: figures(part, rules["ja" if name == "jaquad" else "default"]).to_dict()
-        for name, part in judged.items()
-    }
-    log.info("rules %s", rules)
-    (target / "figures.json").write_text(json.dumps(report, indent=2) + "\n")
+    tuned = [load_topics(dev / f"{name}.jsonl.gz", limit=400) for name in ("qed", "jaquad")]
+    calibration = calibrate(Provence.from_pretrained(target), tuned, keep=0.9, removed_off_topic=0.85)
+    log.info("calibrated: %s", calibration)
+    calibration.config.to_directory(target)
+    files = [dev / f"{name}.jsonl.gz" for name in ("qed", "selqa", "jaquad", "rerank_dl21")]
+    report = ProvenceEvaluator(files, limit=400)(Provence.from_pretrained(target))
+    (target / "figures.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
 
 
 def main() -> None:

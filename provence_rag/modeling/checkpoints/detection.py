@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,15 +40,17 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     """
     check_links(directory)
     settings = read_config_json(directory)
-    if "provence" not in settings:
-        tensors = tensors_of(directory)
-        names = _cheap_names(tensors)
-        for matches, read in _FAMILIES:
-            if matches(settings, names):
-                return read(Source(directory, settings, tensors, names or tuple(tensors.shapes())))
+    tensors = tensors_of(directory)
+    is_ours = "provence" in settings
+    names = () if is_ours else _cheap_names(tensors)
+    for matches, read in _FAMILIES:
+        if matches(settings, names):
+            found = read(Source(directory, settings, tensors, names or tuple(tensors.shapes())))
+            # A block of ours in a checkpoint of theirs is what calibration leaves there: it counts.
+            return replace(found, config=ProvenceConfig.from_directory(directory)) if is_ours else found
     return Checkpoint(
         directory=directory,
-        family="provence-rag" if "provence" in settings else "transformers",
+        family="provence-rag" if is_ours else "transformers",
         config=ProvenceConfig.from_directory(directory),
         model_settings=model_settings(settings),
         tokenizer_directory=directory,

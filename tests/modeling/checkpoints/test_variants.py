@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,18 @@ def test_the_pair_template_follows_the_class_of_the_tokenizer(
     edit(directory, "tokenizer_config.json", **settings)
     assert read_checkpoint(directory).config.pair_template == template
     load(directory)
+
+
+def test_a_block_of_ours_counts_in_a_checkpoint_of_theirs(family: str, copy: Any) -> None:
+    """As `provence calibrate` writes it."""
+    directory = copy(family)
+    expected = load(directory)
+    replace(expected.config, threshold=0.77, temperature={"default": 2.0}).to_directory(directory)
+    model = load(directory)
+    assert (model.config.threshold, model.config.scoring) == (0.77, expected.config.scoring)
+    found, plain = (m.process(PAIR[0], [PAIR[1]])[0] for m in (model, expected))
+    assert found.logit == plain.logit
+    assert [s.score for s in found.sentences] != [s.score for s in plain.sentences]
 
 
 # ModernBERT's last normalisation

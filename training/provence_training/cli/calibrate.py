@@ -1,0 +1,75 @@
+"""`provence calibrate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from provence_training.cli.extra import needs_train
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A checkpoint. Its config.json is changed.", show_default=False),
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data", "-d", metavar="FILE", help="Passages with questions and answer spans; repeatable."
+        ),
+    ],
+    *,
+    keep: Annotated[float, typer.Option(help="Share of the questions whose answer must survive.")] = 0.92,
+    evidence: Annotated[
+        str,
+        typer.Option(
+            metavar="any|all", help="Whether one answer span of a question suffices, or all are needed."
+        ),
+    ] = "any",
+    removed_off_topic: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the distractors' characters that should go; by default it weighs as much as what "
+            "goes of the answering passages."
+        ),
+    ] = None,
+    distractors: Annotated[
+        int, typer.Option(help="BM25 passages of the same file that a question meets beside its own.")
+    ] = 9,
+    limit: Annotated[
+        int | None, typer.Option(help="A random sample of so many questions of each file.")
+    ] = None,
+    # Provence.from_pretrained checks these three, as it does for every caller.
+    backend: Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs the model.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="Where it runs, such as cpu or cuda:0.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="int8 or float32 (onnx); float32, float16 or bfloat16 (torch).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print only; write nothing.")] = False,
+) -> None:
+    """Choose a checkpoint's temperatures, dynamic rules and threshold on questions with known answers."""
+    with needs_train("calibrate"):
+        from provence_rag import Provence
+        from provence_rag.cli.writing import write
+        from provence_training.calibration import calibrate as run
+        from provence_training.evaluation import load_topics
+
+    model = Provence.from_pretrained(directory, backend=backend, device=device, dtype=dtype)  # type: ignore[arg-type]
+    sets = [load_topics(path, distractors=distractors, limit=limit) for path in data]
+    result = run(
+        model,
+        sets,
+        keep=keep,
+        evidence=evidence,  # type: ignore[arg-type]  # checked there
+        removed_off_topic=removed_off_topic,
+        show_progress=sys.stderr.isatty(),
+    )
+    if not dry_run:
+        result.config.to_directory(directory)
+    write(result.to_markdown(), None)

@@ -1,0 +1,87 @@
+"""`provence evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from provence_training.cli.extra import needs_train
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="JSON Lines, plain or gzip-compressed: passages with questions and answer spans, or "
+            "questions with ranked, graded documents.",
+            show_default=False,
+        ),
+    ],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
+    ] = None,
+    # Provence.from_pretrained checks these three, as it does for every caller.
+    backend: Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs the model.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="Where the models run, such as cpu or cuda:0.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="int8 or float32 (onnx); float32, float16 or bfloat16 (torch).")
+    ] = None,
+    distractors: Annotated[
+        int, typer.Option(help="BM25 passages of the same file that a question meets beside its own.")
+    ] = 9,
+    limit: Annotated[
+        int | None, typer.Option(help="A random sample of so many questions of each file.")
+    ] = None,
+    k: Annotated[int, typer.Option(help="How many ranks count for nDCG.")] = 10,
+    relevant_grade: Annotated[
+        int, typer.Option(help="Grade from which a document is relevant for MAP, MRR and AUC.")
+    ] = 1,
+    embedding_filter: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="A bi-encoder: also measure a filter by its similarities."),
+    ] = None,
+    query_prefix: Annotated[
+        str | None, typer.Option(help="What the bi-encoder expects in front of a question.")
+    ] = None,
+    passage_prefix: Annotated[
+        str | None, typer.Option(help="What it expects in front of a passage or sentence.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write the report and plots into DIR, too."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure ranking and pruning on questions with known answers, beside BM25 and an embedding filter."""
+    with needs_train("evaluate"):
+        from provence_rag import Provence
+        from provence_rag.cli.writing import to_json, write
+        from provence_training.evaluation import EmbeddingFilter, ProvenceEvaluator
+
+    # The model first: whether it can be loaded shows at once.
+    loaded = Provence.from_pretrained(model, backend=backend, device=device, dtype=dtype)  # type: ignore[arg-type]
+    baseline = None
+    if embedding_filter is not None:
+        baseline = EmbeddingFilter(
+            embedding_filter, query_prefix=query_prefix, passage_prefix=passage_prefix, device=device
+        )
+    evaluator = ProvenceEvaluator(
+        files,
+        distractors=distractors,
+        limit=limit,
+        k=k,
+        relevant_grade=relevant_grade,
+        embedding_filter=baseline,
+    )
+    report = evaluator(loaded, show_progress=sys.stderr.isatty())
+    if output is not None:
+        report.save(output)
+    write(to_json(report.to_dict()) if as_json else report.to_markdown(), None)

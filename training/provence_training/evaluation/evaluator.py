@@ -1,0 +1,168 @@
+"""ProvenceEvaluator: a model beside the baselines, on files with known answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from provence_rag import Provence
+from provence_rag.checks import check_count
+from provence_rag.config import ProvenceConfig
+from provence_rag.errors import InvalidInputError
+from provence_training.evaluation.pruning import JudgedSentences
+from provence_training.evaluation.ranking import ranking_figures
+from provence_training.evaluation.report import EvaluationReport, SetReport, SystemReport
+from provence_training.evaluation.systems import EmbeddingFilter, Scored, score_by_first_stage, score_with
+from provence_training.evaluation.topics import Topic, TopicSet, load_topics
+
+__all__ = ["ProvenceEvaluator"]
+
+_BEST = (1, 2, 3)
+"""Numbers of sentences kept by the settings that keep the best ones."""
+
+
+class ProvenceEvaluator:
+    """Measures ranking and pruning of models, beside BM25 and an embedding filter.
+
+    Call it with a model. Files are read, and baselines run, once for any number of models.
+
+    Args:
+        files: With answer spans or with ranked documents, see `load_topics`.
+        distractors: BM25 passages that a question with answer spans meets beside its own.
+        limit: A random sample of so many questions of each file; None takes all.
+        k: How many ranks count for nDCG.
+        relevant_grade: Grade from which a ranked document is relevant for MAP, MRR and AUC; TREC Deep
+            Learning counts from 2 on.
+        embedding_filter: The baseline that prunes; None does without it.
+
+    Raises:
+        InvalidInputError: An argument or a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str | Path],
+        *,
+        distractors: int = 9,
+        limit: int | None = None,
+        k: int = 10,
+        relevant_grade: int = 1,
+        embedding_filter: EmbeddingFilter | None = None,
+    ) -> None:
+        check_count("distractors", distractors, 0)
+        check_count("k", k, 1)
+        check_count("relevant_grade", relevant_grade, 1)
+        if limit is not None:
+            check_count("limit", limit, 1)
+        if not files:
+            raise InvalidInputError("files must name at least one, got none")
+        sets = [
+            load_topics(path, distractors=distractors, limit=limit, relevant_grade=relevant_grade)
+            for path in files
+        ]
+        names = [one.name for one in sets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidInputError(f"files must have names of their own: {twice[0]} is there twice")
+        self.topics = [topic for one in sets for topic in one.topics]
+        self.settings = {
+            "distractors": distractors,
+            "limit": limit,
+            "k": k,
+            "relevant_grade": relevant_grade,
+            "embedding_filter": None if embedding_filter is None else embedding_filter.name,
+        }
+        self._k = k
+        self._sections = _sections(sets)
+        self._filter = embedding_filter
+        self._filtered: list[Scored] | None = None
+
+    def __call__(self, model: Provence, *, show_progress: bool = False) -> EvaluationReport:
+        """Let a model read all questions with all of their passages.
+
+        Each set of the report is a file; where several files with answer spans have a language in common,
+        or a file has several languages, a set of all questions in each language follows.
+        """
+        columns = {
+            "provence": score_with(model, self.topics, show_progress=show_progress),
+            "first stage": score_by_first_stage(self.topics),
+        }
+        if self._filter is not None:
+            if self._filtered is None:
+                self._filtered = self._filter(self.topics, show_progress=show_progress)
+            columns["embedding filter"] = self._filtered
+        sets = []
+        for section in self._sections:
+            topics = [self.topics[i] for i in section.rows]
+            systems = []
+            for name, scored in columns.items():
+                label = section.first_stage if name == "first stage" else name
+                config = model.config if name == "provence" else None
+                systems.append(self._system(label, topics, [scored[i] for i in section.rows], config))
+            sets.append(
+                SetReport(
+                    name=section.name,
+                    languages=sorted({topic.language for topic in topics}),
+                    num_questions=len(topics),
+                    num_documents=sum(len(topic.documents) for topic in topics),
+                    systems=systems,
+                )
+            )
+        return EvaluationReport(model=repr(model), settings=dict(self.settings), sets=sets)
+
+    def _system(
+        self, name: str, topics: Sequence[Topic], scored: Sequence[Scored], config: ProvenceConfig | None
+    ) -> SystemReport:
+        """Figures of one system; the model's own rules need its configuration."""
+        relevance = [one.relevance for one in scored if one.relevance is not None]
+        ranking = None
+        if len(relevance) == len(topics):
+            ranking = ranking_figures(topics, relevance, k=self._k)
+        if all(topic.answers is None or one.keep is None for topic, one in zip(topics, scored, strict=True)):
+            return SystemReport(name=name, ranking=ranking)
+        sentences = JudgedSentences(topics, scored)
+        pruning = {}
+        curves = {"threshold": sentences.curve(sentences.scores)}
+        if config is not None:
+            pruning["dynamic"] = sentences.figures(sentences.kept_by(config.dynamic_rule))
+            pruning[f"threshold {config.threshold:g}"] = sentences.figures(
+                sentences.scores >= config.threshold
+            )
+            floors = sentences.by_language(lambda language: config.dynamic_rule(language).floor)
+            above = np.where(sentences.scores >= floors, sentences.shares(), -1.0)
+            curves["share of the best"] = sentences.curve(above)
+        ranks = sentences.ranks()
+        for count in _BEST:
+            pruning[f"best {count}"] = sentences.figures(ranks < count)
+        return SystemReport(name=name, ranking=ranking, pruning=pruning, curves=curves)
+
+
+class _Section(NamedTuple):
+    """A part of all topics that gets figures of its own."""
+
+    name: str
+    first_stage: str
+    rows: list[int]
+
+
+def _sections(sets: Sequence[TopicSet]) -> list[_Section]:
+    """The files, then the languages of those with answer spans, unless that is the same."""
+    sections = []
+    by_language: dict[str, list[int]] = defaultdict(list)
+    start = 0
+    for one in sets:
+        rows = list(range(start, start + len(one.topics)))
+        start += len(rows)
+        sections.append(_Section(one.name, one.first_stage, rows))
+        if one.has_answers:
+            for row, topic in zip(rows, one.topics, strict=True):
+                by_language[topic.language].append(row)
+    files = [section.rows for section in sections]
+    return sections + [
+        _Section(f"all {language}", "BM25", rows)
+        for language, rows in sorted(by_language.items())
+        if rows not in files
+    ]

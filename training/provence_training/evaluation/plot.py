@@ -1,0 +1,44 @@
+"""Answer retention against compression, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from provence_rag.errors import MissingExtraError
+
+__all__ = ["plot_curves"]
+
+Point = tuple[float, float]
+
+
+def plot_curves(
+    lines: Mapping[str, Sequence[Point]], marks: Mapping[str, Point], *, title: str, path: Path
+) -> None:
+    """Draw curves of answers kept over characters removed, both in [0, 1].
+
+    Args:
+        lines: Points of each curve, by its name.
+        marks: Single settings, by their names.
+        title: Stands above the plot.
+        path: The file; its ending says what kind (`.svg`, `.png`, `.pdf`).
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("a plot", "train") from error
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), label=name)
+    for name, (removed, kept) in marks.items():
+        axes.plot(removed, kept, marker="o", linestyle="none", label=name)
+    axes.set(
+        title=title, xlabel="characters removed from answering passages", ylabel="answers kept", xlim=(0, 1)
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", fontsize="small")
+    figure.savefig(path)

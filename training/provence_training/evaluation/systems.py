@@ -1,0 +1,143 @@
+"""What is compared: a Provence model, and the baselines of a pipeline without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from provence_rag import MissingExtraError, Provence, PrunedPassage, PruningOptions
+from provence_rag.chunking import MultilingualChunker, Span
+from provence_rag.config import ProvenceConfig
+from provence_training.evaluation.topics import Topic
+
+__all__ = ["EmbeddingFilter", "Scored", "score_by_first_stage", "score_with"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The scores of a topic's D documents."""
+
+    relevance: FloatArray | None
+    """One score a document, shape (D,); None from a system that does not rank."""
+
+    sentences: tuple[tuple[Span, ...], ...] = ()
+    """Of each document, the S sentences it was cut into; nothing where `keep` is None."""
+
+    keep: tuple[FloatArray, ...] | None = None
+    """Of each document, one score a sentence, shape (S,); None from a system that does not prune."""
+
+
+def score_by_first_stage(topics: Sequence[Topic]) -> list[Scored]:
+    """The order in which documents were found, as a system that only ranks."""
+    return [Scored(relevance=np.array(topic.first_stage)) for topic in topics]
+
+
+def score_with(model: Provence, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
+    """Let a model read the documents of every topic, in the topic's language.
+
+    Relevance is the ranking logit, since probabilities near 1 are rounded to the same number.
+    """
+    scored: dict[int, Scored] = {}
+    for language in sorted({topic.language for topic in topics}):
+        numbers = [i for i, topic in enumerate(topics) if topic.language == language]
+        results = model.process_batch(
+            [topics[i].query for i in numbers],
+            [topics[i].documents for i in numbers],
+            options=PruningOptions(mode="off", language=language),
+            show_progress=show_progress,
+        )
+        scored.update(zip(numbers, (_scored(row, model.config) for row in results), strict=True))
+    return [scored[i] for i in range(len(topics))]
+
+
+def _scored(passages: Sequence[PrunedPassage], config: ProvenceConfig) -> Scored:
+    relevance: FloatArray | None = None
+    sentences: tuple[tuple[Span, ...], ...] = ()
+    keep: tuple[FloatArray, ...] | None = None
+    if config.can_rank:
+        relevance = np.array([p.logit for p in passages], dtype=np.float64)
+    if config.can_prune:
+        sentences = tuple(tuple(Span(s.start, s.end) for s in p.sentences) for p in passages)
+        keep = tuple(np.array([s.score for s in p.sentences], dtype=np.float64) for p in passages)
+    return Scored(relevance=relevance, sentences=sentences, keep=keep)
+
+
+class EmbeddingFilter:
+    """Cosine similarities to the question: of documents, and of their sentences each for itself.
+
+    What a pipeline does without a model for pruning, e.g. LangChain's EmbeddingsFilter behind a splitter.
+
+    Args:
+        name_or_path: A bi-encoder that sentence-transformers loads; a bare encoder gets mean pooling.
+        query_prefix: What it expects in front of a question; None leaves that to its own configuration.
+        passage_prefix: What it expects in front of a passage or sentence.
+        device: Where it runs.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | Path,
+        *,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtraError("an embedding filter", "train") from error
+        # Half precision, as some are stored in, is many times slower on a CPU.
+        self.model = SentenceTransformer(
+            str(name_or_path), device=device, model_kwargs={"dtype": torch.float32}
+        )
+        self.name = str(name_or_path)
+        self._query: dict[str, Any] = {} if query_prefix is None else {"prompt": query_prefix}
+        self._passage: dict[str, Any] = {} if passage_prefix is None else {"prompt": passage_prefix}
+
+    def __call__(self, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
+        """Score the documents of each topic, and their sentences where answers are marked."""
+        cut: dict[tuple[str, str], tuple[Span, ...]] = {}
+        for topic in topics:
+            for text in topic.documents if topic.answers is not None else ():
+                if (topic.language, text) not in cut:
+                    cut[topic.language, text] = tuple(MultilingualChunker(topic.language).spans(text))
+        texts = [text for topic in topics for text in topic.documents]
+        texts += [text[span.start : span.end] for (_, text), spans in cut.items() for span in spans]
+        queries = self._embed(self.model.encode_query, [t.query for t in topics], self._query, show_progress)
+        passages = self._embed(self.model.encode_document, texts, self._passage, show_progress)
+        return [_similarities(topic, queries[topic.query], passages, cut) for topic in topics]
+
+    def _embed(
+        self, encode: Any, texts: Sequence[str], prompt: dict[str, Any], show_progress: bool
+    ) -> dict[str, FloatArray]:
+        unique = list(dict.fromkeys(texts))
+        vectors = encode(unique, normalize_embeddings=True, show_progress_bar=show_progress, **prompt)
+        return dict(zip(unique, np.asarray(vectors, dtype=np.float64), strict=True))
+
+
+def _similarities(
+    topic: Topic,
+    query: FloatArray,
+    passages: dict[str, FloatArray],
+    cut: dict[tuple[str, str], tuple[Span, ...]],
+) -> Scored:
+    relevance = np.array([passages[text] @ query for text in topic.documents])
+    if topic.answers is None:
+        return Scored(relevance=relevance)
+    sentences = tuple(cut[topic.language, text] for text in topic.documents)
+    keep = tuple(
+        np.array([passages[text[span.start : span.end]] @ query for span in spans], dtype=np.float64)
+        for text, spans in zip(topic.documents, sentences, strict=True)
+    )
+    return Scored(relevance=relevance, sentences=sentences, keep=keep)
