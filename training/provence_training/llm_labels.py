@@ -111,10 +111,10 @@ def label_with_llm(
     with tqdm(total=len(waiting), disable=not show_progress, unit="question") as bar:
         bar.set_postfix_str(replies.usage)
         for start in range(0, len(waiting), _ROUNDS * max_concurrency):
-            part = waiting[start : start + _ROUNDS * max_concurrency]
-            _ask(chat_model, part, replies, max_concurrency)
+            some = waiting[start : start + _ROUNDS * max_concurrency]
+            _ask(chat_model, some, replies, max_concurrency)
             bar.set_postfix_str(replies.usage, refresh=False)
-            bar.update(len(part))
+            bar.update(len(some))
     labelled = [(row, replies.labels(row) if row.is_open else row.known) for row in rows]
     Path(output).write_text(
         "".join(_line(row, labels) for row, labels in labelled if labels), encoding="utf-8"
