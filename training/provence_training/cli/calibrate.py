@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from provence_training.cli.extra import needs_train
+from provence_training.cli.options import Backend, Distractors, Dtype, Limit
 
 __all__ = ["calibrate"]
 
@@ -39,18 +40,11 @@ def calibrate(
             "goes of the answering passages."
         ),
     ] = None,
-    distractors: Annotated[
-        int, typer.Option(help="BM25 passages of the same file that a question meets beside its own.")
-    ] = 9,
-    limit: Annotated[
-        int | None, typer.Option(help="A random sample of so many questions of each file.")
-    ] = None,
-    # Provence.from_pretrained checks these three, as it does for every caller.
-    backend: Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs the model.")] = "auto",
+    distractors: Distractors = 9,
+    limit: Limit = None,
+    backend: Backend = "auto",
     device: Annotated[str | None, typer.Option(help="Where it runs, such as cpu or cuda:0.")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="int8 or float32 (onnx); float32, float16 or bfloat16 (torch).")
-    ] = None,
+    dtype: Dtype = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print only; write nothing.")] = False,
 ) -> None:
     """Choose a checkpoint's temperatures, dynamic rules and threshold on questions with known answers."""

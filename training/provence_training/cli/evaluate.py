@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from provence_training.cli.extra import needs_train
+from provence_training.cli.options import Backend, Distractors, Dtype, Limit
 
 __all__ = ["evaluate"]
 
@@ -28,18 +29,11 @@ def evaluate(
         str | None,
         typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
     ] = None,
-    # Provence.from_pretrained checks these three, as it does for every caller.
-    backend: Annotated[str, typer.Option(metavar="auto|onnx|torch", help="What runs the model.")] = "auto",
+    backend: Backend = "auto",
     device: Annotated[str | None, typer.Option(help="Where the models run, such as cpu or cuda:0.")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="int8 or float32 (onnx); float32, float16 or bfloat16 (torch).")
-    ] = None,
-    distractors: Annotated[
-        int, typer.Option(help="BM25 passages of the same file that a question meets beside its own.")
-    ] = 9,
-    limit: Annotated[
-        int | None, typer.Option(help="A random sample of so many questions of each file.")
-    ] = None,
+    dtype: Dtype = None,
+    distractors: Distractors = 9,
+    limit: Limit = None,
     k: Annotated[int, typer.Option(help="How many ranks count for nDCG.")] = 10,
     relevant_grade: Annotated[
         int, typer.Option(help="Grade from which a document is relevant for MAP, MRR and AUC.")
