@@ -211,15 +211,30 @@ class ProvenceConfig:
 
     @classmethod
     def from_directory(cls, directory: Path) -> ProvenceConfig:
-        """Read a checkpoint's configuration, or infer it for a stock classifier without a `provence` block.
-
-        A sequence classifier with one label is a ranking checkpoint, a token classifier with the labels
-        DROP and KEEP a pruning one.
+        """Read a checkpoint's configuration.
 
         Raises:
             CheckpointError: There is no `config.json`, or it is no checkpoint of a kind known here.
         """
         values = read_config_json(directory)
+        if (activation := _saved_activation(directory)) is not None:
+            values["sentence_transformers"] = {"activation_fn": activation}
+        return cls.from_config_json(values, str(directory))
+
+    @classmethod
+    def from_config_json(cls, values: Mapping[str, Any], where: str) -> ProvenceConfig:
+        """Read the `provence` block of a `config.json`, or infer it for a stock classifier without one.
+
+        A sequence classifier with one label is a ranking checkpoint, a token classifier with the labels
+        DROP and KEEP a pruning one.
+
+        Args:
+            values: The file's content.
+            where: What it is of, for messages.
+
+        Raises:
+            CheckpointError: It is no checkpoint of a kind known here.
+        """
         if "provence" in values:
             return cls.from_dict(values["provence"])
         architecture = architecture_of(values)
@@ -231,7 +246,7 @@ class ProvenceConfig:
         if architecture.endswith("ForTokenClassification") and labels == {"0": "DROP", "1": "KEEP"}:
             return cls(mode="pruning", max_length=window)
         raise CheckpointError(
-            f"{directory} is neither a Provence checkpoint nor a reranker with one label: its config.json "
+            f"{where} is neither a Provence checkpoint nor a reranker with one label: its config.json "
             f"has no provence block, architecture {architecture or 'unknown'} and {len(labels)} labels"
         )
 
@@ -285,6 +300,13 @@ def num_positions(values: Mapping[str, Any]) -> int | None:
             pad if isinstance(pad, int) else 0
         ) + 1  # these count positions from the padding's id on
     return positions
+
+
+def _saved_activation(directory: Path) -> str | None:
+    """The activation of a CrossEncoder that sentence-transformers 5.4 or newer has saved."""
+    path = directory / "config_sentence_transformers.json"
+    values = read_json_object(path) if path.is_file() else {}
+    return values.get("activation_fn") if values.get("model_type") == "CrossEncoder" else None
 
 
 def _check_template(template: Any) -> None:

@@ -18,8 +18,9 @@ ONNX_FILES = {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"}
 
 # Everything that can be used, and nothing that could be run. Large exports keep their weights in a second
 # file, `model.onnx_data`.
-_FILES = ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"]
-_FILES += ["*.safetensors", "*.safetensors.index.json", *(f"{name}*" for name in ONNX_FILES.values())]
+_FILES = ["README.md", "config.json", "config_sentence_transformers.json"]
+_FILES += ["tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json"]
+_EXPORTS = [f"{name}*" for name in ONNX_FILES.values()]
 _PICKLED = ["pytorch_model*.bin"]
 """Only where there is nothing else. They are read as tensors (`weights_only=True`), which runs no code."""
 
@@ -31,8 +32,11 @@ def checkpoint_directory(
     cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
+    exports: bool = True,
 ) -> Path:
-    """Find a checkpoint, downloading it if need be. The arguments are those of `Provence.from_pretrained`.
+    """Find a checkpoint, downloading it if need be, with its ONNX `exports` or without.
+
+    The other arguments are those of `Provence.from_pretrained`.
 
     Raises:
         InvalidInputError: `name_or_path` is no name and no path.
@@ -54,10 +58,11 @@ def checkpoint_directory(
 
     settings: dict[str, Any] = {"revision": revision, "cache_dir": cache_folder, "token": token}
     settings["local_files_only"] = local_files_only
+    files = _FILES + (_EXPORTS if exports else [])
     try:
-        found = Path(snapshot_download(name_or_path, allow_patterns=_FILES, **settings))
+        found = Path(snapshot_download(name_or_path, allow_patterns=files, **settings))
         if not any(True for pattern in ("*.safetensors", "onnx/*.onnx") for _ in found.glob(pattern)):
-            found = Path(snapshot_download(name_or_path, allow_patterns=[*_FILES, *_PICKLED], **settings))
+            found = Path(snapshot_download(name_or_path, allow_patterns=[*files, *_PICKLED], **settings))
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise CheckpointError(
             f"{given} is not a directory here, and could not be had from the hub: {error}"
@@ -76,7 +81,7 @@ def check_links(directory: Path) -> None:
     home = directory.resolve()
     if home.parent.name == "snapshots":
         home = home.parents[1]
-    for pattern in (*_FILES, *_PICKLED):
+    for pattern in (*_FILES, *_EXPORTS, *_PICKLED):
         for path in (*directory.glob(pattern), *directory.glob(f"*/{pattern}")):
             if not path.resolve().is_relative_to(home):
                 raise CheckpointError(

@@ -30,6 +30,7 @@ from provence_rag.inference.engine import Engine, Pair, ScoredPair
 from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.results import ProvenceOutput, PrunedPassage
+from provence_rag.sharing import backend_of, config_json_of
 
 __all__ = ["Provence"]
 
@@ -105,6 +106,43 @@ class Provence(CrossEncoderMethods):
         model = load_backend(directory, backend=backend, device=device, dtype=dtype)
         engine = Engine(model, tokenizer, config, pad_token_id=checkpoint.pad_token_id, chunker=chunker)
         return cls(engine, directory=directory)
+
+    @classmethod
+    def from_transformer(
+        cls,
+        transformer: Any,
+        tokenizer: Any,
+        *,
+        config: ProvenceConfig | None = None,
+        chunker: Any = None,
+    ) -> Provence:
+        """Use a transformer that is in memory already, and go on using it as it is trained, moved and cast.
+
+        Nothing is copied but the tokenizer. Each call puts the transformer into evaluation mode.
+
+        Args:
+            transformer: A sequence classifier of transformers with one label; a joint model has a linear
+                layer `pruning_head` as well, see `attach_pruning_head`. Or a token classifier that prunes.
+            tokenizer: Its tokenizer: one of transformers, or a `tokenizers.Tokenizer`.
+            config: How it is to be used; None is what its configuration says.
+            chunker: As in `from_pretrained`.
+
+        Raises:
+            CheckpointError: It is no transformer of a kind known here, or has not the heads that the
+                configuration speaks of.
+            InvalidInputError: An argument has a value that cannot be used.
+        """
+        values = config_json_of(transformer)
+        if config is None:
+            config = ProvenceConfig.from_config_json(values, type(transformer).__name__)
+        engine = Engine(
+            backend_of(transformer, config),
+            PairTokenizer.copy_of(tokenizer, config.pair_template),
+            config,
+            pad_token_id=values.get("pad_token_id") or 0,
+            chunker=None if chunker is None else as_chunker(chunker),
+        )
+        return cls(engine)
 
     @property
     def config(self) -> ProvenceConfig:

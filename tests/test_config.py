@@ -190,6 +190,20 @@ def test_stock_checkpoints(values: dict[str, Any], expected: ProvenceConfig, tmp
 
 
 @pytest.mark.parametrize(
+    ("model_type", "activation"), [("CrossEncoder", "identity"), ("SentenceTransformer", "sigmoid")]
+)
+def test_a_reranker_that_sentence_transformers_has_saved(
+    tmp_path: Path, model_type: str, activation: str
+) -> None:
+    saved = {"activation_fn": "torch.nn.modules.linear.Identity", "model_type": model_type}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(saved))
+    # What an older version wrote, and a newer one left there.
+    old = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
+    config = ProvenceConfig.from_directory(write(tmp_path, **RERANKER, **old))
+    assert config == ProvenceConfig(mode="ranking", score_activation=activation)
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({}, "architecture unknown and 0 labels"),

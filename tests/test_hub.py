@@ -52,6 +52,7 @@ def test_a_name_is_downloaded_without_anything_that_could_be_run(
     assert seen == {"name": "owner/name", "cache_dir": "cache", **settings}
     repository = [
         "config.json",
+        "config_sentence_transformers.json",
         "model.safetensors",
         "modeling_evil.py",
         "onnx/model.onnx",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, processors
 
 from provence_rag.chunking import Span, split_overlong
-from provence_rag.errors import CheckpointError
+from provence_rag.errors import CheckpointError, InvalidInputError
 
 __all__ = [
     "PairLayout",
@@ -126,6 +126,25 @@ class PairTokenizer:
         # ids of their own choice.
         added = self._tokenizer.get_added_tokens_decoder()
         return max(self._tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=-1) + 1)
+
+    @classmethod
+    def copy_of(cls, tokenizer: Any, pair_template: Sequence[str] | None = None) -> PairTokenizer:
+        """Take a tokenizer that is in use elsewhere; a copy, since truncation and padding are changed in it.
+
+        Args:
+            tokenizer: A `tokenizers.Tokenizer`, or a transformers tokenizer that stands on one.
+            pair_template: See `ProvenceConfig`.
+
+        Raises:
+            InvalidInputError: It is neither.
+            CheckpointError: It does not know how to place a query and a passage.
+        """
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not isinstance(backend, Tokenizer):
+            raise InvalidInputError(
+                f"tokenizer must be a tokenizers.Tokenizer or stand on one, got {type(tokenizer).__name__}"
+            )
+        return cls(Tokenizer.from_str(backend.to_str()), pair_template)
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts, without special tokens.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from provence_rag.config import ProvenceConfig, architecture_of
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
-from provence_rag.modeling.checkpoints import Checkpoint, check_sizes, read_checkpoint
+from provence_rag.modeling.checkpoints import Checkpoint, StoredTensors, check_sizes, read_checkpoint
 
 try:
     import torch
@@ -26,7 +26,7 @@ try:
 except ImportError as error:  # pragma: no cover - exercised in an environment without torch
     raise MissingExtraError("The torch model", "torch") from error
 
-__all__ = ["ProvenceModel", "ProvenceModelOutput"]
+__all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
 
 _LABELS = {0: "DROP", 1: "KEEP"}
 _WEIGHTS = "model.safetensors"
@@ -77,13 +77,21 @@ class ProvenceModel(nn.Module):
         transformer: A sequence classifier with one label (modes `joint` and `ranking`), or a token classifier
             with two (mode `pruning`).
         config: Says which heads there are.
+        pruning_head: Of a joint model, the layer that gives each token's drop and keep logits; None makes a
+            fresh one.
 
     Raises:
-        InvalidInputError: The transformer has another number of labels.
+        InvalidInputError: The transformer is none, or has another number of labels.
     """
 
-    def __init__(self, transformer: PreTrainedModel, config: ProvenceConfig) -> None:
+    def __init__(
+        self, transformer: PreTrainedModel, config: ProvenceConfig, pruning_head: nn.Linear | None = None
+    ) -> None:
         super().__init__()
+        if not isinstance(transformer, PreTrainedModel):
+            raise InvalidInputError(
+                f"transformer must be a model of transformers in torch, got {type(transformer).__name__}"
+            )
         labels = 1 if config.can_rank else len(_LABELS)
         if transformer.config.num_labels != labels:
             raise InvalidInputError(
@@ -94,14 +102,18 @@ class ProvenceModel(nn.Module):
         self.transformer = transformer
         self.pruning_head: nn.Linear | None = None
         if config.mode == "joint":
-            self.pruning_head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+            self.pruning_head = pruning_head or nn.Linear(transformer.config.hidden_size, len(_LABELS))
             self.dropout = nn.Dropout(getattr(transformer.config, "hidden_dropout_prob", 0.0))
             # The stock forward returns logits only. Asking it for hidden states would store those of all
             # layers; the hook sees the last ones in passing.
             if config.hidden_states == "final":
-                transformer.base_model.register_forward_hook(_show_output)
+                encoder = transformer.base_model
+                if _show_output not in encoder._forward_hooks.values():  # models may share an encoder
+                    encoder.register_forward_hook(_show_output)
             else:
-                _final_norm(transformer).register_forward_pre_hook(_show_input)
+                norm = _final_norm(transformer)
+                if _show_input not in norm._forward_pre_hooks.values():
+                    norm.register_forward_pre_hook(_show_input)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -129,6 +141,11 @@ class ProvenceModel(nn.Module):
             return ProvenceModelOutput(ranking_logits, None)
         hidden_states = self.dropout(seen[-1])  # (B, T, H)
         return ProvenceModelOutput(ranking_logits, self.pruning_head(hidden_states))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.device
 
     @property
     def uses_token_types(self) -> bool:
@@ -244,6 +261,28 @@ class ProvenceModel(nn.Module):
             activation = _ACTIVATIONS[self.provence_config.score_activation]
             hf_config.sentence_transformers = {"activation_fn": activation}
         hf_config.save_pretrained(directory)
+
+
+def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linear:
+    """Read the pruning head of a joint checkpoint, to be used with a transformer.
+
+    Returns:
+        A layer with the transformer's device and dtype.
+
+    Raises:
+        CheckpointError: There is no such head, or it does not fit the transformer.
+    """
+    weights = StoredTensors.in_directory(directory).load(_PRUNING_HEAD)
+    if not weights:
+        raise CheckpointError(
+            f"the weights in {directory} have no pruning head: they were saved by a class that leaves it out"
+        )
+    head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+    try:
+        head.load_state_dict({name.removeprefix(_PRUNING_HEAD): tensor for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the pruning head in {directory} does not fit: {error}") from error
+    return head.to(transformer.device, transformer.dtype)
 
 
 class _ZeroFilled(TorchFunctionMode):

@@ -54,14 +54,18 @@ class StoredTensors:
         """
         return {prefix + name: shape for path, prefix in self._paths() for name, shape in _shapes(path)}
 
-    def load(self) -> dict[str, Tensor]:
-        """Name -> tensor, on the CPU, as they are stored.
+    def load(self, start: str = "") -> dict[str, Tensor]:
+        """Name -> tensor, on the CPU, as they are stored; those alone whose names start so.
 
         Raises:
             CheckpointError: There are no weights, or a file is damaged.
             MissingExtraError: torch is not installed.
         """
-        return {prefix + name: tensor for path, prefix in self._paths() for name, tensor in _tensors(path)}
+        return {
+            prefix + name: tensor
+            for path, prefix in self._paths()
+            for name, tensor in _tensors(path, start.removeprefix(prefix))
+        }
 
     def is_zero(self, name: str) -> bool:
         """Whether a tensor is nothing but zeros."""
@@ -69,7 +73,7 @@ class StoredTensors:
             tensor.any()
             for path, prefix in self._paths()
             if name.startswith(prefix)
-            for _, tensor in _tensors(path, only=name.removeprefix(prefix))
+            for _, tensor in _tensors(path, name.removeprefix(prefix))
         )
 
     def _paths(self) -> Iterator[tuple[Path, str]]:
@@ -98,12 +102,13 @@ def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from ((name, tuple(file.get_slice(name).get_shape())) for name in list(file.keys()))
 
 
-def _tensors(path: Path, *, only: str | None = None) -> Iterator[tuple[str, Tensor]]:
+def _tensors(path: Path, start: str) -> Iterator[tuple[str, Tensor]]:
     if path.suffix == ".bin":
-        yield from ((name, t) for name, t in _unpickle(path, device="cpu").items() if only in (None, name))
+        found = _unpickle(path, device="cpu")
+        yield from ((name, tensor) for name, tensor in found.items() if name.startswith(start))
         return
     with _opened(path, framework="pt") as file:
-        names = [name for name in list(file.keys()) if only in (None, name)]
+        names = [name for name in list(file.keys()) if name.startswith(start)]
         yield from ((name, file.get_tensor(name)) for name in names)
 
 

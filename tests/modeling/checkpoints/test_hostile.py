@@ -1,4 +1,4 @@
-"""Checkpoints made to harm: a clear error, soon, without running anything or filling the memory."""
+"""Checkpoints made to harm: a clear error, without running anything or filling the memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import resource
 import shutil
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tokenizers import Tokenizer, models
 
 from provence_rag import CheckpointError, Provence
 
-SECONDS, KILOBYTES = 5.0, 300_000
+KILOBYTES = 300_000
 
 
 @pytest.fixture
@@ -31,10 +30,9 @@ def victim(miniature: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _is_quick_and_small() -> Iterator[None]:
-    begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _takes_little_memory() -> Iterator[None]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
-    assert time.monotonic() - begin < SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < KILOBYTES
 
 
