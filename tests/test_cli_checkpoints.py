@@ -113,6 +113,14 @@ def test_inspect_without_a_card_or_weights(checkpoint: Path) -> None:
     assert "weights         onnx-int8\n" in done.stdout
 
 
+def test_inspect_shows_nothing_that_drives_a_terminal(checkpoint: Path) -> None:
+    card = CARD.format(licence=r'"mit\e]0;owned\a\e[2J"', text="")
+    (checkpoint / "README.md").write_text(card, encoding="utf-8")
+    done = run("inspect", checkpoint)
+    assert "mit" in done.stdout
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stdout)
+
+
 def test_inspect_with_a_card_that_cannot_be_read(checkpoint: Path) -> None:
     (checkpoint / "README.md").write_text("---\n[1, 2\n---\n")
     done = run("inspect", checkpoint)

@@ -13,6 +13,7 @@ from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory, read_card
 from provence_rag.modeling import Format
 from provence_rag.options import PruningOptions
+from provence_rag.rendering import printable
 
 if TYPE_CHECKING:
     from provence_rag.modeling.checkpoints import Published, Summary
@@ -36,7 +37,8 @@ def inspect(name: Name, *, revision: Revision = None, as_json: AsJson = False) -
     if as_json:
         write(to_json(summary.to_dict()), None)
     else:
-        write("".join(f"{label:<16}{value}\n" for label, value in _lines(summary)), None)
+        # A card and a config are a stranger's text.
+        write("".join(f"{label:<16}{printable(value)}\n" for label, value in _lines(summary)), None)
     if summary.non_commercial:
         message = "its card allows non-commercial use only: read the licence before you use it"
         typer.echo(f"warning: {message}", err=True)

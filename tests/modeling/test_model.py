@@ -227,6 +227,14 @@ def test_the_tensors_have_stock_names(make_model: Any, checkpoint: Any, encoder:
     assert names == set(make_model(encoder, mode).transformer.state_dict()) | heads
 
 
+def test_loading_draws_no_random_numbers(checkpoint: Any, encoder: str, mode: str) -> None:
+    state = torch.get_rng_state()
+    model = ProvenceModel.from_pretrained(checkpoint(encoder, mode))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert torch.nn.Linear(4, 4).weight.any()  # outside of loading, modules are made as ever
+
+
 def test_saving_leaves_the_model_as_it_was(make_model: Any, tmp_path: Path) -> None:
     model = make_model("bert", "joint").train()
     before = model.transformer.config.to_dict()
