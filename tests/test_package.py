@@ -271,6 +271,7 @@ def test_dependencies() -> None:
             "bm25s",
             "datasets",
             "matplotlib",
+            "numpy",
             "pyyaml",
         },
         "export": {"provence-rag[torch]", "onnx"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,7 +23,7 @@ try:
         AutoModelForTokenClassification,
         PreTrainedModel,
     )
-except ImportError as error:  # pragma: no cover - exercised in an environment without torch
+except ModuleNotFoundError as error:  # pragma: no cover - exercised in an environment without torch
     raise MissingExtraError("The torch model", "torch") from error
 
 __all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
@@ -30,6 +31,9 @@ __all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
 _LABELS = {0: "DROP", 1: "KEEP"}
 _WEIGHTS = "model.safetensors"
 _TRANSFORMER, _PRUNING_HEAD = "transformer.", "pruning_head."
+
+_NORM = re.compile(r"(?<=LayerNorm\.)(gamma|beta)$")
+"""What BERT's first releases called weight and bias, and what transformers 5.0 called them again in saving."""
 
 _ACTIVATIONS = {
     "sigmoid": "torch.nn.modules.activation.Sigmoid",
@@ -189,7 +193,7 @@ class ProvenceModel(nn.Module):
 
     def _load_weights(self, weights: dict[str, Tensor], directory: Path) -> None:
         state = {
-            name if name.startswith(_PRUNING_HEAD) else _TRANSFORMER + name: tensor
+            name if name.startswith(_PRUNING_HEAD) else _TRANSFORMER + _NORM.sub(_norm, name): tensor
             for name, tensor in weights.items()
             # A buffer that transformers wrote until 4.31; it is computed, not learned.
             if not name.endswith("embeddings.position_ids")
@@ -233,6 +237,10 @@ class ProvenceModel(nn.Module):
             for name, tensor in self.state_dict().items()
         }
         save_file(state, directory / _WEIGHTS, metadata={"format": "pt"})
+
+
+def _norm(match: re.Match[str]) -> str:
+    return "weight" if match[0] == "gamma" else "bias"
 
 
 def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linear:
