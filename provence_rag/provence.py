@@ -21,12 +21,13 @@ from provence_rag.checks import (
     shown,
 )
 from provence_rag.chunking import as_chunker
-from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig, read_config_json
+from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
+from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.results import ProvenceOutput, PrunedPassage
 from provence_rag.sharing import backend_of, config_json_of
@@ -60,7 +61,9 @@ class Provence(CrossEncoderMethods):
         local_files_only: bool = False,
         token: str | bool | None = None,
     ) -> Provence:
-        """Load a checkpoint. Never runs code from it, never unpickles.
+        """Load a checkpoint: our own, a reranker, or one of the Provence family. Never runs code from it.
+
+        Each family keeps its own rules (see `docs/checkpoints.md`); they are in `config`.
 
         Args:
             name_or_path: A directory, or a model on the Hugging Face hub; None is the bundled bilingual
@@ -94,14 +97,15 @@ class Provence(CrossEncoderMethods):
             local_files_only=local_files_only,
             token=token,
         )
-        values = read_config_json(directory)
-        config = ProvenceConfig.from_directory(directory)
+        checkpoint = read_checkpoint(directory)
+        config = checkpoint.config
         if max_length is not None:
-            config = config.with_max_length(max_length, values)
-        tokenizer = PairTokenizer.from_directory(directory)
+            config = config.with_max_length(max_length, checkpoint.model_settings)
+        tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, config.pair_template)
+        check_vocabulary(checkpoint, tokenizer.num_ids)
         model = load_backend(directory, backend=backend, device=device, dtype=dtype)
-        pad = values.get("pad_token_id") or 0
-        return cls(Engine(model, tokenizer, config, pad_token_id=pad, chunker=chunker), directory=directory)
+        engine = Engine(model, tokenizer, config, pad_token_id=checkpoint.pad_token_id, chunker=chunker)
+        return cls(engine, directory=directory)
 
     @classmethod
     def from_transformer(
@@ -133,7 +137,7 @@ class Provence(CrossEncoderMethods):
             config = ProvenceConfig.from_config_json(values, type(transformer).__name__)
         engine = Engine(
             backend_of(transformer, config),
-            PairTokenizer.copy_of(tokenizer),
+            PairTokenizer.copy_of(tokenizer, config.pair_template),
             config,
             pad_token_id=values.get("pad_token_id") or 0,
             chunker=None if chunker is None else as_chunker(chunker),
@@ -353,9 +357,11 @@ class Provence(CrossEncoderMethods):
     def save_pretrained(self, directory: str | Path) -> None:
         """Copy the checkpoint, with the configuration in use, to another directory.
 
+        A checkpoint in another project's layout is written in ours, which is what `provence export` does.
+
         Raises:
             CheckpointError: This model was not loaded from a directory.
-            InvalidInputError: `directory` is the one the model was loaded from.
+            InvalidInputError: `directory` is the one the model was loaded from, or cannot be written to.
         """
         if self._directory is None:
             raise CheckpointError("this model was not loaded from a checkpoint: there is nothing to copy")
@@ -364,6 +370,11 @@ class Provence(CrossEncoderMethods):
             raise InvalidInputError(f"directory={str(directory)!r} is where this checkpoint already is")
         if target.is_file():
             raise InvalidInputError(f"directory={str(directory)!r} is a file")
+        if read_checkpoint(source).names is not None:
+            from provence_rag.modeling.convert import convert
+
+            convert(source, target, config=self.config)
+            return
         shutil.copytree(source, target, dirs_exist_ok=True)
         self.config.to_directory(target)
 

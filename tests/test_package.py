@@ -38,7 +38,7 @@ ALLOWED = {
     "langchain_core": {"integrations/langchain_provence", "training"},
     "llama_index": {"integrations/llama_index_provence"},
     "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
-    "pydantic": {"provence_rag/adapters.py", "integrations"},
+    "pydantic": {"provence_rag/adapters.py", "integrations", "training"},
     "typer": {"provence_rag/cli", "training/provence_training/cli"},
     "matplotlib": {"training/provence_training/evaluation/plot.py"},
     "rich": {
@@ -153,8 +153,27 @@ def test_nothing_runs_foreign_code(path: Path) -> None:
         if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
             assert isinstance(node.value, ast.Constant), f"{name_of(path)}:{node.value.lineno}"
             assert node.value.value is False, f"{name_of(path)}:{node.value.lineno}"
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "eval", "exec"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "exec"):
             raise AssertionError(f"{name_of(path)}:{node.lineno} calls {ast.unparse(node.func)}")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            settings = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert settings.get("weights_only") == "True", f"{name_of(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_only_the_checkpoint_reader_knows_the_names_of_other_projects(path: Path) -> None:
+    if is_in(name_of(path), {"provence_rag/modeling/checkpoints"}):
+        return
+    text = path.read_text(encoding="utf-8")
+    foreign = (
+        "base_model_config",
+        "default_thread",
+        "out_proj",
+        "ranking_model",
+        "token_classifier.",
+        "naver",
+    )
+    assert not [name for name in foreign if name in text]
 
 
 def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:
@@ -272,6 +291,7 @@ def test_dependencies() -> None:
             "datasets",
             "matplotlib",
             "numpy",
+            "pydantic",
             "pyyaml",
         },
         "export": {"provence-rag[torch]", "onnx"},

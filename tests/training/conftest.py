@@ -104,6 +104,16 @@ def encoder(request: pytest.FixtureRequest, unigram: Tokenizer, tmp_path: Path) 
     return directory
 
 
+@pytest.fixture
+def joint(make_model: Callable[..., ProvenceModel], encoder: Path, tmp_path: Path) -> Path:
+    """The directory of a joint checkpoint, which is a stock CrossEncoder."""
+    directory = tmp_path / "joint"
+    make_model(type_vocab_size=1).save_pretrained(directory)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (directory / name).write_bytes((encoder / name).read_bytes())
+    return directory
+
+
 def _sizes() -> dict[str, Any]:
     return {
         "vocab_size": len(PIECES),

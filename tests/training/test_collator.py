@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from provence_rag.chunking import Span
 from provence_rag.inference.encoding import PairTokenizer
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.loss import IGNORE
+from provence_training.passages import Passage, cut_window, make_example
 
 PAD = 1
 LENGTH = 24
@@ -88,11 +90,60 @@ def test_every_token_has_its_sentence(tokenizer: PairTokenizer, batch: list[Exam
     assert targets.pruning_labels.tolist() == [x if i in seen else IGNORE for i, x in enumerate(labels)]
     scores = [None if x != x else x for x in targets.sentence_teacher_scores.tolist()]
     assert scores == [x if i in seen else None for i, x in enumerate(teacher)]
-    for name, values in (
-        ("labels", [e.label for e in batch]),
-        ("teacher_scores", [e.teacher_score for e in batch]),
-    ):
+    relevance, first = [], 0
+    for example in batch:
+        own = range(first, first + len(example.sentences))
+        kept = [i for i in own if labels[i] == 1]
+        lost = bool(kept) and not set(kept) & seen  # all that answers is behind the window
+        relevance.append(None if lost else example.label)
+        first = own.stop
+    for name, values in (("labels", relevance), ("teacher_scores", [e.teacher_score for e in batch])):
         assert [None if x != x else x for x in getattr(targets, name).tolist()] == values
+    queries = [e.query for e in batch]
+    assert [[a == b for a in queries] for b in queries] == [
+        [a == b for a in targets.query_ids.tolist()] for b in targets.query_ids.tolist()
+    ]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(sentences, min_size=1, max_size=6),
+    labels=st.lists(st.sampled_from([0, 1, IGNORE]), min_size=6, max_size=6),
+    characters=st.integers(1, 80),
+    title=st.sampled_from(["", "the dog"]),
+    seed=st.integers(0, 99),
+)
+def test_labels_move_with_windows_and_truncation(
+    tokenizer: PairTokenizer, texts: list[str], labels: list[int], characters: int, title: str, seed: int
+) -> None:
+    text = "\n".join(texts)
+    starts = [sum(len(t) + 1 for t in texts[:i]) for i in range(len(texts))]
+    spans = tuple(Span(start, start + len(t)) for start, t in zip(starts, texts, strict=True))
+    labels = labels[: len(texts)]
+    passage = Passage(
+        id="p", source="made", language="en", title=title, text=text, sentences=spans, questions=()
+    )
+    window = cut_window(passage, labels, characters, random.Random(seed))
+    example = make_example("who", passage, window, label=1.0, pruning_labels=labels, with_title=bool(title))
+    targets = make_collator(tokenizer)([example])["targets"]
+    layout = tokenizer.layout
+    query, document = tokenizer.tokenize(["who", example.document])
+    head = len(layout.before) + len(query.ids) + len(layout.between)
+    room = LENGTH - head - len(layout.after)
+    shift = spans[window.start].start - (len(title) + 1 if title else 0)
+    seen = []
+    for token, (start, end) in enumerate(document.offsets.tolist()[:room], head):
+        last = max(end - 1, start) + shift  # where the token's last character is in the passage
+        number = int(targets.sentence_ids[0, token])
+        label = int(targets.pruning_labels[number])
+        if last < spans[window.start].start:  # the title
+            assert label == IGNORE
+        else:
+            sentence = max(i for i in window if spans[i].start <= last)
+            assert label == labels[sentence]
+            seen.append(sentence)
+    kept = {i for i in window if labels[i] == 1}
+    assert targets.labels.isnan().item() == (bool(kept) and not kept & set(seen))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -133,6 +184,27 @@ def test_without_sentences(tokenizer: PairTokenizer) -> None:
     targets = make_collator(tokenizer)([Example(query="the cat", document="the dog")])["targets"]
     assert (targets.sentence_ids == -1).all()
     assert targets.pruning_labels.shape == targets.sentence_teacher_scores.shape == (0,)
+
+
+def test_a_passage_that_loses_its_answer_loses_its_label(tokenizer: PairTokenizer) -> None:
+    document = "the cat sat. " * 8 + "the tea is hot."
+    spans = [Span(0, 103), Span(104, len(document))]
+
+    def labels(pruning_labels: list[int] | None) -> list[float]:
+        example = Example(
+            query="what", document=document, sentences=spans, label=1.0, pruning_labels=pruning_labels
+        )
+        return make_collator(tokenizer)([example, example])["targets"].labels.tolist()
+
+    assert all(x != x for x in labels([0, 1]))
+    for known in ([1, 1], [1, 0], [0, 0], None):
+        assert labels(known) == [1.0, 1.0]
+
+
+def test_a_collator_for_a_model(tokenizer: PairTokenizer, make_model: Any) -> None:
+    model = make_model()
+    collator = ProvenceCollator.for_model(model, tokenizer)
+    assert (collator.max_length, collator.pad_token_id, collator.uses_token_types) == (64, PAD, True)
 
 
 @pytest.mark.parametrize("name", ["pruning_labels", "sentence_teacher_scores"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from provence_rag import InvalidInputError
 from provence_rag.modeling.model import ProvenceModelOutput
-from provence_training.loss import IGNORE, ProvenceLoss, Targets, pool_sentences
+from provence_training.loss import IGNORE, ProvenceLoss, Targets, pool_sentences, pool_sentences_softmax
 
 NAN = float("nan")
 BATCH, TOKENS, SENTENCES = 3, 9, 6
@@ -31,6 +31,7 @@ def make_targets(**changes: Any) -> Targets:
         "sentence_ids": torch.tensor(SENTENCE_IDS),
         "pruning_labels": torch.tensor([1, 0, IGNORE, 1, IGNORE, 0]),
         "sentence_teacher_scores": torch.tensor([2.0, NAN, -1.0, 0.5, NAN, NAN]),
+        "query_ids": torch.tensor([0, 1, 1]),
     }
     return Targets(**{**values, **changes})
 
@@ -52,6 +53,7 @@ def reference(
     ranking_weight: float,
     pruning_weight: float,
     teacher_weight: float,
+    ranking_regression: str,
 ) -> dict[str, Tensor]:
     """The parts of the loss, one number after the other."""
 
@@ -70,22 +72,34 @@ def reference(
         for column, sentence in enumerate(ids):
             if sentence >= 0:
                 members[sentence].append(pruning[row, column, 1] - pruning[row, column, 0])
-    pooled = [sum(tokens) / len(tokens) if tokens else None for tokens in members]
-    if pooling == "sentence":
+    pooled = [_pooled(tokens, pooling) if tokens else None for tokens in members]
+    if ranking_regression == "mse":
+        taught = [(x - y) ** 2 for x, y in zip(ranking, teacher, strict=True) if not math.isnan(y)]
+    else:
+        taught = []
+        for i in range(len(teacher)):
+            for j in range(i):
+                if targets.query_ids[i] == targets.query_ids[j]:
+                    margin = teacher[i] - teacher[j]
+                    taught += [] if math.isnan(margin) else [(ranking[i] - ranking[j] - margin) ** 2]
+    if pooling != "token":
         judged = [(p, keep) for p, keep in zip(pooled, keeps, strict=True) if keep != IGNORE]
     else:
         judged = [(t, k) for tokens, k in zip(members, keeps, strict=True) for t in tokens if k != IGNORE]
     return {
         "ranking": ranking_weight
         * mean([entropy(x, y, 1.0) for x, y in zip(ranking, labels, strict=True) if not math.isnan(y)]),
-        "ranking_teacher": ranking_weight
-        * teacher_weight
-        * mean([(x - y) ** 2 for x, y in zip(ranking, teacher, strict=True) if not math.isnan(y)]),
+        "ranking_teacher": ranking_weight * teacher_weight * mean(taught),
         "pruning": pruning_weight * mean([entropy(x, float(y), positive_weight) for x, y in judged]),
         "pruning_teacher": pruning_weight
         * teacher_weight
         * mean([(x - y) ** 2 for x, y in zip(pooled, sentence_teacher, strict=True) if not math.isnan(y)]),
     }
+
+
+def _pooled(tokens: list[Tensor], pooling: str) -> Tensor:
+    weights = [torch.exp(t) if pooling == "softmax" else torch.ones_like(t) for t in tokens]
+    return sum(w * t for w, t in zip(weights, tokens, strict=True)) / sum(weights)
 
 
 def gradients(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
@@ -94,7 +108,8 @@ def gradients(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
     )
 
 
-@pytest.mark.parametrize("pooling", ["token", "sentence"])
+@pytest.mark.parametrize("regression", ["mse", "margin_mse"])
+@pytest.mark.parametrize("pooling", ["token", "sentence", "softmax"])
 @pytest.mark.parametrize(
     "weights",
     [
@@ -102,12 +117,13 @@ def gradients(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
         {"ranking_weight": 0.3, "pruning_weight": 2.0, "teacher_weight": 0.7, "positive_weight": 3.0},
     ],
 )
-def test_values_and_gradients(pooling: str, weights: dict[str, float]) -> None:
+def test_values_and_gradients(pooling: str, regression: str, weights: dict[str, float]) -> None:
     ranking, pruning = (x.requires_grad_() for x in make_logits())
     exact_ranking, exact_pruning = (x.detach().double().requires_grad_() for x in (ranking, pruning))
     targets = make_targets()
-    parts = ProvenceLoss(pooling=pooling, **weights)(ProvenceModelOutput(ranking, pruning), targets)
-    expected = reference(exact_ranking, exact_pruning, targets, pooling=pooling, **weights)
+    settings = {"pooling": pooling, "ranking_regression": regression, **weights}
+    parts = ProvenceLoss(**settings)(ProvenceModelOutput(ranking, pruning), targets)
+    expected = reference(exact_ranking, exact_pruning, targets, **settings)
     assert list(parts) == ["loss", *expected]
     for name, value in expected.items():
         assert value > 0
@@ -132,7 +148,7 @@ def test_values_and_gradients(pooling: str, weights: dict[str, float]) -> None:
         ("pruning_teacher", {"sentence_teacher_scores": torch.full((SENTENCES,), NAN)}),
     ],
 )
-@pytest.mark.parametrize("pooling", ["token", "sentence"])
+@pytest.mark.parametrize("pooling", ["token", "sentence", "softmax"])
 def test_a_part_without_targets_is_zero(part: str, unknown: dict[str, Tensor], pooling: str) -> None:
     ranking, pruning = (x.requires_grad_() for x in make_logits())
     loss = ProvenceLoss(pooling=pooling)
@@ -147,7 +163,8 @@ def test_a_part_without_targets_is_zero(part: str, unknown: dict[str, Tensor], p
         assert gradient.isfinite().all()
 
 
-def test_a_batch_that_knows_nothing_can_be_learned_from() -> None:
+@pytest.mark.parametrize("pooling", ["token", "sentence", "softmax"])
+def test_a_batch_that_knows_nothing_can_be_learned_from(pooling: str) -> None:
     ranking, pruning = (x.requires_grad_() for x in make_logits())
     nothing = Targets(
         labels=torch.full((BATCH,), NAN),
@@ -155,8 +172,11 @@ def test_a_batch_that_knows_nothing_can_be_learned_from() -> None:
         sentence_ids=torch.full((BATCH, TOKENS), -1),
         pruning_labels=torch.empty(0, dtype=torch.long),
         sentence_teacher_scores=torch.empty(0),
+        query_ids=torch.zeros(BATCH, dtype=torch.long),
     )
-    parts = ProvenceLoss()(ProvenceModelOutput(ranking, pruning), nothing)
+    parts = ProvenceLoss(pooling=pooling, ranking_regression="margin_mse")(
+        ProvenceModelOutput(ranking, pruning), nothing
+    )
     assert parts["loss"].item() == 0.0
     parts["loss"].backward()  # every process of a distributed run needs a gradient
     assert not ranking.grad.any()
@@ -189,16 +209,47 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert {value.dtype for value in parts.values()} == {torch.float32}
 
 
-def test_huge_logits_stay_finite() -> None:
+@pytest.mark.parametrize("pooling", ["sentence", "softmax"])
+def test_huge_logits_stay_finite(pooling: str) -> None:
     ranking, pruning = (1e4 * x for x in make_logits())
     for x in (ranking, pruning):
         x.requires_grad_()
     targets = make_targets(
         teacher_scores=torch.full((BATCH,), NAN), sentence_teacher_scores=torch.full((SENTENCES,), NAN)
     )
-    loss = ProvenceLoss()(ProvenceModelOutput(ranking, pruning), targets)["loss"]
+    loss = ProvenceLoss(pooling=pooling)(ProvenceModelOutput(ranking, pruning), targets)["loss"]
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(loss, ranking, pruning))
+
+
+@pytest.mark.parametrize("pooling", ["token", "sentence", "softmax"])
+@pytest.mark.parametrize("regression", ["mse", "margin_mse"])
+def test_batches_add_up_under_common_counts(pooling: str, regression: str) -> None:
+    settings = {"pooling": pooling, "ranking_regression": regression}
+    loss = ProvenceLoss(positive_weight=2.0, **settings)
+    batches = [
+        (make_logits(1), make_targets()),
+        (make_logits(2), make_targets(labels=torch.full((BATCH,), NAN), query_ids=torch.tensor([0, 0, 0]))),
+    ]
+    counts = torch.stack([loss.counts(targets) for _, targets in batches]).sum(0)
+    apart = [loss(ProvenceModelOutput(*logits), targets, counts) for logits, targets in batches]
+    # The same as one batch: its sentences and queries numbered on.
+    joined = Targets(
+        **{
+            name: torch.cat([vars(targets)[name] for _, targets in batches])
+            for name in vars(make_targets())
+            if name not in ("sentence_ids", "query_ids")
+        },
+        sentence_ids=torch.tensor(
+            [*SENTENCE_IDS, *([i + SENTENCES if i >= 0 else -1 for i in row] for row in SENTENCE_IDS)]
+        ),
+        query_ids=torch.tensor([0, 1, 1, 2, 2, 2]),
+    )
+    output = ProvenceModelOutput(*(torch.cat(pair) for pair in zip(*(b[0] for b in batches), strict=True)))
+    whole = loss(output, joined)
+    assert torch.equal(loss.counts(joined), counts)
+    for name in whole:
+        torch.testing.assert_close(apart[0][name] + apart[1][name], whole[name])
 
 
 def test_pooling_by_hand() -> None:
@@ -208,7 +259,20 @@ def test_pooling_by_hand() -> None:
     assert pool_sentences(values, torch.full((3, 9), -1), 0).shape == (0,)
 
 
-def test_an_unknown_pooling() -> None:
+def test_softmax_pooling_listens_to_the_surest_token() -> None:
+    values = torch.tensor([[0.0, 0.0, 20.0, -20.0, -20.0]])
+    ids = torch.tensor([[0, 0, 0, 1, 1]])
+    assert pool_sentences_softmax(values, ids, 3).tolist() == pytest.approx([20.0, -20.0, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pooling": "max"}, "pooling must be 'token', 'sentence' or 'softmax', got 'max'"),
+        ({"ranking_regression": "mae"}, "ranking_regression must be 'mse' or 'margin_mse', got 'mae'"),
+    ],
+)
+def test_unknown_names(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
-        ProvenceLoss(pooling="max")
-    assert str(raised.value) == "pooling must be 'token' or 'sentence', got 'max'"
+        ProvenceLoss(**settings)
+    assert str(raised.value) == message

@@ -2,76 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, processors
-from transformers import AutoModel, AutoTokenizer
+from tokenizers import Tokenizer, processors
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedTokenizerFast,
+)
+from typer.testing import CliRunner
 
-from provence_rag import InvalidInputError
-from provence_training.shrink import select_pieces, shrink_encoder
+from provence_rag import CheckpointError, InvalidInputError, ProvenceConfig
+from provence_training.cli.shrink import shrink
+from provence_training.shrink import select_layers, shrink_encoder
+from provence_training.vocabulary import select_pieces
 
 CORPUS = ["the cat sat on the mat", "猫がいる。猫がいる。", "the cat is hot", "abc"]
-
-
-def names(tokenizer: Tokenizer) -> list[str]:
-    return [piece for piece, _ in json.loads(tokenizer.to_str())["model"]["vocab"]]
-
-
-def chosen(tokenizer: Tokenizer, size: int) -> set[str]:
-    return {names(tokenizer)[i] for i in select_pieces(tokenizer, CORPUS, size)}
-
-
-# Choosing
-
-
-def test_special_tokens_and_seen_characters_come_first(unigram: Tokenizer) -> None:
-    seen = set("".join(CORPUS)) & set(names(unigram))
-    needed = {"<s>", "<pad>", "</s>", "<unk>", "<mask>", "▁"} | seen
-    assert chosen(unigram, len(needed)) == needed
-
-
-def test_then_come_the_most_frequent_pieces(unigram: Tokenizer) -> None:
-    needed = len(chosen(unigram, 30)) - 30  # whatever the size, that many are kept
-    assert needed == 0
-    smallest = next(size for size in range(5, 60) if _fits(unigram, size))
-    more = chosen(unigram, smallest + 3) - chosen(unigram, smallest)
-    # "▁the" three times; "▁cat", "猫が" and "いる" twice, of which the vocabulary has "▁cat" first.
-    assert more == {"▁the", "▁cat", "猫が"}
-
-
-def _fits(tokenizer: Tokenizer, size: int) -> bool:
-    try:
-        select_pieces(tokenizer, CORPUS, size)
-    except InvalidInputError:
-        return False
-    return True
-
-
-def test_ids_are_ascending_and_as_many_as_asked_for(unigram: Tokenizer) -> None:
-    pieces = select_pieces(unigram, CORPUS, 40)
-    assert len(pieces) == 40
-    assert pieces == sorted(set(pieces))
-    assert select_pieces(unigram, CORPUS, 10_000) == list(range(len(names(unigram))))
-
-
-def test_too_small_a_size(unigram: Tokenizer) -> None:
-    smallest = next(size for size in range(5, 60) if _fits(unigram, size))
-    with pytest.raises(InvalidInputError) as raised:
-        select_pieces(unigram, CORPUS, 5)
-    assert str(raised.value) == f"size=5 is smaller than the {smallest} special tokens and characters"
-
-
-def test_another_kind_of_tokenizer() -> None:
-    with pytest.raises(InvalidInputError) as raised:
-        select_pieces(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")), CORPUS, 5)
-    assert str(raised.value) == "tokenizer must be a Unigram one, got WordLevel"
-
-
-# Shrinking
 
 
 @pytest.fixture
@@ -94,15 +51,15 @@ def test_kept_pieces_keep_their_embeddings(encoder: Path, small: Path, pieces: l
         torch.testing.assert_close(new[name.format(kept)], old[name.format(layer)], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("text", CORPUS)
-def test_kept_text_is_cut_as_before(encoder: Path, small: Path, pieces: list[int], text: str) -> None:
+def test_kept_text_is_cut_as_before(encoder: Path, small: Path, pieces: list[int]) -> None:
     old, new = (Tokenizer.from_file(str(d / "tokenizer.json")) for d in (encoder, small))
-    before, after = old.encode(text, "cat"), new.encode(text, "cat")
-    if set(before.ids) <= set(pieces):
-        assert after.tokens == before.tokens
-        assert [pieces[i] for i in after.ids] == before.ids
-    assert new.decode(after.ids) == old.decode(before.ids)
-    assert "<unk>" not in after.tokens
+    for text in CORPUS:
+        before, after = old.encode(text, "cat"), new.encode(text, "cat")
+        if set(before.ids) <= set(pieces):
+            assert after.tokens == before.tokens
+            assert [pieces[i] for i in after.ids] == before.ids
+        assert new.decode(after.ids) == old.decode(before.ids)
+        assert "<unk>" not in after.tokens
 
 
 def test_special_tokens_are_renumbered(small: Path, pieces: list[int]) -> None:
@@ -129,13 +86,222 @@ def test_it_is_a_stock_checkpoint(encoder: Path, small: Path, pieces: list[int])
     torch.testing.assert_close(new, old)
 
 
-def test_a_post_processor_that_cannot_be_renumbered(encoder: Path, tmp_path: Path) -> None:
+def test_with_all_layers_embeddings_of_kept_text_are_the_same(
+    encoder: Path, pieces: list[int], tmp_path: Path
+) -> None:
+    shrink_encoder(encoder, tmp_path / "small", pieces=pieces)
+    states = []
+    for directory in (encoder, tmp_path / "small"):
+        batch = AutoTokenizer.from_pretrained(directory)(CORPUS, return_tensors="pt", padding=True)
+        model = AutoModel.from_pretrained(directory, add_pooling_layer=False).eval()
+        with torch.inference_mode():
+            states.append(model(**batch).last_hidden_state[batch["attention_mask"] == 1])
+    torch.testing.assert_close(*states, rtol=0, atol=1e-6)
+
+
+def test_layers_alone(encoder: Path, tmp_path: Path) -> None:
+    shrink_encoder(encoder, tmp_path / "small", layers=[1])
+    name = "embeddings.word_embeddings.weight"
+    old, new = (load_file(d / "model.safetensors") for d in (encoder, tmp_path / "small"))
+    torch.testing.assert_close(new[name], old[name], rtol=0, atol=0)
+    tokenizers = [AutoTokenizer.from_pretrained(d) for d in (encoder, tmp_path / "small")]
+    assert tokenizers[0]("the cat", "sat") == tokenizers[1]("the cat", "sat")
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        (
+            processors.RobertaProcessing(("</s>", 2), ("<s>", 0)),
+            ["<s>", "▁the", "</s>", "</s>", "▁cat", "</s>"],
+        ),
+        (processors.BertProcessing(("<mask>", 60), ("<s>", 0)), ["<s>", "▁the", "<mask>", "▁cat", "<mask>"]),
+        (
+            processors.Sequence(
+                [
+                    processors.ByteLevel(),
+                    processors.TemplateProcessing(
+                        single="$A <mask>", pair="$A <mask> $B", special_tokens=[("<mask>", 60)]
+                    ),
+                ]
+            ),
+            ["▁the", "<mask>", "▁cat"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_other_post_processors(
+    encoder: Path, pieces: list[int], tmp_path: Path, processor: Any, expected: list[str]
+) -> None:
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.post_processor = processor
     tokenizer.save(str(encoder / "tokenizer.json"))
-    with pytest.raises(InvalidInputError) as raised:
-        shrink_encoder(encoder, tmp_path / "small", pieces=range(61), layers=[0])
-    assert str(raised.value) == (
-        "tokenizer must have a TemplateProcessing post-processor, got RobertaProcessing"
-    )
+    shrink_encoder(encoder, tmp_path / "small", pieces=pieces)
+    small = Tokenizer.from_file(str(tmp_path / "small" / "tokenizer.json"))
+    assert small.encode("the", "cat").tokens == expected
+    assert max(small.encode("the", "cat").ids) < len(pieces)
+
+
+SIZES = {"vocab_size": 61, "pad_token_id": 1}
+OTHERS: dict[str, Any] = {
+    "distilbert": lambda: DistilBertModel(
+        DistilBertConfig(**SIZES, dim=32, n_layers=4, n_heads=4, hidden_dim=48, max_position_embeddings=64)
+    ),
+    "modernbert": lambda: ModernBertModel(
+        ModernBertConfig(
+            **SIZES,
+            hidden_size=32,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=48,
+            global_attn_every_n_layers=2,
+            local_attention=4,
+            bos_token_id=0,
+            cls_token_id=0,
+            eos_token_id=2,
+            sep_token_id=2,
+        )
+    ),
+}
+
+
+@pytest.fixture(params=OTHERS)
+def other_encoder(request: pytest.FixtureRequest, unigram: Tokenizer, tmp_path: Path) -> Path:
+    """An encoder whose layers are elsewhere, and which has no pooler."""
+    directory = tmp_path / "other"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = OTHERS[request.param]()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
+    model.save_pretrained(directory)
+    PreTrainedTokenizerFast(tokenizer_object=unigram, pad_token="<pad>").save_pretrained(directory)
+    return directory
+
+
+def test_encoders_of_other_architectures(other_encoder: Path, pieces: list[int], tmp_path: Path) -> None:
+    shrink_encoder(other_encoder, tmp_path / "small", pieces=pieces, layers=[0, 2, 3])
+    small = AutoModel.from_pretrained(tmp_path / "small").eval()
+    assert (small.config.num_hidden_layers, small.config.vocab_size) == (3, len(pieces))
+    ids = Tokenizer.from_file(str(tmp_path / "small" / "tokenizer.json")).encode("the cat sat on").ids
+    big = AutoModel.from_pretrained(other_encoder).eval()
+    stack = big.transformer.layer if hasattr(big, "transformer") else big.layers
+    del stack[1]
+    with torch.inference_mode():
+        new = small(input_ids=torch.tensor([ids])).last_hidden_state
+        old = big(input_ids=torch.tensor([[pieces[i] for i in ids]])).last_hidden_state
+    torch.testing.assert_close(new, old, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("other_encoder", ["modernbert"], indirect=True)
+def test_a_layer_that_cannot_go(other_encoder: Path, tmp_path: Path) -> None:
+    """ModernBERT's first layer has no normalisation in front."""
+    with pytest.raises(CheckpointError, match="ModernBertModel cannot go without the layers left out"):
+        shrink_encoder(other_encoder, tmp_path / "small", layers=[1, 2])
     assert not (tmp_path / "small").exists()
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": [3]}, "layers must be some of the 3 from 0 on, got [3]"),
+        ({"layers": []}, "layers must be some of the 3 from 0 on, got []"),
+        ({"pieces": [0, 2, 3]}, "pieces must hold all special tokens: 1 is missing"),
+    ],
+)
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_what_cannot_be_kept(encoder: Path, tmp_path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        shrink_encoder(encoder, tmp_path / "small", **arguments)
+    assert str(raised.value) == message
+    assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_sources_that_cannot_be_used(encoder: Path, tmp_path: Path) -> None:
+    (encoder / "tokenizer.json").rename(encoder / "elsewhere.json")
+    with pytest.raises(CheckpointError) as raised:
+        shrink_encoder(encoder, tmp_path / "small")
+    assert str(raised.value) == f"{encoder} has no tokenizer.json"
+    ProvenceConfig().to_directory(encoder)
+    with pytest.raises(InvalidInputError) as refused:
+        shrink_encoder(encoder, tmp_path / "small")
+    assert str(refused.value) == f"source={str(encoder)!r} has heads already: shrink an encoder and train it"
+
+
+@pytest.mark.parametrize(
+    ("which", "expected"),
+    [
+        ("first:3", [0, 1, 2]),
+        ("last:3", [9, 10, 11]),
+        ("alternate:6", [0, 2, 4, 7, 9, 11]),
+        ("alternate:1", [0]),
+        ("first:12", list(range(12))),
+        ("0,5,11", [0, 5, 11]),
+        ("7", [7]),
+    ],
+)
+def test_layers(which: str, expected: list[int]) -> None:
+    assert select_layers(which, 12) == expected
+
+
+@pytest.mark.parametrize(
+    "which", ["first", "first:0", "last:13", "middle:3", "1,1", "3,2", "12", "-1", "", "a"]
+)
+def test_no_such_layers(which: str) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        select_layers(which, 12)
+    assert str(raised.value) == (
+        f"layers must be first:N, last:N, alternate:N, or ascending numbers below 12; got {which!r}"
+    )
+
+
+# The command
+
+
+def run(*arguments: str | Path) -> Any:
+    app = typer.Typer()
+    app.command()(shrink)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_the_command(encoder: Path, pieces: list[int], tmp_path: Path) -> None:
+    texts, records = tmp_path / "texts.txt", tmp_path / "records.jsonl.gz"
+    texts.write_text(f"{CORPUS[0]}\n\n{CORPUS[1]}\n", encoding="utf-8")
+    record = {"id": "dog dog dog dog", "text": CORPUS[2], "questions": [{"question": CORPUS[3], "id": "dog"}]}
+    records.write_bytes(gzip.compress(json.dumps(record).encode()))
+    corpora = ["--corpus", texts, "--corpus", records]
+    done = run(encoder, tmp_path / "made", "--vocabulary", "35", *corpora, "--layers", "alternate:2")
+    assert done.exit_code == 0, done.output
+    shrink_encoder(encoder, tmp_path / "small", pieces=pieces, layers=[0, 2])
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (tmp_path / "made" / name).read_bytes() == (tmp_path / "small" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --vocabulary, --layers or both: there is nothing to leave out"),
+        (["--vocabulary", "9"], "--vocabulary and --corpus need each other"),
+        (["--corpus", "x"], "give --vocabulary, --layers or both: there is nothing to leave out"),
+        (["--corpus", "x", "--layers", "0"], "--vocabulary and --corpus need each other"),
+        (["--vocabulary", "9", "--corpus", "no.txt"], "no.txt: No such file or directory"),
+        (
+            ["--vocabulary", "9", "--corpus", "bad.jsonl"],
+            "bad.jsonl:2: Expecting value: line 1 column 1 (char 0)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_what_the_command_refuses(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.jsonl").write_text('{"text": "the cat"}\nthe cat\n', encoding="utf-8")
+    done = run(encoder, tmp_path / "made", *arguments)
+    assert isinstance(done.exception, InvalidInputError)
+    assert str(done.exception) == message

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -14,7 +19,10 @@ from transformers import (
     AutoModelForTokenClassification,
     BertConfig,
     DebertaV2Config,
+    EarlyStoppingCallback,
     ModernBertConfig,
+    TrainerCallback,
+    TrainerState,
     TrainingArguments,
     XLMRobertaConfig,
 )
@@ -25,7 +33,7 @@ from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.loss import ProvenceLoss, pool_sentences
-from provence_training.trainer import ProvenceTrainer
+from provence_training.trainer import ProvenceTrainer, last_checkpoint
 
 THINGS = ["cat", "dog", "tea", "rain"]
 
@@ -59,7 +67,9 @@ def make_trainer(tokenizer: PairTokenizer, make_model: Any, tmp_path: Path) -> M
         examples: Sequence[Example],
         model: ProvenceModel | None = None,
         loss: ProvenceLoss | None = None,
-        head_learning_rate: float = 3e-3,
+        head_learning_rate: float | None = 3e-3,
+        dev_examples: Sequence[Example] = (),
+        callbacks: list[TrainerCallback] | None = None,
         **settings: Any,
     ) -> ProvenceTrainer:
         arguments = {
@@ -80,7 +90,9 @@ def make_trainer(tokenizer: PairTokenizer, make_model: Any, tmp_path: Path) -> M
             loss=loss or ProvenceLoss(),
             collator=ProvenceCollator(tokenizer, max_length=64, pad_token_id=1, uses_token_types=False),
             examples=examples,
+            dev_examples=dev_examples,
             head_learning_rate=head_learning_rate,
+            callbacks=callbacks,
         )
 
     return make
@@ -107,47 +119,63 @@ def test_it_learns_32_examples_by_heart(make_trainer: MakeTrainer, make_model: A
     assert ((pooled > 0) == (targets.pruning_labels == 1)).all()
 
 
-@pytest.mark.parametrize("stop", [3, 6, 8])  # within the first epoch, within and at the end of the second
-def test_a_resumed_run_ends_as_an_uninterrupted_one(
-    make_trainer: MakeTrainer, make_model: Any, tmp_path: Path, stop: int
+class KillAt(TrainerCallback):
+    """Ends the run in the middle of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_run_killed_at_any_step_ends_as_an_uninterrupted_one(
+    make_trainer: MakeTrainer, make_model: Any, tmp_path: Path, accumulation: int
 ) -> None:
     examples = make_examples(32)
-    plan = {"num_train_epochs": 3, "save_strategy": "steps", "save_steps": stop}
+    plan = {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 8 // accumulation,
+        "gradient_accumulation_steps": accumulation,
+        "save_strategy": "steps",
+        "save_steps": 3,
+    }
     whole_model = make_model()
     whole = make_trainer(examples, whole_model, output_dir=str(tmp_path / "whole"), **plan)
     whole.train()
-    resumed_model = make_model(seed=1)
-    resumed = make_trainer(examples, resumed_model, output_dir=str(tmp_path / "resumed"), **plan)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{stop}"))
-    assert resumed.state.global_step == whole.state.global_step == 12
-    for name in ("loss", "ranking", "pruning"):
-        assert logged(resumed, name)[stop:] == pytest.approx(logged(whole, name)[stop:], abs=1e-5)
-    for one, other in zip(resumed_model.parameters(), whole_model.parameters(), strict=True):
-        torch.testing.assert_close(one, other)
+    assert whole.state.global_step == 8
+    for step in (2, 3, 5, 6):  # before the first checkpoint, just behind one, within and in the second epoch
+        settings = {"output_dir": str(tmp_path / f"killed-{step}"), **plan}
+        with pytest.raises(KeyboardInterrupt):
+            make_trainer(examples, callbacks=[KillAt(step)], **settings).train()
+        found = last_checkpoint(tmp_path / f"killed-{step}")
+        assert found == (
+            str(tmp_path / f"killed-{step}" / f"checkpoint-{step // 3 * 3}") if step > 2 else None
+        )
+        resumed_model = make_model(seed=0 if found is None else 1)
+        resumed = make_trainer(examples, resumed_model, **settings)
+        resumed.train(resume_from_checkpoint=found)
+        assert resumed.state.global_step == 8
+        for name in ("loss", "ranking", "pruning"):
+            assert logged(resumed, name) == pytest.approx(logged(whole, name), abs=1e-5)
+        for one, other in zip(resumed_model.parameters(), whole_model.parameters(), strict=True):
+            torch.testing.assert_close(one, other)
 
 
-def test_every_epoch_has_an_order_of_its_own(make_trainer: MakeTrainer) -> None:
-    def order(sampler: Any, epoch: int) -> list[int]:
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    examples = [Example(query="q", document="the cat " * (i % 7)) for i in range(40)]
-    first, second = (make_trainer(examples)._get_train_sampler() for _ in range(2))
-    torch.manual_seed(5)
-    orders = [order(first, epoch) for epoch in (0, 1, 2)]
-    torch.manual_seed(6)
-    assert [order(second, epoch) for epoch in (2, 1, 0)] == orders[::-1]
-    assert orders[0] != orders[1] != orders[2]
-    assert all(sorted(each) == list(range(40)) for each in orders)
-
-
-def test_batches_hold_examples_of_similar_length(make_trainer: MakeTrainer) -> None:
-    rng = random.Random(0)
-    examples = [Example(query="q", document="猫" * rng.randint(1, 60)) for _ in range(320)]
-    order = list(make_trainer(examples)._get_train_sampler())
-    lengths = [len(examples[i].document) for i in order]
-    spread = [max(lengths[i : i + 8]) - min(lengths[i : i + 8]) for i in range(0, 320, 8)]
-    assert sum(spread) / len(spread) < 10
+def test_a_checkpoint_that_was_being_written_is_passed_over(tmp_path: Path) -> None:
+    assert last_checkpoint(tmp_path) is None
+    for step, state in (
+        (20, '{"global_step": 20}'),
+        (100, '{"global_step": 100}'),
+        (200, '{"glo'),
+        (300, ""),
+    ):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
 
 
 def test_every_part_is_logged(make_trainer: MakeTrainer) -> None:
@@ -163,17 +191,35 @@ def test_every_part_is_logged(make_trainer: MakeTrainer) -> None:
             assert logged(trainer, name)[number] == pytest.approx(expected, abs=1e-4)
 
 
-def test_gradients_may_be_accumulated(make_trainer: MakeTrainer, make_model: Any) -> None:
-    examples = [
-        Example(query="the cat", document=f"the {t} sat", label=i % 2) for i, t in enumerate(THINGS * 4)
-    ]
-    weights = []
-    for size, steps in ((8, 1), (4, 2)):
-        model = make_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+def uneven_examples() -> list[Example]:
+    """Of some the relevance is known, of some the sentences, of some a teacher's scores."""
+    examples = []
+    for i, example in enumerate(make_examples(16)):
+        changes: dict[str, Any] = {}
+        if i % 3:
+            changes["label"] = None
+        if i % 4 == 0:
+            changes["pruning_labels"] = None
+        if i % 5 == 0:
+            changes |= {"teacher_score": i / 4 - 2, "sentence_teacher_scores": [1.0, -i]}
+        examples.append(replace(example, **changes))
+    return examples
+
+
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def test_accumulated_gradients_are_those_of_one_batch(make_trainer: MakeTrainer, make_model: Any) -> None:
+    weights, logs = [], []
+    for size, steps in ((8, 1), (2, 4)):
+        model = make_model(**STILL)
         trainer = make_trainer(
-            examples,
+            uneven_examples(),
             model,
             optim="sgd",
+            learning_rate=0.1,
+            head_learning_rate=0.1,
+            max_grad_norm=0.0,
             per_device_train_batch_size=size,
             gradient_accumulation_steps=steps,
             num_train_epochs=1,
@@ -181,8 +227,134 @@ def test_gradients_may_be_accumulated(make_trainer: MakeTrainer, make_model: Any
         trainer.train()
         assert trainer.state.global_step == 2
         weights.append(list(model.parameters()))
+        logs.append([logged(trainer, name) for name in ("loss", *ProvenceLoss.parts)])
+    assert logs[0] == pytest.approx(np.array(logs[1]), abs=2e-4)
     for one, other in zip(*weights, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_have_the_gradients_of_one(
+    make_trainer: MakeTrainer, make_model: Any, tokenizer: PairTokenizer, tmp_path: Path
+) -> None:
+    settings = {
+        "optim": "sgd",
+        "learning_rate": 0.1,
+        "max_grad_norm": 0.0,
+        "max_steps": 2,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+    }
+    make_model(**STILL).save_pretrained(tmp_path / "start")
+    tokenizer.save(tmp_path / "start")
+    script = Path(__file__).with_name("distributed_run.py")
+    (tmp_path / "job.json").write_text(
+        json.dumps(
+            {
+                "start": str(tmp_path / "start"),
+                "result": str(tmp_path / "two"),
+                "examples": [{**vars(e), "sentences": list(e.sentences)} for e in uneven_examples()],
+                "settings": {
+                    **settings,
+                    "output_dir": str(tmp_path / "run2"),
+                    "per_device_train_batch_size": 4,
+                },
+            }
+        )
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*command, str(script), str(tmp_path / "job.json")], check=True, capture_output=True)
+
+    model = ProvenceModel.from_pretrained(tmp_path / "start")
+    trainer = make_trainer(
+        uneven_examples(),
+        model,
+        dev_examples=uneven_examples()[:7],
+        head_learning_rate=None,
+        **settings,
+    )
+    trainer.train()
+    two = ProvenceModel.from_pretrained(tmp_path / "two")
+    for one, other in zip(model.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    history = json.loads((tmp_path / "two" / "history.json").read_text())
+    for ours, theirs in zip(trainer.state.log_history[:3], history[:3], strict=True):
+        shared = {name for name in ours if "loss" in name or name.removeprefix("eval_") in ProvenceLoss.parts}
+        assert len(shared) == 5
+        assert {n: theirs[n] for n in shared} == pytest.approx({n: ours[n] for n in shared}, abs=2e-4)
+
+
+# Evaluation on the way
+
+
+def test_the_loss_on_the_development_data(make_trainer: MakeTrainer) -> None:
+    examples = uneven_examples()
+    trainer = make_trainer(
+        make_examples(8), dev_examples=examples, per_device_eval_batch_size=3, num_train_epochs=1
+    )
+    metrics = trainer.evaluate()
+    batch = trainer.data_collator(examples)
+    targets = batch.pop("targets")
+    with torch.no_grad():
+        expected = trainer.loss(trainer.model.eval()(**batch), targets)
+    assert {n: metrics[f"eval_{n}"] for n in expected} == pytest.approx(
+        {n: x.item() for n, x in expected.items()}, rel=1e-4
+    )
+    only_labels = [replace(e, teacher_score=None, sentence_teacher_scores=None) for e in examples]
+    known = make_trainer(make_examples(8), dev_examples=only_labels).evaluate()
+    assert sorted(known) == ["epoch", "eval_loss", "eval_pruning", "eval_ranking"]
+
+
+def test_it_stops_when_the_development_loss_no_longer_falls(
+    make_trainer: MakeTrainer, make_model: Any
+) -> None:
+    examples = make_examples(32)
+    unlearnable = [
+        replace(e, label=1 - e.label, pruning_labels=[1 - x for x in e.pruning_labels])
+        for e in make_examples(32)
+    ]
+    model = make_model(initializer_range=0.05, **STILL)
+    trainer = make_trainer(
+        examples,
+        model,
+        dev_examples=unlearnable,
+        callbacks=[EarlyStoppingCallback(2)],
+        num_train_epochs=25,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+    )
+    trainer.train()
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert len(losses) < 20
+    assert losses.index(min(losses)) == len(losses) - 3
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), rel=1e-4)
+
+
+# How it is computed
+
+
+def test_mixed_precision(make_trainer: MakeTrainer, make_model: Any) -> None:
+    losses = []
+    for bf16 in (False, True):
+        trainer = make_trainer(make_examples(16), make_model(**STILL), bf16=bf16, num_train_epochs=2)
+        trainer.train()
+        losses.append(logged(trainer, "loss"))
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_margins_meet_in_a_batch(make_trainer: MakeTrainer) -> None:
+    examples = [
+        replace(e, query=f"what is {i % 4}", teacher_score=float(i)) for i, e in enumerate(make_examples(16))
+    ]
+    trainer = make_trainer(
+        examples, loss=ProvenceLoss(ranking_regression="margin_mse"), per_device_train_batch_size=4
+    )
+    for batch in trainer.get_train_dataloader():
+        assert trainer.loss.counts(batch["targets"])[1] == 6
 
 
 def test_activation_checkpointing(make_trainer: MakeTrainer) -> None:

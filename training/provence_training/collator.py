@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer, sentence_bounds
+from provence_rag.modeling.model import ProvenceModel
 from provence_training.loss import IGNORE, Targets
 
 __all__ = ["Example", "ProvenceCollator"]
+
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,9 @@ class ProvenceCollator:
     """Makes a padded batch and its targets of examples.
 
     A passage that does not fit behind its query is cut at `max_length` tokens; a sentence that loses all of
-    its tokens loses its targets with them. Of a query, at most half a window is read, as in inference.
+    its tokens loses its targets with them, and a passage that loses all the sentences that are to be kept
+    loses its relevance label: what is left of it may not answer. Of a query, at most half a window is read,
+    as in inference.
 
     Args:
         tokenizer: The model's tokenizer.
@@ -76,6 +82,16 @@ class ProvenceCollator:
         self.max_length = max_length
         self.pad_token_id = pad_token_id
         self.uses_token_types = uses_token_types
+
+    @classmethod
+    def for_model(cls, model: ProvenceModel, tokenizer: PairTokenizer) -> ProvenceCollator:
+        """One for a model's window, padding and token types."""
+        return cls(
+            tokenizer,
+            max_length=model.provence_config.max_length,
+            pad_token_id=model.transformer.config.pad_token_id or 0,
+            uses_token_types=model.uses_token_types,
+        )
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """A batch: `input_ids`, `attention_mask`, `token_type_ids` (B, T) where used, and `targets`."""
@@ -113,21 +129,31 @@ class ProvenceCollator:
         return batch
 
 
-def _targets(examples: Sequence[Example], sentence_ids: np.ndarray[Any, np.dtype[np.int64]]) -> Targets:
+def _targets(examples: Sequence[Example], sentence_ids: IntArray) -> Targets:
     pruning_labels: list[int] = []
     teacher: list[float] = []
-    for e in examples:
+    owners: list[int] = []
+    for row, e in enumerate(examples):
         unknown = len(e.sentences)
         pruning_labels += [IGNORE] * unknown if e.pruning_labels is None else e.pruning_labels
         teacher += [torch.nan] * unknown if e.sentence_teacher_scores is None else e.sentence_teacher_scores
+        owners += [row] * unknown
     # A sentence cut off by the window has no tokens: its pooled logit would be a constant.
-    unseen = ~torch.from_numpy(np.isin(np.arange(len(teacher)), sentence_ids))
+    unseen = ~np.isin(np.arange(len(teacher)), sentence_ids)
+    kept = np.array(pruning_labels, dtype=np.int64) == 1
+    rows = np.array(owners, dtype=np.int64)
+    lost = np.zeros(len(examples), dtype=bool)
+    lost[rows[kept]] = True
+    lost[rows[kept & ~unseen]] = False
+    query_numbers: dict[str, int] = {}
+    hidden = torch.from_numpy(unseen)
     return Targets(
-        labels=_floats([e.label for e in examples]),
+        labels=_floats([e.label for e in examples]).masked_fill(torch.from_numpy(lost), torch.nan),
         teacher_scores=_floats([e.teacher_score for e in examples]),
         sentence_ids=torch.from_numpy(sentence_ids),
-        pruning_labels=torch.tensor(pruning_labels, dtype=torch.long).masked_fill(unseen, IGNORE),
-        sentence_teacher_scores=_floats(teacher).masked_fill(unseen, torch.nan),
+        pruning_labels=torch.tensor(pruning_labels, dtype=torch.long).masked_fill(hidden, IGNORE),
+        sentence_teacher_scores=_floats(teacher).masked_fill(hidden, torch.nan),
+        query_ids=torch.tensor([query_numbers.setdefault(e.query, len(query_numbers)) for e in examples]),
     )
 
 

@@ -1,156 +1,124 @@
-"""Question answering records, and the training examples drawn from them."""
+"""Training data from files and data sets."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from provence_rag.chunking import MultilingualChunker, Span
 from provence_rag.errors import InvalidInputError
-from provence_training.collator import Example
-from provence_training.loss import IGNORE
+from provence_training.passages import Passage, Question, sentence_labels
+from provence_training.records import TeacherColumn, parse_record
 
-__all__ = ["Passage", "Question", "cut_window", "load_passages", "make_example", "sentence_labels"]
+__all__ = ["Passage", "Question", "TeacherColumn", "load_passages", "sentence_labels"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """A question and where its passage answers it."""
-
-    id: str
-    text: str
-    answers: tuple[Span, ...] | None
-    """Character spans of the passage; none if it does not answer, None if the evidence is not marked."""
+_JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Passage:
-    """A passage, its sentences and its questions."""
+def load_passages(
+    data: str | Path | Iterable[Mapping[str, Any]],
+    *,
+    name: str | None = None,
+    subset: str | None = None,
+    split: str = "train",
+    teacher: TeacherColumn | None = None,
+) -> list[Passage]:
+    """Read passages with questions, in any of the three shapes of `provence_training.records`.
 
-    id: str
-    source: str
-    """Name of the data set."""
-    language: str
-    title: str
-    text: str
-    sentences: tuple[Span, ...]
-    questions: tuple[Question, ...]
-
-
-def load_passages(path: str | Path) -> list[Passage]:
-    """Read passages with answer spans from JSON Lines, plain or gzip-compressed.
-
-    A record is `{"id", "lang", "title", "text", "questions": [{"id", "question", "answers": [{"start",
-    "end"}] | null}]}`.
+    Args:
+        data: A file of JSON Lines (`.jsonl`, plain or gzip-compressed) or Parquet (`.parquet`), a directory
+            written by `datasets.Dataset.save_to_disk`, the name of a data set on the Hugging Face hub
+            ("owner/name"), or a `datasets.Dataset` or any other iterable of records.
+        name: Name of the data set, which every passage carries; by default the file's, up to the first dot.
+        subset: Which of the hub data set's subsets.
+        split: Which split of a hub data set, or of a directory that holds several.
+        teacher: A teacher's scores that are to be used.
 
     Raises:
-        InvalidInputError: A record lacks a field or has a span outside its text; it names file and line.
+        InvalidInputError: A record lacks a field or has a wrong value in it, or there is no such data. The
+            message names file, record and field.
     """
-    path = Path(path)
-    source = path.name.split(".")[0]
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    passages = []
-    # Not str.splitlines: JSON strings may hold line separators that are not newlines.
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not line.strip():
-            continue
+    if isinstance(data, (str, Path)):
+        name = name or Path(data).name.split(".")[0]
+        records = _read(os.path.expanduser(data), subset, split)
+    else:
+        name = name or "data"
+        records = ((f"{name}[{number}]", record) for number, record in enumerate(data))
+    passages: list[Passage] = []
+    for place, record in records:
+        default_id = f"{name}-{len(passages)}"
         try:
-            passages.append(_passage(json.loads(line), source))
-        except KeyError as error:
-            raise InvalidInputError(f"{path}:{number}: there is no field {error}") from error
-        except (TypeError, ValueError) as error:  # no JSON, a wrong type, or one of ours
-            raise InvalidInputError(f"{path}:{number}: {error}") from error
+            passages += parse_record(record, source=name, default_id=default_id, teacher=teacher)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{place}: {error}") from error
     return passages
 
 
-def _passage(record: dict[str, Any], source: str) -> Passage:
-    text = record["text"]
-    questions = []
-    for q in record["questions"]:
-        spans = None if q["answers"] is None else tuple(Span(a["start"], a["end"]) for a in q["answers"])
-        for span in spans or ():
-            if not 0 <= span.start < span.end <= len(text):
-                raise InvalidInputError(f"question {q['id']}: answer {tuple(span)} is outside the text")
-        questions.append(Question(id=q["id"], text=q["question"], answers=spans))
-    return Passage(
-        id=record["id"],
-        source=source,
-        language=record["lang"],
-        title=record["title"],
-        text=text,
-        sentences=tuple(MultilingualChunker(record["lang"]).spans(text)),
-        questions=tuple(questions),
-    )
+def _read(path: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
+    """Each record with the place it was found at."""
+    if os.path.isdir(path):
+        return _read_directory(path, split)
+    if not os.path.isfile(path):
+        return _read_hub(path, subset, split)
+    if path.endswith(_JSON_LINES):
+        return _read_json_lines(path)
+    if path.endswith(".parquet"):
+        return _read_parquet(path)
+    raise InvalidInputError(f"{path}: must be a file of JSON Lines (.jsonl, .jsonl.gz) or Parquet (.parquet)")
 
 
-def sentence_labels(sentences: Sequence[Span], answers: Sequence[Span]) -> list[int]:
-    """1 for each sentence that an answer touches, else 0."""
-    return [int(any(a.start < s.end and s.start < a.end for a in answers)) for s in sentences]
+def _read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
+    # Binary lines: JSON strings may hold line separators that text mode takes for line ends.
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    yield f"{path}:{number}", json.loads(line)
+                except ValueError as error:  # no JSON, or no UTF-8
+                    raise InvalidInputError(f"{path}:{number}: not JSON: {error}") from error
 
 
-def cut_window(passage: Passage, labels: Sequence[int], characters: int, rng: random.Random) -> range:
-    """Choose a run of sentences of about `characters` characters, around all that are to be kept.
+def _read_parquet(path: str) -> Iterator[tuple[str, Any]]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
-    Training on windows costs less than on whole passages and moves the answer to every position.
-
-    Args:
-        passage: A passage with S sentences, at least one.
-        labels: 1 for a sentence to keep, shape (S,).
-        characters: The run is the shortest that reaches so many, if the passage does.
-        rng: Decides where it lies.
-
-    Returns:
-        Indices of the sentences.
-    """
-    kept = [i for i, label in enumerate(labels) if label == 1]
-    first = kept[0] if kept else rng.randrange(len(passage.sentences))
-    last = kept[-1] if kept else first
-    spans = passage.sentences
-    while spans[last].end - spans[first].start < characters and (first > 0 or last < len(spans) - 1):
-        if first > 0 and (last == len(spans) - 1 or rng.random() < 0.5):
-            first -= 1
-        else:
-            last += 1
-    return range(first, last + 1)
+    try:
+        with ParquetFile(path) as file:
+            yield from _rows((row for batch in file.iter_batches() for row in batch.to_pylist()), path)
+    except pyarrow.ArrowException as error:
+        raise InvalidInputError(f"{path}: not Parquet: {error}") from error
 
 
-def make_example(
-    query: str,
-    passage: Passage,
-    window: range,
-    *,
-    label: float | None,
-    pruning_labels: Sequence[int] | None,
-    with_title: bool = False,
-) -> Example:
-    """An example from a run of a passage's sentences; the spans move with the cut.
+def _read_directory(path: str, split: str) -> Iterator[tuple[str, Any]]:
+    import datasets
 
-    With a title, it goes in front as a sentence of its own, which is not learned from.
-    """
-    spans = [passage.sentences[i] for i in window]
-    start = spans[0].start
-    example = Example(
-        query=query,
-        document=passage.text[start : spans[-1].end],
-        sentences=[Span(s.start - start, s.end - start) for s in spans],
-        label=label,
-        pruning_labels=None if pruning_labels is None else [pruning_labels[i] for i in window],
-    )
-    title = passage.title.strip()
-    return _put_title(example, title) if with_title and title else example
+    try:
+        found = datasets.load_from_disk(path)
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"{path}: is a directory, but not of datasets' save_to_disk") from error
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise InvalidInputError(f"{path}: has no split {split!r}, but {', '.join(found)}")
+        found = found[split]
+    return _rows(found, path)
 
 
-def _put_title(example: Example, title: str) -> Example:
-    shift = len(title) + 1
-    labels = example.pruning_labels
-    return replace(
-        example,
-        document=f"{title}\n{example.document}",
-        sentences=[Span(0, len(title)), *(Span(s.start + shift, s.end + shift) for s in example.sentences)],
-        pruning_labels=None if labels is None else [IGNORE, *labels],
-    )
+def _read_hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
+    import datasets
+
+    if name.count("/") != 1 or name.endswith((*_JSON_LINES, ".parquet")):
+        raise InvalidInputError(f"{name}: there is no such file")
+    try:
+        found = datasets.load_dataset(name, subset, split=split)
+    except Exception as error:  # its own, its HTTP library's and the file system's have no common base
+        raise InvalidInputError(
+            f"{name}: is not here, and could not be had from the Hugging Face hub: {error}"
+        ) from error
+    return _rows(found, name)
+
+
+def _rows(found: Iterable[Any], name: str) -> Iterator[tuple[str, Any]]:
+    return ((f"{name}, row {number}", record) for number, record in enumerate(found, 1))

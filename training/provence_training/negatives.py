@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag.inference.encoding import PairTokenizer
-from provence_training.data import Passage
+from provence_training.passages import Passage
 
 __all__ = ["BM25Neighbours"]
 

@@ -2,119 +2,164 @@
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import inspect
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from provence_rag.errors import InvalidInputError
+from provence_rag.config import read_config_json
+from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_training.vocabulary import cut_tokenizer
 
-__all__ = ["select_pieces", "shrink_encoder"]
+__all__ = ["load_tokenizer", "select_layers", "shrink_encoder"]
 
 
-def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> list[int]:
-    """Choose which pieces of a Unigram vocabulary to keep.
-
-    Special tokens stay, then every single character that stands for text (so that a rare word falls apart
-    instead of becoming unknown), then the pieces that the corpus uses most.
+def select_layers(which: str, num_layers: int) -> list[int]:
+    """Choose which layers to keep.
 
     Args:
-        tokenizer: A Unigram tokenizer.
-        corpus: Texts in the languages to keep.
-        size: Number of pieces to keep.
-
-    Returns:
-        Piece ids, ascending.
+        which: `first:N`, `last:N`, `alternate:N` (evenly spread, with the first and the last one), or numbers
+            in order, counted from 0: `0,2,4`.
+        num_layers: How many there are.
 
     Raises:
-        InvalidInputError: The special tokens and characters seen alone exceed `size`.
+        InvalidInputError: There are no such layers.
     """
-    model = json.loads(tokenizer.to_str())["model"]
-    if model["type"] != "Unigram":
-        raise InvalidInputError(f"tokenizer must be a Unigram one, got {model['type']}")
-    vocab = [piece for piece, _ in model["vocab"]]
-    counts: Counter[int] = Counter()
-    characters: Counter[str] = Counter()
-    for text in corpus:
-        counts.update(tokenizer.encode(text, add_special_tokens=False).ids)
-        characters.update(unicodedata.normalize("NFKC", text))
-    special = {token["id"] for token in json.loads(tokenizer.to_str())["added_tokens"]} | {model["unk_id"]}
-    alphabet = {i for i, piece in enumerate(vocab) if len(piece) == 1 and (characters[piece] or piece == "▁")}
-    # The stored order is by unigram score, so it decides among pieces the corpus does not know.
-    rest = sorted(set(range(len(vocab))) - special - alphabet, key=lambda i: (-counts[i], i))
-    room = size - len(special | alphabet)
-    if room < 0:
+    how, _, number = which.partition(":")
+    try:
+        if how in ("first", "last", "alternate"):
+            count = int(number)
+            if not 1 <= count <= num_layers:
+                raise ValueError
+            if how == "alternate":
+                return [round(x) for x in np.linspace(0, num_layers - 1, count).tolist()]
+            return list(range(count) if how == "first" else range(num_layers - count, num_layers))
+        layers = [int(layer) for layer in which.split(",")]
+    except ValueError:
+        layers = []
+    if not layers or layers != sorted(set(layers)) or not 0 <= layers[0] <= layers[-1] < num_layers:
         raise InvalidInputError(
-            f"size={size} is smaller than the {size - room} special tokens and characters"
+            f"layers must be first:N, last:N, alternate:N, or ascending numbers below {num_layers}; "
+            f"got {which!r}"
         )
-    return sorted(special | alphabet | set(rest[:room]))
-
-
-def _shrink_tokenizer(tokenizer: Tokenizer, pieces: Sequence[int]) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(tokenizer.to_str())
-    new_id = {old: new for new, old in enumerate(pieces)}
-    model = content["model"]
-    model["vocab"] = [model["vocab"][old] for old in pieces]
-    model["unk_id"] = new_id[model["unk_id"]]
-    for token in content["added_tokens"]:
-        token["id"] = new_id[token["id"]]
-    template = content["post_processor"] or {}
-    if "special_tokens" not in template:
-        raise InvalidInputError(
-            f"tokenizer must have a TemplateProcessing post-processor, got {template.get('type')}"
-        )
-    for token in template["special_tokens"].values():
-        token["ids"] = [new_id[i] for i in token["ids"]]
-    content["truncation"] = content["padding"] = None
-    content["normalizer"] = _reading_white_space(content["normalizer"])
-    return content
-
-
-def _reading_white_space(normalizer: dict[str, Any] | None) -> dict[str, Any]:
-    """Every white space becomes a space: the vocabulary has no pieces for line breaks and tabs."""
-    spaces = {"type": "Replace", "pattern": {"Regex": r"\s"}, "content": " "}
-    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
-    return {"type": "Sequence", "normalizers": [spaces, *(step for step in steps if step != spaces)]}
+    return layers
 
 
 def shrink_encoder(
-    source: str | Path, target: str | Path, *, pieces: Sequence[int], layers: Sequence[int]
+    source: str | Path,
+    target: str | Path,
+    *,
+    pieces: Sequence[int] | None = None,
+    layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a smaller stock checkpoint.
+    """Write a smaller stock checkpoint, which AutoModel and AutoTokenizer load.
 
     Args:
-        source: Directory of a BERT-like encoder with a Unigram `tokenizer.json`.
+        source: Directory of an encoder with a `tokenizer.json`. What it has behind the encoder (a pooler, a
+            language model's head) is not taken over.
         target: Directory to write.
-        pieces: Vocabulary pieces to keep, from `select_pieces`.
-        layers: Layers to keep, in order, counted from 0.
+        pieces: Vocabulary pieces to keep, from `select_pieces`; None keeps all.
+        layers: Layers to keep, in order, counted from 0; None keeps all.
 
     Raises:
-        InvalidInputError: The tokenizer's post-processor is none that can be renumbered.
+        InvalidInputError: The source is a Provence checkpoint, or pieces or layers cannot be kept.
+        CheckpointError: The source has no `tokenizer.json`, or an architecture whose layers cannot be cut.
     """
     source, target = Path(source), Path(target)
-    tokenizer = _shrink_tokenizer(Tokenizer.from_file(str(source / "tokenizer.json")), pieces)
-    model = AutoModel.from_pretrained(source, dtype=torch.float32, add_pooling_layer=False)
-    config, new_id = model.config, {old: new for new, old in enumerate(pieces)}
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        if getattr(config, name) is not None:
-            setattr(config, name, new_id[getattr(config, name)])
-    weights = model.get_input_embeddings().weight.data[torch.tensor(pieces)]
-    model.set_input_embeddings(
-        nn.Embedding(len(pieces), weights.shape[1], config.pad_token_id, _weight=weights)
+    if "provence" in read_config_json(source):
+        raise InvalidInputError(f"source={str(source)!r} has heads already: shrink an encoder and train it")
+    tokenizer = load_tokenizer(source)
+    model = _load(source)
+    if layers is not None:
+        _keep_layers(model, layers)
+    if pieces is not None:
+        tokenizer = cut_tokenizer(tokenizer, pieces)
+        _keep_pieces(model, pieces)
+    old = AutoTokenizer.from_pretrained(source)
+    new = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        model_input_names=old.model_input_names,
+        model_max_length=old.model_max_length,
+        **old.special_tokens_map,
     )
-    model.encoder.layer = nn.ModuleList(model.encoder.layer[i] for i in layers)
-    config.vocab_size = len(pieces)
+    with tempfile.TemporaryDirectory() as directory:
+        model.save_pretrained(directory)
+        new.save_pretrained(directory)
+        tokenizer.save(f"{directory}/tokenizer.json")  # verbatim, whatever the class has added
+        _verify(model, new, directory)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in Path(directory).iterdir():
+            shutil.copyfile(path, target / path.name)
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """The `tokenizer.json` of a checkpoint.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if not (directory / "tokenizer.json").is_file():
+        raise CheckpointError(f"{directory} has no tokenizer.json")
+    return Tokenizer.from_file(str(directory / "tokenizer.json"))
+
+
+def _load(directory: str | Path) -> Any:
+    """The bare encoder: a pooler that a checkpoint lacks would be made up."""
+    config = AutoConfig.from_pretrained(directory)
+    parameters = inspect.signature(MODEL_MAPPING[type(config)]).parameters  # type: ignore[arg-type]
+    settings = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+    return AutoModel.from_pretrained(directory, dtype=torch.float32, **settings).eval()
+
+
+def _keep_layers(model: Any, layers: Sequence[int]) -> None:
+    config = model.config
+    total = config.num_hidden_layers
+    if not layers or not all(0 <= layer < total for layer in layers):
+        raise InvalidInputError(f"layers must be some of the {total} from 0 on, got {list(layers)}")
+    found = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and len(child) == total
+    ]
+    if len(found) != 1:
+        raise CheckpointError(f"{type(model).__name__} has no single list of its {total} layers to cut")
+    parent, name, stack = found[0]
+    setattr(parent, name, nn.ModuleList(stack[layer] for layer in layers))
     config.num_hidden_layers = len(layers)
-    target.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(target)
-    (target / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
-    settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
-    settings.pop("added_tokens_decoder", None)  # by the old ids; tokenizer.json says the same
-    (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    if getattr(config, "layer_types", None) is not None:
+        config.layer_types = [config.layer_types[layer] for layer in layers]
+
+
+def _keep_pieces(model: Any, pieces: Sequence[int]) -> None:
+    config, new_ids = model.config, {old: new for new, old in enumerate(pieces)}
+    if config.pad_token_id is not None and config.pad_token_id not in new_ids:
+        raise InvalidInputError(f"pieces must hold the padding token, {config.pad_token_id}")
+    for name, value in config.to_dict().items():
+        if name.endswith("_token_id") and isinstance(value, int):
+            setattr(config, name, new_ids.get(value))
+    old = model.get_input_embeddings()
+    padding = None if old.padding_idx is None else new_ids[old.padding_idx]
+    new = nn.Embedding(len(pieces), old.embedding_dim, padding)
+    new.weight.data = old.weight.data[torch.tensor(pieces)]
+    model.set_input_embeddings(new)
+    config.vocab_size = len(pieces)
+
+
+@torch.inference_mode()
+def _verify(model: nn.Module, tokenizer: Any, directory: str) -> None:
+    """Some architectures build a layer by its place: what is read back must be what was written."""
+    batch = tokenizer("a b c", "d", return_tensors="pt")
+    written, read = (m(**batch).last_hidden_state for m in (model, _load(directory)))
+    if not torch.allclose(written, read, atol=1e-4):
+        raise CheckpointError(
+            f"{type(model).__name__} cannot go without the layers left out: what is loaded computes otherwise"
+        )

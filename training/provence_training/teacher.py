@@ -1,142 +1,220 @@
-"""A bi-encoder as teacher: cosine similarities of a question with a passage and with its sentences."""
+"""Teachers: models whose scores of question and passage are learned from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
-from transformers import AutoModel
 
-from provence_rag.chunking import Span
-from provence_training.data import Passage
+from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.model import ProvenceModel
+from provence_training.cache import ContentCache, content_key, fingerprint
+from provence_training.collator import ProvenceCollator
+from provence_training.loss import pool_sentences
+from provence_training.passages import make_example
+from provence_training.sampling import Pair
 
-__all__ = ["BiEncoderTeacher", "TeacherCache"]
+__all__ = ["BiEncoderTeacher", "CrossEncoderTeacher", "ProvenceTeacher", "Teacher", "TeacherScores"]
 
 FloatArray = NDArray[np.float32]
 
+_SAFELY: dict[str, Any] = {"model_kwargs": {"use_safetensors": True}}
+"""Nothing is unpickled."""
+
+
+class TeacherScores(NamedTuple):
+    """What a teacher says of a pair's window; NaN where it says nothing."""
+
+    passage: float
+    sentences: Sequence[float] | None
+    """Of each sentence of the window; None if the teacher scores passages only."""
+
+
+class Teacher(Protocol):
+    """Scores questions, as they were asked, with the windows of passages that they meet."""
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether scores are logits; otherwise they are similarities, to be scaled."""
+        ...
+
+    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+        """Score pairs; what was scored before comes from a cache."""
+        ...
+
+
+class CrossEncoderTeacher:
+    """A CrossEncoder of sentence-transformers with one label. Scores passages.
+
+    Args:
+        model: Directory or name on the hub.
+        cache: Where scores are kept.
+        batch_size: Pairs that it reads at once.
+
+    Raises:
+        InvalidInputError: The model has another number of labels.
+        MissingExtraError: sentence-transformers is not installed.
+    """
+
+    gives_logits = True
+
+    def __init__(self, model: str, cache: ContentCache, *, batch_size: int = 32) -> None:
+        self._model = _sentence_transformers().CrossEncoder(model, **_SAFELY)
+        if self._model.num_labels != 1:
+            raise InvalidInputError(f"{model} is no reranker: it has {self._model.num_labels} labels, not 1")
+        self._cache = cache
+        self._batch_size = batch_size
+        self._identity = fingerprint(self._model)
+
+    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+        """Relevance logits."""
+        texts = [(pair.question.text, _text(pair)) for pair in pairs]
+        keys = [content_key(self._identity, *text) for text in texts]
+
+        def compute(places: list[int]) -> FloatArray:
+            logits: FloatArray = self._model.predict(
+                [texts[i] for i in places],
+                batch_size=self._batch_size,
+                activation_fn=torch.nn.Identity(),
+                show_progress_bar=False,
+            )
+            return logits
+
+        logits = self._cache.get(keys, compute, description="teacher")
+        return [TeacherScores(float(logit), None) for logit in logits]
+
 
 class BiEncoderTeacher:
-    """A mean-pooling bi-encoder such as multilingual-e5.
-
-    Sentences are pooled from the tokens of the whole passage ("late chunking", Günther et al. 2024, arXiv
-    2409.04701): they cost no pass of their own, and see their context as the student does.
+    """A SentenceTransformer. Scores passages and, each read by itself, their sentences.
 
     Args:
-        directory: A BERT-like encoder that AutoModel loads, with `tokenizer.json`.
-        query_prefix: What the bi-encoder expects in front of a question.
-        passage_prefix: What it expects in front of a passage.
+        model: Directory or name on the hub.
+        cache: Where embeddings are kept.
+        query_prefix: What is put in front of a question; by default what the model's own prompts say.
+        passage_prefix: What is put in front of a passage or sentence, likewise.
+        batch_size: Texts that it reads at once.
+
+    Raises:
+        MissingExtraError: sentence-transformers is not installed.
     """
+
+    gives_logits = False
 
     def __init__(
-        self, directory: str | Path, *, query_prefix: str = "query: ", passage_prefix: str = "passage: "
+        self,
+        model: str,
+        cache: ContentCache,
+        *,
+        query_prefix: str = "",
+        passage_prefix: str = "",
+        batch_size: int = 32,
     ) -> None:
-        self.model = AutoModel.from_pretrained(directory, dtype=torch.float32, add_pooling_layer=False).eval()
-        self.tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        positions = self.model.embeddings.position_embeddings
-        behind = 0 if positions.padding_idx is None else positions.padding_idx + 1  # as RoBERTa counts
-        self.tokenizer.enable_truncation(positions.num_embeddings - behind)
-        self._padding = self.model.config.pad_token_id
-        self.query_prefix, self.passage_prefix = query_prefix, passage_prefix
+        self._model = _sentence_transformers().SentenceTransformer(model, **_SAFELY)
+        self._prefixes = {"query": query_prefix or None, "document": passage_prefix or None}
+        self._cache = cache
+        self._batch_size = batch_size
+        self._identity = fingerprint(self._model)
 
-    @torch.inference_mode()
-    def _hidden_states(
-        self, encodings: Sequence[Encoding], tokens_per_batch: int
-    ) -> list[NDArray[np.float16]]:
-        """Last hidden states of each text, shape (T, H), from length-sorted batches."""
-        lengths = [len(e.ids) for e in encodings]
-        order = sorted(range(len(encodings)), key=lambda i: -lengths[i])
-        states: dict[int, NDArray[np.float16]] = {}
-        while order:
-            longest = lengths[order[0]]
-            size = max(1, tokens_per_batch // longest)
-            batch, order = order[:size], order[size:]
-            ids = torch.full((len(batch), longest), self._padding)
-            mask = torch.zeros_like(ids)
-            for row, i in enumerate(batch):
-                ids[row, : lengths[i]] = torch.tensor(encodings[i].ids)
-                mask[row, : lengths[i]] = 1
-            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, T, H)
-            for row, i in enumerate(batch):
-                states[i] = hidden[row, : lengths[i]].to(torch.float16).numpy()
-        return [states[i] for i in range(len(encodings))]
+    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+        """Cosine similarities."""
+        queries = self._embed("query", [pair.question.text for pair in pairs])
+        windows = self._embed("document", [_text(pair) for pair in pairs])
+        sentences = [pair.passage.sentences[i] for pair in pairs for i in pair.window]
+        owners = [pair.passage.text for pair in pairs for _ in pair.window]
+        texts = [text[s.start : s.end] for text, s in zip(owners, sentences, strict=True)]
+        each = iter(self._embed("document", texts))
+        return [
+            TeacherScores(float(query @ window), [float(query @ next(each)) for _ in pair.window])
+            for pair, query, window in zip(pairs, queries, windows, strict=True)
+        ]
 
-    def embed(self, passages: Sequence[Passage], path: Path, *, tokens_per_batch: int = 4096) -> None:
-        """Write the token states of passages and the embeddings of their questions to an `.npz` file.
+    def _embed(self, side: str, texts: Sequence[str]) -> list[FloatArray]:
+        encode = self._model.encode_query if side == "query" else self._model.encode_document
+        prefix = self._prefixes[side]
+        keys = [content_key(self._identity, side, prefix, text) for text in texts]
 
-        Args:
-            passages: At least one, and at least one with a question.
-            path: The file; it appears when it is complete.
-            tokens_per_batch: Padded tokens that the encoder reads at once.
-        """
-        texts = self.tokenizer.encode_batch([self.passage_prefix + p.text for p in passages])
-        asked = [(p.id, q) for p in passages for q in p.questions]
-        questions = self.tokenizer.encode_batch([self.query_prefix + q.text for _, q in asked])
-        tokens = self._hidden_states(texts, tokens_per_batch)
-        states = self._hidden_states(questions, tokens_per_batch)
-        partial = path.with_name(f"{path.name}.partial")
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                pid=[p.id for p in passages],
-                tokens=np.concatenate(tokens),
-                lengths=[len(t) for t in tokens],
-                offsets=np.concatenate([np.array(e.offsets, np.int32) for e in texts])
-                - len(self.passage_prefix),
-                q=[(pid, q.id) for pid, q in asked],
-                qe=np.stack([s.astype(np.float32).mean(0) for s in states]).astype(np.float16),
+        def compute(places: list[int]) -> FloatArray:
+            embeddings: FloatArray = encode(
+                [texts[i] for i in places],
+                prompt=prefix,
+                batch_size=self._batch_size,
+                normalize_embeddings=True,
+                show_progress_bar=False,
             )
-        partial.replace(path)
+            return embeddings
+
+        return self._cache.get(keys, compute, description="teacher")
 
 
-class TeacherCache:
-    """Similarities computed from the files of `BiEncoderTeacher.embed`.
+class ProvenceTeacher:
+    """A Provence checkpoint, such as a larger one. Scores passages and sentences with what heads it has.
 
     Args:
-        directory: Where the `.npz` files are.
+        directory: The checkpoint.
+        cache: Where scores are kept.
+        batch_size: Pairs that it reads at once.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.questions: dict[tuple[str, str], FloatArray] = {}
-        self._passages: dict[str, tuple[NDArray[np.float16], NDArray[np.int32]]] = {}
-        for path in sorted(directory.glob("*.npz")):
-            with np.load(path) as stored:
-                ends = np.cumsum(stored["lengths"])
-                tokens, offsets = stored["tokens"], stored["offsets"]
-                for pid, start, end in zip(stored["pid"], ends - stored["lengths"], ends, strict=True):
-                    self._passages[str(pid)] = (tokens[start:end], offsets[start:end])
-                for (pid, qid), embedding in zip(stored["q"], stored["qe"].astype(np.float32), strict=True):
-                    self.questions[str(pid), str(qid)] = embedding / np.linalg.norm(embedding)
+    gives_logits = True
 
-    def __contains__(self, passage_id: str) -> bool:
-        return passage_id in self._passages
+    def __init__(self, directory: Path, cache: ContentCache, *, batch_size: int = 32) -> None:
+        self._model = ProvenceModel.from_pretrained(directory)
+        if torch.cuda.is_available():
+            self._model.cuda()
+        self._collator = ProvenceCollator.for_model(self._model, PairTokenizer.from_directory(directory))
+        self._cache = cache
+        self._batch_size = batch_size
+        self._identity = fingerprint(self._model)
 
-    def similarities(
-        self, question: tuple[str, str], passage_id: str, sentences: Sequence[Span]
-    ) -> tuple[float, list[float]]:
-        """Cosine of a question with a run of a passage's sentences, and with each of them.
+    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+        """Relevance logits, and each sentence's mean keep logit."""
+        examples = [make_example(pair.question.text, pair.passage, pair.window) for pair in pairs]
+        keys = [content_key(self._identity, e.query, e.document, list(e.sentences)) for e in examples]
 
-        Args:
-            question: Ids of the passage it was asked of, and of the question.
-            passage_id: The passage to compare with.
-            sentences: Character spans in that passage.
+        def compute(places: list[int]) -> list[FloatArray]:
+            order = sorted(places, key=lambda i: len(examples[i].document))
+            found: dict[int, FloatArray] = {}
+            for start in range(0, len(order), self._batch_size):
+                part = order[start : start + self._batch_size]
+                found |= zip(part, self._run([examples[i] for i in part]), strict=True)
+            return [found[i] for i in places]
 
-        Returns:
-            The similarity of the run, and those of the sentences (NaN behind the encoder's window).
-        """
-        tokens, offsets = self._passages[passage_id]
-        query = self.questions[question]
-        starts = [s.start for s in sentences]
-        sentence_of = np.searchsorted(starts, offsets[:, 1] - 1, side="right") - 1
-        inside = (sentence_of >= 0) & (offsets[:, 1] <= sentences[-1].end) & (offsets[:, 1] > 0)
-        states = tokens[inside].astype(np.float32)
-        sums = np.zeros((len(sentences), states.shape[1]), np.float32)
-        np.add.at(sums, sentence_of[inside], states)
-        with np.errstate(invalid="ignore"):
-            each = (sums @ query) / np.linalg.norm(sums, axis=1)
-            whole = sums.sum(0)
-            return float(whole @ query / np.linalg.norm(whole)), [float(x) for x in each]
+        rows = self._cache.get(keys, compute, description="teacher")
+        return [TeacherScores(float(row[0]), row[1:].tolist()) for row in rows]
+
+    @torch.inference_mode()
+    def _run(self, examples: Sequence[Any]) -> list[FloatArray]:
+        """For each example its relevance logit and those of its sentences, NaN where there is none."""
+        batch = self._collator(examples)
+        device = next(self._model.parameters()).device
+        targets = batch.pop("targets").to(device)
+        output = self._model(**{name: tensor.to(device) for name, tensor in batch.items()})
+        count = len(targets.pruning_labels)
+        pooled = torch.full((count,), torch.nan)
+        if output.pruning_logits is not None:
+            keep = output.pruning_logits[..., 1] - output.pruning_logits[..., 0]
+            pooled = pool_sentences(keep, targets.sentence_ids, count).cpu()
+            seen = torch.isin(torch.arange(count), targets.sentence_ids.cpu())
+            pooled = pooled.masked_fill(~seen, torch.nan)
+        ranking = torch.full((len(examples),), torch.nan)
+        if output.ranking_logits is not None:
+            ranking = output.ranking_logits.cpu()
+        sentences = torch.split(pooled, [len(e.sentences) for e in examples])
+        return [torch.cat([own[None], rest]).numpy() for own, rest in zip(ranking, sentences, strict=True)]
+
+
+def _text(pair: Pair) -> str:
+    return make_example(pair.question.text, pair.passage, pair.window).document
+
+
+def _sentence_transformers() -> Any:
+    try:
+        import sentence_transformers
+    except ImportError as error:  # pragma: no cover - exercised in an environment without the extra
+        raise MissingExtraError("A teacher of sentence-transformers", "train") from error
+    return sentence_transformers

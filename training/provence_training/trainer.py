@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.batches import StepSampler
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.loss import ProvenceLoss
 
-__all__ = ["ExampleDataset", "ProvenceTrainer"]
+__all__ = ["ExampleDataset", "ProvenceTrainer", "last_checkpoint"]
 
 
 class ExampleDataset(Dataset[Example]):
@@ -31,26 +34,28 @@ class ExampleDataset(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         return self.examples[index]
 
-    @property
-    def lengths(self) -> list[int]:
-        """Lengths to group by, in UTF-8 bytes: nearly proportional to tokens in every language."""
-        return [len(e.query.encode()) + len(e.document.encode()) for e in self.examples]
-
 
 class ProvenceTrainer(Trainer):
     """transformers' Trainer for a `ProvenceModel`; logs every part of the loss.
 
-    Batches hold examples of similar length. Their order follows from the seed and the epoch alone, so a
-    resumed run goes on as the interrupted one would have.
+    Each part is a mean over what is known in all the batches of a step, so neither gradient accumulation nor
+    the number of processes changes a gradient. Batches hold examples of similar length, and those of one
+    query where the loss compares them; their order follows from the seed and the epoch alone, so a resumed
+    run goes on as the interrupted one would have.
 
     Args:
         model: The model to train.
-        args: transformers' arguments. There is no evaluation on the way: see `provence_training.evaluation`.
+        args: transformers' arguments.
         loss: The joint loss.
         collator: Makes batches of examples.
         examples: What to train on.
-        head_learning_rate: Learning rate of the freshly made heads, which need a larger one.
+        dev_examples: What the loss is measured on whenever `args` says so: `eval_loss` and its parts.
+        head_learning_rate: Learning rate of the heads; freshly made ones need a larger one. None: `args`'.
+        callbacks: Of transformers.
     """
+
+    # What the count of a step's targets divides needs no division by the number of its batches.
+    loss_is_scaled_for_ga = True
 
     def __init__(
         self,
@@ -60,34 +65,103 @@ class ProvenceTrainer(Trainer):
         loss: ProvenceLoss,
         collator: ProvenceCollator,
         examples: Sequence[Example],
-        head_learning_rate: float,
+        dev_examples: Sequence[Example] = (),
+        head_learning_rate: float | None = None,
+        callbacks: list[TrainerCallback] | None = None,
     ) -> None:
-        self._dataset = ExampleDataset(examples)
-        super().__init__(model=model, args=args, data_collator=collator, train_dataset=self._dataset)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collator,
+            train_dataset=ExampleDataset(examples),
+            eval_dataset=ExampleDataset(dev_examples),
+            callbacks=callbacks,
+        )
+        self.model_accepts_loss_kwargs = True  # what earlier releases ask instead of `loss_is_scaled_for_ga`
         self.loss = loss
-        self.head_learning_rate = head_learning_rate
-        self._parts: dict[str, list[Tensor]] = defaultdict(list)
+        self.head_learning_rate = args.learning_rate if head_learning_rate is None else head_learning_rate
+        self._collator = collator
+        self._examples = examples
+        self._dev_examples = sorted(
+            dev_examples, key=lambda e: e.query
+        )  # the loss may compare within a query
+        self._parts: dict[str, Tensor] = {}
+        self._steps = 0
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
-        """The joint loss of a batch."""
-        inputs = dict(inputs)
-        targets = inputs.pop("targets").to(self.args.device)
-        parts: dict[str, Tensor] = self.loss(model(**inputs), targets)
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Tensor]:
+        """The batches of a step, and how many targets of each part all processes have in them, shape (4,)."""
+        self._steps += 1
+        batches = list(islice(epoch_iterator, num_batches))
+        counts = torch.zeros(len(self.loss.parts), dtype=torch.long, device=device)
+        for batch in batches:
+            counts += self.loss.counts(batch["targets"]).to(device)
+        return batches, self.accelerator.reduce(counts, "sum")
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Tensor:
+        """The joint loss of a batch: what it adds to that of the step."""
+        parts = self._loss_parts(model, inputs, num_items_in_batch)
+        # Gradients are averaged over the processes, and are to be added up.
+        parts = {name: value * self.args.world_size for name, value in parts.items()}
         for name, value in parts.items():
             if name != "loss":
-                self._parts[name].append(value.detach())
+                self._parts[name] = self._parts.get(name, 0.0) + value.detach()
         return parts["loss"]
 
+    def _loss_parts(
+        self, model: nn.Module, inputs: dict[str, Any], counts: Tensor | None
+    ) -> dict[str, Tensor]:
+        inputs = dict(inputs)
+        targets = inputs.pop("targets").to(self.args.device)
+        parts: dict[str, Tensor] = self.loss(model(**inputs), targets, counts)
+        return parts
+
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the parts of the loss, averaged since the last log."""
-        for name, values in self._parts.items():
-            logs[name] = round(float(torch.stack(values).mean()), 5)
-        self._parts.clear()
+        """Add the parts of the loss, averaged over the steps since they were logged last."""
+        if "loss" in logs and self._parts:
+            values = self.accelerator.reduce(torch.stack(list(self._parts.values())), "mean") / self._steps
+            logs |= {name: round(x, 5) for name, x in zip(self._parts, values.tolist(), strict=True)}
+            self._parts.clear()
+            self._steps = 0
         super().log(logs, *args, **kwargs)
 
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The loss and its parts on `dev_examples`, as means over all of them at once."""
+        device, size = self.args.device, self.args.eval_batch_size
+        share = -(-len(self._dev_examples) // self.args.world_size)
+        own = self._dev_examples[share * self.args.process_index :][:share]
+        sums = dict.fromkeys(self.loss.parts, torch.zeros((), device=device))
+        counts = torch.zeros(len(sums), dtype=torch.long, device=device)
+        model = self.accelerator.unwrap_model(self.model).eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for start in range(0, len(own), size):
+                batch: Any = self._prepare_inputs(self._collator(own[start : start + size]))
+                counts += self.loss.counts(batch["targets"])
+                for name, value in self._loss_parts(model, batch, torch.ones_like(counts)).items():
+                    if name != "loss":
+                        sums[name] = sums[name] + value
+        counts = self.accelerator.reduce(counts, "sum")
+        means = self.accelerator.reduce(torch.stack(list(sums.values())), "sum") / counts.clamp(min=1)
+        known = {n: x for n, x, count in zip(sums, means.tolist(), counts.tolist(), strict=True) if count}
+        metrics = {f"{metric_key_prefix}_loss": sum(known.values())}
+        metrics |= {f"{metric_key_prefix}_{name}": value for name, value in known.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
     def _get_train_sampler(self, *_: Any) -> Sampler[int]:
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return _EpochSampler(batch, self._dataset.lengths, seed=self.args.seed)
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        needs_queries = self.loss.ranking_regression == "margin_mse"
+        return StepSampler(self._examples, size, seed=self.args.seed, keep_queries=needs_queries)
 
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
         """The optimizer of `args`, with a learning rate for the encoder and one for the heads.
@@ -109,21 +183,19 @@ class ProvenceTrainer(Trainer):
         return self.optimizer
 
 
-class _EpochSampler(LengthGroupedSampler):
-    """Length-grouped batches in an order of its own for each epoch, whatever was drawn before."""
+def last_checkpoint(directory: str | Path) -> str | None:
+    """The newest complete checkpoint of a run, or None: one that was being written when the run died is not.
 
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths)
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator = torch.Generator().manual_seed(self._seed + self._epoch)
-        indices: Iterator[int] = super().__iter__()  # type: ignore[no-untyped-call]
-        return indices
+    The trainer writes its state last.
+    """
+    complete = {}
+    for path in Path(directory).glob("checkpoint-*"):
+        try:
+            state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        complete[state["global_step"]] = str(path)
+    return complete[max(complete)] if complete else None
 
 
 def _encoder_parameters(model: ProvenceModel) -> set[str]:

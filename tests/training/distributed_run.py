@@ -1,0 +1,35 @@
+"""What each process of a distributed run in test_trainer.py does: `torchrun distributed_run.py job.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from transformers import TrainingArguments
+
+from provence_rag.chunking import Span
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.model import ProvenceModel
+from provence_training.collator import Example, ProvenceCollator
+from provence_training.loss import ProvenceLoss
+from provence_training.trainer import ProvenceTrainer
+
+job = json.loads(Path(sys.argv[1]).read_text())
+start, result = Path(job["start"]), Path(job["result"])
+examples = [Example(**{**e, "sentences": [Span(*s) for s in e["sentences"]]}) for e in job["examples"]]
+fixed = {"learning_rate": 3e-3, "logging_steps": 1, "save_strategy": "no", "use_cpu": True, "seed": 3}
+model = ProvenceModel.from_pretrained(start)
+trainer = ProvenceTrainer(
+    model,
+    TrainingArguments(**{**fixed, "report_to": [], "disable_tqdm": True, **job["settings"]}),
+    loss=ProvenceLoss(),
+    collator=ProvenceCollator.for_model(model, PairTokenizer.from_directory(start)),
+    examples=examples,
+    dev_examples=examples[:7],
+)
+assert trainer.args.world_size == 2
+trainer.train()
+if trainer.is_world_process_zero():
+    model.save_pretrained(result)
+    (result / "history.json").write_text(json.dumps(trainer.state.log_history))

@@ -1,0 +1,91 @@
+"""`provence shrink`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provence_rag.errors import InvalidInputError
+from provence_training.cli.extra import needs_train
+
+__all__ = ["shrink"]
+
+_TEXT_FIELDS = ("text", "title", "question", "query")
+
+
+def shrink(
+    source: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An encoder.", show_default=False)],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where the smaller one goes.", show_default=False)
+    ],
+    *,
+    vocabulary: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep so many vocabulary pieces.")
+    ] = None,
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="UTF-8 texts that decide which pieces are kept; repeatable. Of .jsonl and .jsonl.gz, every "
+            "text, title, question and query counts.",
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="LAYERS", help="first:N, last:N, alternate:N, or numbers from 0: 0,2,4."),
+    ] = None,
+) -> None:
+    """Make a small encoder from a big one: fewer vocabulary pieces, fewer layers."""
+    if vocabulary is None and layers is None:
+        raise InvalidInputError("give --vocabulary, --layers or both: there is nothing to leave out")
+    if (vocabulary is None) != (not corpus):
+        raise InvalidInputError("--vocabulary and --corpus need each other")
+    with needs_train("shrink"):
+        from transformers import AutoConfig
+
+        from provence_rag.hub import checkpoint_directory
+        from provence_training.shrink import load_tokenizer, select_layers, shrink_encoder
+        from provence_training.vocabulary import select_pieces
+
+    found = checkpoint_directory(source)
+    pieces = chosen = None
+    if layers is not None:
+        chosen = select_layers(layers, AutoConfig.from_pretrained(found).num_hidden_layers)
+    if vocabulary is not None:
+        pieces = select_pieces(load_tokenizer(found), _texts(corpus or []), vocabulary)
+    shrink_encoder(found, directory, pieces=pieces, layers=chosen)
+
+
+def _texts(paths: Sequence[Path]) -> Iterator[str]:
+    for path in paths:
+        number = 0
+        try:
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+                is_json = ".jsonl" in path.suffixes
+                for line in lines:
+                    number += 1
+                    if is_json and line.strip():
+                        yield from _strings(json.loads(line))
+                    elif line.strip():
+                        yield line.decode()
+        except OSError as error:
+            raise InvalidInputError(f"{path}: {error.strerror}") from error
+        except ValueError as error:  # neither JSON nor UTF-8
+            raise InvalidInputError(f"{path}:{number}: {error}") from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            if isinstance(entry, str) and name in _TEXT_FIELDS:
+                yield entry
+            elif not isinstance(entry, str):
+                yield from _strings(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _strings(entry)

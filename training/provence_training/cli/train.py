@@ -1,0 +1,51 @@
+"""`provence train`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from provence_training.cli.extra import needs_train
+
+__all__ = ["train"]
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run; see docs/training.md.")],
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check the configuration and every record, and train nothing.")
+    ] = False,
+) -> None:
+    """Fine-tune a model on your data. Called again, an interrupted run goes on where it was."""
+    with needs_train("train"):
+        from provence_training.config_file import read_config
+        from provence_training.run import run_training
+        from provence_training.run_data import load_data
+
+    read = read_config(config)
+    with _progress_shown():
+        if check:
+            load_data(read)
+            typer.echo(f"{config}: nothing is wrong")
+        else:
+            typer.echo(str(run_training(read)))
+
+
+@contextmanager
+def _progress_shown() -> Iterator[None]:
+    """What the training module has to say goes to standard error."""
+    log = logging.getLogger("provence_training")
+    handler, level = logging.StreamHandler(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,0 +1,115 @@
+"""From a trained checkpoint to a released one: calibration, exports, figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from provence_rag import Provence
+from provence_rag.modeling.model import ProvenceModel
+from provence_training.calibration import Calibration, calibrate
+from provence_training.config import CalibrationConfig, ReleaseConfig
+from provence_training.evaluation import ProvenceEvaluator, load_topics
+from provence_training.passages import Passage
+from provence_training.starting_point import copy_tokenizer
+
+__all__ = ["release"]
+
+log = logging.getLogger(__name__)
+
+
+def release(trained: Path, target: Path, dev: Sequence[Passage], config: ReleaseConfig) -> None:
+    """Write the checkpoint that is to be used.
+
+    What it is calibrated and measured on is written beside it, a file for each source of the development
+    data (`dev/`), and what it reached there (`evaluation/`).
+
+    Args:
+        trained: A checkpoint.
+        target: Directory to write; it appears when it is complete.
+        dev: Development data; may be empty.
+        config: What is to be done.
+
+    Raises:
+        MissingExtraError: An ONNX export needs the extra `export`.
+        InvalidInputError: There is nothing to calibrate on.
+    """
+    if target.exists():
+        return
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model = ProvenceModel.from_pretrained(trained)
+    dtype = torch.float16 if config.precision == "float16" else torch.float32
+    model.save_pretrained(partial, dtype=dtype)
+    copy_tokenizer(trained, partial)
+    _export(model, partial, config.onnx)
+    files = _write_dev(dev, target.with_name("dev"))
+    if config.calibration is not None:
+        # On what will be run: integers have other scores than floats.
+        calibration = _calibration(Provence.from_pretrained(partial), files, config.calibration)
+        calibration.config.to_directory(partial)
+        log.info("calibrated:\n%s", calibration.to_markdown())
+    if files and config.evaluate:
+        evaluator = ProvenceEvaluator(files, limit=config.evaluate)
+        report = evaluator(Provence.from_pretrained(partial))
+        report.save(target.with_name("evaluation"))
+    partial.rename(target)
+
+
+def _export(model: ProvenceModel, directory: Path, kinds: Sequence[str]) -> None:
+    if not kinds:
+        return
+    from provence_rag.modeling.export import export_onnx, quantize_onnx
+
+    with tempfile.TemporaryDirectory() as scratch:
+        exported = Path(scratch) / "model.onnx"
+        export_onnx(model, exported)
+        if "int8" in kinds:
+            quantize_onnx(exported, directory / "onnx" / "model_int8.onnx")
+        if "float32" in kinds:
+            (directory / "onnx").mkdir(exist_ok=True)
+            shutil.copy(exported, directory / "onnx" / "model.onnx")
+
+
+def _calibration(model: Provence, files: Sequence[Path], config: CalibrationConfig) -> Calibration:
+    return calibrate(
+        model,
+        [load_topics(path, limit=config.limit) for path in files],
+        keep=config.keep,
+        evidence=config.evidence,
+        removed_off_topic=config.removed_off_topic,
+    )
+
+
+def _write_dev(passages: Sequence[Passage], directory: Path) -> list[Path]:
+    """A file with answer spans for each source; those are given back that have something to be judged by."""
+    directory.mkdir(exist_ok=True)
+    files = []
+    for source in dict.fromkeys(p.source for p in passages):
+        part = [p for p in passages if p.source == source]
+        path = directory / f"{source}.jsonl"
+        path.write_text("".join(_lines(part)), encoding="utf-8")
+        if any(q.answers != () for p in part for q in p.questions):
+            files.append(path)
+    return files
+
+
+def _lines(passages: Iterable[Passage]) -> Iterable[str]:
+    for p in passages:
+        questions = [
+            {
+                "id": q.id,
+                "question": q.text,
+                "answers": None if q.answers is None else [s._asdict() for s in q.answers],
+                "relevance": q.relevance,
+            }
+            for q in p.questions
+        ]
+        record = {"id": p.id, "lang": p.language, "title": p.title, "text": p.text, "questions": questions}
+        yield json.dumps(record, ensure_ascii=False) + "\n"

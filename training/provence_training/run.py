@@ -1,0 +1,126 @@
+"""A whole run: from a configuration to a released checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from accelerate import PartialState
+
+from provence_rag.errors import InvalidInputError
+from provence_rag.inference.encoding import PairTokenizer
+from provence_training.cache import ContentCache
+from provence_training.collator import Example
+from provence_training.config import PairConfig, StageConfig, TrainingConfig
+from provence_training.distillation import load_teacher, taught_examples
+from provence_training.passages import Passage
+from provence_training.release import release
+from provence_training.run_data import load_data
+from provence_training.sampling import Corpus, Pair, draw_pairs
+from provence_training.stages import run_stage
+from provence_training.starting_point import make_starting_point
+
+__all__ = ["run_training"]
+
+_NOTED = "config.json"
+"""The configuration of the run that an output directory holds."""
+
+log = logging.getLogger(__name__)
+
+
+def run_training(config: TrainingConfig) -> Path:
+    """Train and release a model. A run that was interrupted goes on where it was.
+
+    Under torchrun or `accelerate launch`, every process calls this.
+
+    Args:
+        config: The run.
+
+    Returns:
+        The directory of the checkpoint.
+
+    Raises:
+        ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
+            run with another configuration.
+    """
+    output = Path(config.output).expanduser()
+    state = PartialState(cpu=config.device == "cpu")
+    data = load_data(config)
+    start = output / "start"
+    with state.main_process_first():
+        if not _is_begun(output, config):
+            make_starting_point(config.model, data.train.passages, start, seed=config.seed)
+            (output / _NOTED).write_text(_text(config), encoding="utf-8")
+    for stage in config.stages:
+        directory = output / "stages" / stage.name
+        if not (directory / "model").exists():
+            with state.main_process_first():  # the others find a teacher's scores in the cache
+                examples = _examples(config, stage, data.train, start, output)
+            dev = _dev_examples(config, stage, data.dev, start)
+            log.info("stage %s: %d examples, %d for development", stage.name, len(examples), len(dev))
+            run_stage(stage, start, directory, examples, dev, run=config)
+        state.wait_for_everyone()
+        start = directory / "model"
+    if state.is_main_process:
+        release(start, output / "model", data.dev, config.release)
+    state.wait_for_everyone()
+    return output / "model"
+
+
+def _is_begun(output: Path, config: TrainingConfig) -> bool:
+    """Whether there is a starting point, which the configuration was noted down behind."""
+    path = output / _NOTED
+    if path.exists() and path.read_text(encoding="utf-8") != _text(config):
+        raise InvalidInputError(
+            f"{output} holds a run with another configuration: choose another output, or delete it"
+        )
+    return path.exists()
+
+
+def _text(config: TrainingConfig) -> str:
+    return json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
+
+
+def _examples(
+    config: TrainingConfig, stage: StageConfig, corpus: Corpus, start: Path, output: Path
+) -> list[Example]:
+    tokenizer = PairTokenizer.from_directory(start)
+    examples: list[Example] = []
+    taught: list[Pair] = []
+    for number, pairs in enumerate(stage.pairs):
+        seed = zlib.crc32(f"{config.seed} {stage.name} {number}".encode())
+        drawn = draw_pairs(corpus, pairs, tokenizer, seed=seed)
+        if pairs.teacher:
+            taught += drawn
+        else:
+            examples += [pair.example() for pair in drawn]
+    if taught:
+        teacher = None
+        if config.teacher is not None:
+            teacher = load_teacher(config.teacher, ContentCache(output / "teacher.sqlite"))
+        scale = None if config.teacher is None else config.teacher.scale
+        examples += taught_examples(taught, teacher, scale)
+    return examples
+
+
+def _dev_examples(
+    config: TrainingConfig, stage: StageConfig, passages: Sequence[Passage], start: Path
+) -> list[Example]:
+    """Labelled pairs of development passages, drawn as the stage's first labelled ones are."""
+    labelled = [pairs for pairs in stage.pairs if pairs.labels]
+    if not passages or not labelled:
+        return []
+    pairs = replace(
+        labelled[0], count=_dev_count(labelled[0], passages, config.data.dev_pairs), teacher=False
+    )
+    drawn = draw_pairs(Corpus(passages), pairs, PairTokenizer.from_directory(start), seed=config.seed)
+    return [pair.example() for pair in drawn]
+
+
+def _dev_count(pairs: PairConfig, passages: Sequence[Passage], most: int) -> int:
+    questions = sum(len(p.questions) for p in passages)
+    return min(most, round(questions / max(0.1, 1 - pairs.bm25 - pairs.random)))

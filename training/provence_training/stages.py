@@ -1,0 +1,141 @@
+"""One stage of training: from a checkpoint and examples to the next checkpoint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+
+from provence_rag.errors import InvalidInputError
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.model import ProvenceModel
+from provence_training.collator import Example, ProvenceCollator
+from provence_training.config import StageConfig, TrainingConfig
+from provence_training.loss import ProvenceLoss
+from provence_training.starting_point import copy_tokenizer
+from provence_training.trainer import ProvenceTrainer, last_checkpoint
+
+__all__ = ["balanced_weight", "run_stage"]
+
+log = logging.getLogger(__name__)
+
+
+class _LogFile(TrainerCallback):
+    """Writes what is logged into a file, a line of JSON each, and says it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            # All of it each time: a run that goes on from a checkpoint has no line twice.
+            lines = [f"{json.dumps(entry)}\n" for entry in state.log_history]
+            self._path.write_text("".join(lines), encoding="utf-8")
+            log.info(" ".join(f"{name} {value:.4g}" for name, value in state.log_history[-1].items()))
+
+
+def run_stage(
+    stage: StageConfig,
+    start: Path,
+    directory: Path,
+    examples: Sequence[Example],
+    dev_examples: Sequence[Example],
+    *,
+    run: TrainingConfig,
+) -> None:
+    """Train, and write the checkpoint `directory/model`. A run that was interrupted goes on.
+
+    Args:
+        stage: How to train.
+        start: The checkpoint to start from.
+        directory: Of the stage.
+        examples: What to learn from.
+        dev_examples: What the loss is measured on; may be empty.
+        run: The configuration that the stage is part of.
+
+    Raises:
+        InvalidInputError: There are no examples.
+    """
+    if not examples:
+        raise InvalidInputError(f"stage {stage.name} has no examples to learn from")
+    directory.mkdir(parents=True, exist_ok=True)
+    model = ProvenceModel.from_pretrained(start)
+    callbacks: list[TrainerCallback] = [_LogFile(directory / "log.jsonl")]
+    if stage.patience is not None:
+        callbacks.append(EarlyStoppingCallback(stage.patience))
+    loss = asdict(stage.loss)
+    if stage.loss.positive_weight == "balanced":
+        loss["positive_weight"] = balanced_weight(examples)
+    trainer = ProvenceTrainer(
+        model,
+        _arguments(stage, directory, run, evaluates=bool(dev_examples)),
+        loss=ProvenceLoss(**loss),
+        collator=ProvenceCollator.for_model(model, PairTokenizer.from_directory(start)),
+        examples=examples,
+        dev_examples=dev_examples,
+        head_learning_rate=stage.head_learning_rate,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)  # which prints the same to standard output
+    trainer.train(resume_from_checkpoint=last_checkpoint(directory))
+    if trainer.is_world_process_zero():
+        partial = directory / "model.partial"
+        model.save_pretrained(partial)
+        copy_tokenizer(start, partial)
+        partial.rename(directory / "model")
+
+
+def balanced_weight(examples: Sequence[Example]) -> float:
+    """How many sentences there are to drop for each one to keep."""
+    labels = [label for e in examples for label in e.pruning_labels or ()]
+    return labels.count(0) / max(1, labels.count(1)) or 1.0
+
+
+def _arguments(stage: StageConfig, directory: Path, run: TrainingConfig, *, evaluates: bool) -> Any:
+    known = {field.name for field in fields(TrainingArguments)}
+    # Renamed between two releases of transformers 5.
+    renamed = {"activation_checkpointing", "gradient_checkpointing"} & known
+    checkpointing: dict[str, Any] = dict.fromkeys(renamed, stage.gradient_checkpointing)
+    return TrainingArguments(
+        output_dir=str(directory),
+        num_train_epochs=stage.epochs,
+        max_steps=stage.max_steps or -1,
+        per_device_train_batch_size=stage.batch_size,
+        per_device_eval_batch_size=stage.batch_size,
+        gradient_accumulation_steps=stage.gradient_accumulation,
+        learning_rate=stage.learning_rate,
+        warmup_steps=stage.warmup,
+        lr_scheduler_type=stage.schedule,
+        weight_decay=stage.weight_decay,
+        max_grad_norm=stage.max_grad_norm,
+        bf16=stage.precision == "bfloat16",
+        fp16=stage.precision == "float16",
+        logging_steps=run.logging_steps,
+        report_to=list(run.report_to),
+        save_steps=stage.save_steps,
+        save_total_limit=1,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=stage.save_steps,
+        load_best_model_at_end=stage.patience is not None,
+        metric_for_best_model="eval_loss",
+        seed=run.seed,
+        use_cpu=run.device == "cpu",
+        dataloader_pin_memory=run.device == "auto" and torch.cuda.is_available(),
+        disable_tqdm=not sys.stderr.isatty(),
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        **checkpointing,
+    )

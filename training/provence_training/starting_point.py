@@ -1,0 +1,88 @@
+"""What a run starts from: a checkpoint, or an encoder with fresh heads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import AutoConfig, set_seed
+
+from provence_rag.config import ProvenceConfig, read_config_json
+from provence_rag.errors import CheckpointError
+from provence_rag.hub import checkpoint_directory
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.model import ProvenceModel
+from provence_training.config import ModelConfig, ShrinkConfig
+from provence_training.passages import Passage
+from provence_training.shrink import load_tokenizer, select_layers, shrink_encoder
+from provence_training.vocabulary import select_pieces
+
+__all__ = ["copy_tokenizer", "make_starting_point"]
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target: Path, *, seed: int) -> None:
+    """Write the checkpoint that the first stage starts from.
+
+    Args:
+        config: What it is made of.
+        passages: Decide which vocabulary a smaller encoder keeps.
+        target: Directory to write.
+        seed: Of fresh heads.
+
+    Raises:
+        CheckpointError: There is no such model, or it cannot be used.
+        InvalidInputError: `max_length` or what is to be shrunk does not fit it.
+    """
+    if config.encoder is None:
+        directory = checkpoint_directory(config.checkpoint)
+        model = ProvenceModel.from_pretrained(directory)
+        stored = model.provence_config
+    else:
+        directory = checkpoint_directory(config.encoder)
+        if config.shrink is not None:
+            smaller = target.with_name("encoder")
+            _shrink(config.shrink, passages, directory, smaller)
+            directory = smaller
+        stored = ProvenceConfig(mode=config.mode, languages=config.languages)
+        set_seed(seed)
+        model = ProvenceModel.from_encoder(str(directory), stored, **_dropouts(config, directory))
+    max_length = config.max_length or stored.max_length
+    model.provence_config = stored.with_max_length(max_length, read_config_json(directory))
+    PairTokenizer.from_directory(directory)  # raises early if it is none
+    model.save_pretrained(target)
+    copy_tokenizer(directory, target)
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy a checkpoint's tokenizer into another directory."""
+    for name in _TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copy(source / name, target / name)
+
+
+def _shrink(config: ShrinkConfig, passages: Sequence[Passage], source: Path, target: Path) -> None:
+    pieces = layers = None
+    if config.layers is not None:
+        layers = select_layers(config.layers, AutoConfig.from_pretrained(source).num_hidden_layers)
+    if config.vocabulary is not None:
+        corpus = [text for p in passages for text in (p.text, p.title, *(q.text for q in p.questions))]
+        pieces = select_pieces(load_tokenizer(source), corpus, config.vocabulary)
+    shrink_encoder(source, target, pieces=pieces, layers=layers)
+
+
+def _dropouts(config: ModelConfig, directory: Path) -> dict[str, float]:
+    chosen = {
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.attention_dropout,
+    }
+    found = {name: value for name, value in chosen.items() if value is not None}
+    known = AutoConfig.from_pretrained(directory)
+    for name in found:
+        if not hasattr(known, name):
+            raise CheckpointError(
+                f"{directory} is a {known.model_type} without {name}: leave its dropout as it is"
+            )
+    return found
