@@ -290,6 +290,7 @@ def test_dependencies() -> None:
             "bm25s",
             "datasets",
             "matplotlib",
+            "numpy",
             "pydantic",
             "pyyaml",
         },

@@ -9,7 +9,7 @@ from provence_rag.errors import InvalidInputError, MissingExtraError
 
 try:
     import torch
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise MissingExtraError("backend='torch'", "torch") from error
 
 from provence_rag.modeling.model import ProvenceModel

@@ -22,7 +22,7 @@ try:
     from onnxruntime.transformers.fusion_options import AttentionMaskFormat, FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
     from torch import Tensor, nn
-except ImportError as error:  # pragma: no cover - exercised in an environment without onnx
+except ModuleNotFoundError as error:  # pragma: no cover - exercised in an environment without onnx
     raise MissingExtraError("Exporting to ONNX", "export") from error
 
 __all__ = ["export_onnx", "quantize_onnx"]

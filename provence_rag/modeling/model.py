@@ -23,7 +23,7 @@ try:
         AutoModelForTokenClassification,
         PreTrainedModel,
     )
-except ImportError as error:  # pragma: no cover - exercised in an environment without torch
+except ModuleNotFoundError as error:  # pragma: no cover - exercised in an environment without torch
     raise MissingExtraError("The torch model", "torch") from error
 
 __all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]

@@ -20,6 +20,9 @@ __all__ = ["Checkpoint", "Source", "checkpoint_of", "model_settings", "setting"]
 _NOT_FOR_THE_MODEL = ("attn_implementation", "auto_map", "experts_implementation", "quantization_config")
 """Keys of a config.json that name code to be run, or how weights are stored that are not read here."""
 
+_OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+"""What BERT's first releases called them, and what transformers 5.0 writes again."""
+
 _RANKING_OUTPUTS = ("classifier", "classifier.out_proj")
 _PRUNING_OUTPUT = "pruning_head"
 _HEADS = ("classifier.", "head.", "pooler.", "pruning_head.", "roberta.pooler.", "bert.pooler.")
@@ -64,7 +67,7 @@ class Checkpoint:
     def renamed(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Stored tensors, or their like without data, under the names of a stock model."""
         tensors = {
-            name if self.names is None else self.names[name]: tensor
+            _current(name) if self.names is None else self.names[name]: tensor
             for name, tensor in stored.items()
             # The positions are a buffer that transformers wrote until 4.31: computed, not learned.
             if not name.endswith("embeddings.position_ids") and (self.names is None or name in self.names)
@@ -74,6 +77,13 @@ class Checkpoint:
             outputs = (f"{head}.{part}" for head in _RANKING_OUTPUTS for part in ("weight", "bias"))
             tensors |= {name: tensors[name][:1] for name in outputs if name in tensors}
         return tensors
+
+
+def _current(name: str) -> str:
+    for old, new in _OLD_NAMES.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
 
 
 @dataclass(frozen=True)

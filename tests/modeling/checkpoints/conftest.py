@@ -53,7 +53,8 @@ class Miniature:
 def _pieces(specials: list[str]) -> list[tuple[str, float]]:
     singles = [(piece, -8.0) for piece in ["▁", *dict.fromkeys(LETTERS + KANJI)]]
     words = [(f"{mark}{word}", -5.0 - len(mark)) for word in WORDS for mark in ("▁", "")]
-    return [*((special, 0.0) for special in specials), *singles, *words]
+    # Without duplicates: some versions count pieces, others ids.
+    return list({**dict.fromkeys(specials, 0.0), **dict(singles), **dict(words)}.items())
 
 
 def _sentencepiece(specials: list[str], unknown: str, *, prefix: str) -> Tokenizer:
