@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -132,6 +133,7 @@ def _arguments(stage: StageConfig, directory: Path, run: TrainingConfig, *, eval
         metric_for_best_model="eval_loss",
         seed=run.seed,
         use_cpu=run.device == "cpu",
+        dataloader_pin_memory=run.device == "auto" and torch.cuda.is_available(),
         disable_tqdm=not sys.stderr.isatty(),
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,

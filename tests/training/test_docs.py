@@ -1,0 +1,68 @@
+"""docs/training.md names every setting of a run, with its default and what the source says of it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provence_training import config
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+SECTIONS = {
+    "TrainingConfig": "The run",
+    "DataConfig": "`data`",
+    "DataSource": "Each entry of `data.train` and `data.dev`",
+    "ModelConfig": "`model`",
+    "ShrinkConfig": "`model.shrink`",
+    "TeacherConfig": "`teacher`",
+    "ScaleConfig": "`teacher.scale`",
+    "StageConfig": "Each entry of `stages`",
+    "PairConfig": "Each entry of `stages.pairs`",
+    "LossConfig": "`stages.loss`",
+    "ReleaseConfig": "`release`",
+    "CalibrationConfig": "`release.calibration`",
+}
+
+
+def descriptions(name: str) -> dict[str, str]:
+    """The docstring behind each field of a class; "" without one."""
+    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    found = {}
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign):
+            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            found[node.target.id] = " ".join(following.value.value.split()) if is_text else ""
+    return found
+
+
+def default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if dataclasses.is_dataclass(value) or (isinstance(value, tuple) and value):
+        return "see below"
+    return f"`{json.dumps(value)}`"
+
+
+def table(name: str) -> str:
+    texts = descriptions(name)
+    rows = [
+        f"| `{key}` | {default(field)} | {texts[key] or 'see below'} |"
+        for key, field in getattr(config, name).__pydantic_fields__.items()
+    ]
+    return "\n".join([f"### {SECTIONS[name]}", "", "| key | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def test_every_part_is_documented() -> None:
+    assert sorted(SECTIONS) == sorted(config.__all__)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_reference_is_what_the_source_says(name: str) -> None:
+    assert table(name) in DOCUMENT.read_text(encoding="utf-8"), f"docs/training.md should have:\n{table(name)}"
