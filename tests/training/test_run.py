@@ -232,3 +232,10 @@ def test_calibration_needs_answers(make_config: MakeConfig, tmp_path: Path) -> N
     with pytest.raises(InvalidInputError) as raised:
         run_training(read_config(make_config(data=data, release={"calibration": {}})))
     assert str(raised.value) == "release.calibration needs development data with marked answers"
+
+
+def test_a_tracker_that_is_not_installed(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = invoke(make_config(report_to=["trackorama"]))
+    assert result.exit_code == 2
+    assert "provence: report_to has 'trackorama', which is not installed" in result.stderr
+    assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import PartialState
+from transformers import integrations
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
@@ -47,6 +48,7 @@ def run_training(config: TrainingConfig) -> Path:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
             run with another configuration.
     """
+    _check_trackers(config)
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
     data = load_data(config)
@@ -69,6 +71,17 @@ def run_training(config: TrainingConfig) -> Path:
         release(start, output / "model", data.dev, config.release)
     state.wait_for_everyone()
     return output / "model"
+
+
+def _check_trackers(config: TrainingConfig) -> None:
+    """Say it now, and not when the data are read and the teacher is through."""
+    installed: list[str] = integrations.get_available_reporting_integrations()  # type: ignore[attr-defined,no-untyped-call]
+    for name in config.report_to:
+        if name not in installed:
+            raise InvalidInputError(
+                f"report_to has {name!r}, which is not installed, or which transformers does not know; "
+                f"there are {', '.join(installed) or 'none'}"
+            )
 
 
 def _is_begun(output: Path, config: TrainingConfig) -> bool:
