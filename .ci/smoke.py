@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 import provence_rag
@@ -18,12 +19,13 @@ model = provence_rag.Provence.from_pretrained()
 assert "1889" in passage.text, passage.text
 assert "cat" not in passage.text, passage.text
 
-message = ""
-try:
-    import langchain_provence  # noqa: F401
-except provence_rag.MissingExtraError as error:
-    message = str(error)
-assert "provence-rag[langchain]" in message, message or "langchain_provence was imported without LangChain"
+for extra in ("langchain", "llama-index", "sentence-transformers"):
+    adapter, message = f"{extra.replace('-', '_')}_provence", ""
+    try:
+        import_module(adapter)
+    except provence_rag.MissingExtraError as error:
+        message = str(error)
+    assert f"provence-rag[{extra}]" in message, message or f"{adapter} was imported without the extra"
 
 command = [sys.argv[1], "prune", "--query", "When was it finished?", "--plain", "-"]
 done = subprocess.run(command, input=DOCUMENT, capture_output=True, encoding="utf-8", check=True)

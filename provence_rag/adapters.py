@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from typing_extensions import Self
 
+from provence_rag.backends.loading import fitting_backends
+from provence_rag.chunking import as_chunker
+from provence_rag.config import SHORTEST_WINDOW
 from provence_rag.errors import InvalidInputError
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage
 
-__all__ = ["AdapterFields", "ModelFields"]
+__all__ = ["AdapterFields", "ModelFields", "keep_at_least"]
 
-_LOADING = ("device", "backend", "max_length", "chunker")
+# The keyword arguments of `Provence.from_pretrained`, all but `token`.
+_LOADING = (
+    "device",
+    "backend",
+    "dtype",
+    "max_length",
+    "chunker",
+    "revision",
+    "cache_folder",
+    "local_files_only",
+)
 
 
 class _LazyModel:
@@ -44,10 +58,12 @@ class ModelFields(BaseModel):
     """Which model an adapter uses and how it runs.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
-    assigned to between calls and are checked again.
+    assigned to between calls and are checked again. There is no field for an access token, since fields are
+    shown and stored: set the environment variable `HF_TOKEN`, or give a `Provence` that was loaded with one.
 
     Raises:
         pydantic.ValidationError: A field is unknown, out of range, or contradicts another.
+        TypeError: `token` is given.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
@@ -62,18 +78,50 @@ class ModelFields(BaseModel):
     backend: Literal["auto", "onnx", "torch"] = Field(
         default="auto", description="What runs the model; auto takes ONNX Runtime on a CPU where it can."
     )
+    dtype: str | None = Field(
+        default=None,
+        description="int8 or float32 for ONNX; float32, float16 or bfloat16 for torch; None is the fastest "
+        "export for ONNX and float32 for torch.",
+    )
     max_length: int | None = Field(
-        default=None, ge=1, description="Window in tokens; None is the checkpoint's own."
+        default=None, ge=SHORTEST_WINDOW, description="Window in tokens; None is the checkpoint's own."
     )
     chunker: Any = Field(
         default=None,
         description="Splits text into sentences: any chunker object or callable; None chooses by language.",
     )
+    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
+    cache_folder: str | Path | None = Field(
+        default=None, description="Where downloads are kept; None is the hub client's own place."
+    )
+    local_files_only: bool = Field(default=False, description="Download nothing.")
     batch_size: int | None = Field(
         default=None, ge=1, description="Windows per batch; None lets the library choose."
     )
 
     _lazy_model: _LazyModel = PrivateAttr(default_factory=_LazyModel)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Assign to a field; a value that is refused leaves the old one."""
+        before = self.__dict__.get(name)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError:
+            # pydantic keeps a value that a validator of the whole model refuses.
+            if name in type(self).model_fields:
+                self.__dict__[name] = before
+            raise
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_token(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "token" in values:
+            # No ValueError: pydantic would make one of its own of it, which shows the token.
+            raise TypeError(
+                "token is no field, since fields are shown and stored: set the environment variable "
+                "HF_TOKEN, or give model=Provence.from_pretrained(..., token=...)"
+            )
+        return values
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
@@ -82,6 +130,10 @@ class ModelFields(BaseModel):
             raise InvalidInputError(
                 f"{', '.join(given)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
             )
+        # What from_pretrained would refuse is refused before the first query.
+        fitting_backends(self.backend, self.device, self.dtype)
+        if self.chunker is not None:
+            as_chunker(self.chunker)
         return self
 
     def _provence(self) -> Provence:
@@ -117,13 +169,23 @@ class AdapterFields(ModelFields):
         allow_inf_nan=False,
         description="Drop passages with a score below this; None keeps all.",
     )
+    min_documents: int = Field(
+        default=0,
+        ge=0,
+        description="At least so many passages, the best, come back with text although they are below "
+        "`score_threshold` or keep no sentence; one that keeps none comes back with its best sentence alone.",
+    )
     keep_empty: bool = Field(
         default=False,
         description="Keep a passage without any kept sentence, with empty text; by default it is dropped.",
     )
-    title_key: str | None = Field(
+    title_key: str | list[str] | None = Field(
         default=None,
-        description="Metadata key of the title (a string), which the model reads and `keep_title` protects.",
+        description="Metadata key of the title, which the model reads and `keep_title` protects. Of several "
+        "keys the first that holds a string with words is taken.",
+    )
+    sentence_scores: bool = Field(
+        default=False, description="Also write the span and the score of each sentence to the metadata."
     )
 
     mode: PruningMode | None = Field(
@@ -164,15 +226,25 @@ class AdapterFields(ModelFields):
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         self._options()
+        if self.top_n is not None and self.min_documents > self.top_n:
+            raise InvalidInputError(f"min_documents={self.min_documents} is more than top_n={self.top_n}")
         return self
 
     def _options(self) -> PruningOptions:
         return PruningOptions(**{name: getattr(self, name) for name in PruningOptions.names()})
 
     def _title(self, metadata: Mapping[str, Any]) -> str | None:
-        """The title in a passage's metadata; what is not a string is none."""
-        title = metadata.get(self.title_key) if self.title_key is not None else None
-        return title if isinstance(title, str) else None
+        """The title in a passage's metadata; what is not a string, or blank, is none."""
+        keys = [self.title_key] if isinstance(self.title_key, str) else self.title_key or []
+        values = (metadata.get(key) for key in keys)
+        return next((value for value in values if isinstance(value, str) and value.strip()), None)
+
+    def _metadata(self, passage: PrunedPassage) -> dict[str, Any]:
+        """What is written to the metadata of a passage that comes back."""
+        added: dict[str, Any] = {"provence": passage.provenance(sentence_scores=self.sentence_scores)}
+        if passage.score is not None:
+            added["relevance_score"] = float(passage.score)  # a numpy scalar would not be JSON-safe
+        return added
 
     def _process(self, query: str, texts: Sequence[str], titles: Sequence[str | None]) -> list[PrunedPassage]:
         """Rerank and prune as the fields say; the passages that stay, in the order of the result."""
@@ -188,9 +260,26 @@ class AdapterFields(ModelFields):
             options=self._options(),
             top_k=self.top_n if rerank else None,
             score_threshold=self.score_threshold,
+            min_documents=self.min_documents,
             reorder=rerank,
             batch_size=self.batch_size,
         )
         if not rerank:
             passages = sorted(passages, key=lambda passage: passage.index)[: self.top_n]
+        passages = keep_at_least(passages, self.min_documents)
         return [passage for passage in passages if self.keep_empty or not passage.is_empty]
+
+
+def keep_at_least(passages: Sequence[PrunedPassage], count: int) -> list[PrunedPassage]:
+    """Give the most relevant empty passages their best sentence until `count` passages have text."""
+    empty = [passage for passage in passages if passage.is_empty and passage.sentences]
+    empty.sort(key=lambda passage: passage.logit or 0.0, reverse=True)
+    missing = max(0, count - sum(not passage.is_empty for passage in passages))
+    restored = {passage.index: _best_sentence_alone(passage) for passage in empty[:missing]}
+    return [restored.get(passage.index, passage) for passage in passages]
+
+
+def _best_sentence_alone(passage: PrunedPassage) -> PrunedPassage:
+    best = max(passage.sentences, key=lambda sentence: sentence.score or 0.0)
+    sentences = tuple(replace(sentence, kept=sentence is best) for sentence in passage.sentences)
+    return replace(passage, text=best.text, sentences=sentences)

@@ -11,7 +11,15 @@ from typing import Any, Literal, TypeVar
 from provence_rag.checks import check_count, check_number, check_share
 from provence_rag.errors import CheckpointError, InvalidInputError
 
-__all__ = ["SHORTEST_WINDOW", "DynamicRule", "ProvenceConfig", "read_config_json"]
+__all__ = [
+    "SHORTEST_WINDOW",
+    "DynamicRule",
+    "ProvenceConfig",
+    "architecture_of",
+    "num_positions",
+    "read_config_json",
+    "read_json_object",
+]
 
 SHORTEST_WINDOW = 16
 """Smallest `max_length`: fewer tokens leave no room for a passage beside a query."""
@@ -20,6 +28,14 @@ T = TypeVar("T")
 
 _LONGEST_STOCK_WINDOW = 512
 _BEHIND_PADDING = ("camembert", "mpnet", "roberta")
+
+_CHOICES = {
+    "mode": ("joint", "ranking", "pruning"),
+    "tokenization": ("document", "sentence", "spaced"),
+    "hidden_states": ("final", "before_final_norm"),
+    "scoring": ("mean", "fraction"),
+    "score_activation": ("sigmoid", "identity"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +69,28 @@ class ProvenceConfig:
     max_length: int = 512
     """Tokens of one window: query, passage and special tokens together."""
 
+    pair_template: tuple[str, ...] | None = None
+    """How a query (`$A`) and a passage (`$B`) are joined, as the tokenizers library writes it:
+    `("<s>", "$A", "</s>", "$B", "</s>")`; None is the tokenizer's own way."""
+
+    normalize_query: bool = False
+    """Whether the query is read in lower case, without ASCII punctuation, and with single spaces."""
+
+    tokenization: Literal["document", "sentence", "spaced"] = "document"
+    """What is tokenized in one go: a whole document; each sentence with the white space behind it; or each
+    sentence with one space in front, from the second on."""
+
+    splitter_language: str = "auto"
+    """Language whose sentence rules a document gets if the caller leaves it at `auto` (ISO 639-1), or
+    `auto` to detect it."""
+
+    hidden_states: Literal["final", "before_final_norm"] = "final"
+    """What the pruning head reads: the encoder's output, or what its last normalisation gets."""
+
+    scoring: Literal["mean", "fraction"] = "mean"
+    """How a sentence's keep probability follows from its tokens': their mean; or the highest threshold T at
+    which more than a share T of them are above T (the rule of Provence's code)."""
+
     score_activation: Literal["sigmoid", "identity"] = "sigmoid"
     """Turns the ranking logit into the relevance score."""
 
@@ -75,11 +113,17 @@ class ProvenceConfig:
         Raises:
             InvalidInputError: A value cannot be used.
         """
-        if self.mode not in ("joint", "ranking", "pruning"):
-            raise InvalidInputError(f"mode must be joint, ranking or pruning, got {self.mode!r}")
-        if self.score_activation not in ("sigmoid", "identity"):
+        for name, values in _CHOICES.items():
+            if getattr(self, name) not in values:
+                known = f"{', '.join(values[:-1])} or {values[-1]}"
+                raise InvalidInputError(f"{name} must be {known}, got {getattr(self, name)!r}")
+        if self.pair_template is not None:
+            _check_template(self.pair_template)
+        if not isinstance(self.normalize_query, bool):
+            raise InvalidInputError(f"normalize_query must be True or False, got {self.normalize_query!r}")
+        if not isinstance(self.splitter_language, str) or not self.splitter_language:
             raise InvalidInputError(
-                f"score_activation must be sigmoid or identity, got {self.score_activation!r}"
+                f"splitter_language must be 'auto' or an ISO 639-1 code, got {self.splitter_language!r}"
             )
         check_count("max_length", self.max_length, SHORTEST_WINDOW)
         check_share("threshold", self.threshold)
@@ -120,7 +164,7 @@ class ProvenceConfig:
             InvalidInputError: The window is too small, or larger than the encoder's positions reach.
         """
         check_count("max_length", max_length, SHORTEST_WINDOW)
-        positions = _num_positions(config_json)
+        positions = num_positions(config_json)
         if positions is not None and max_length > positions:
             raise InvalidInputError(
                 f"max_length={max_length} is more than the {positions} positions of this checkpoint"
@@ -129,7 +173,10 @@ class ProvenceConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The block as it is written to `config.json`."""
-        return {**asdict(self), "languages": list(self.languages)}
+        block = {**asdict(self), "languages": list(self.languages)}
+        if self.pair_template is not None:
+            block["pair_template"] = list(self.pair_template)
+        return block
 
     def to_directory(self, directory: Path) -> None:
         """Write the block into the `config.json` that a checkpoint's directory has.
@@ -155,36 +202,59 @@ class ProvenceConfig:
             if "dynamic" in values:
                 rules = dict(values["dynamic"])
                 values["dynamic"] = {language: DynamicRule(**rule) for language, rule in rules.items()}
-            if isinstance(values.get("languages"), list):  # JSON has no tuples
-                values["languages"] = tuple(values["languages"])
+            for name in ("languages", "pair_template"):
+                if isinstance(values.get(name), list):  # JSON has no tuples
+                    values[name] = tuple(values[name])
             return cls(**values)
         except (TypeError, ValueError) as error:  # no mapping, wrong names, or values out of range
             raise CheckpointError(f"config.json has a provence block that cannot be used: {error}") from error
 
     @classmethod
     def from_directory(cls, directory: Path) -> ProvenceConfig:
-        """Read a checkpoint's configuration, or infer it for a stock classifier without a `provence` block.
-
-        A sequence classifier with one label is a ranking checkpoint, a token classifier with the labels
-        DROP and KEEP a pruning one.
+        """Read a checkpoint's configuration.
 
         Raises:
             CheckpointError: There is no `config.json`, or it is no checkpoint of a kind known here.
         """
         values = read_config_json(directory)
+        if (activation := _saved_activation(directory)) is not None:
+            values["sentence_transformers"] = {"activation_fn": activation}
+        return cls.from_config_json(values, str(directory))
+
+    @classmethod
+    def from_config_json(cls, values: Mapping[str, Any], where: str) -> ProvenceConfig:
+        """Read the `provence` block of a `config.json`, or infer it for a stock classifier without one.
+
+        A sequence classifier with one label is a ranking checkpoint, a token classifier with the labels
+        DROP and KEEP a pruning one.
+
+        Args:
+            values: The file's content.
+            where: What it is of, for messages.
+
+        Raises:
+            CheckpointError: It is no checkpoint of a kind known here.
+        """
         if "provence" in values:
             return cls.from_dict(values["provence"])
-        architecture = next(iter(values.get("architectures") or []), "")
-        labels = values.get("id2label") or {}
-        window = min(_num_positions(values) or _LONGEST_STOCK_WINDOW, _LONGEST_STOCK_WINDOW)
+        architecture = architecture_of(values)
+        labels = values.get("id2label")
+        labels = labels if isinstance(labels, dict) else {}
+        window = min(num_positions(values) or _LONGEST_STOCK_WINDOW, _LONGEST_STOCK_WINDOW)
         if architecture.endswith("ForSequenceClassification") and len(labels) == 1:
             return cls(mode="ranking", max_length=window, score_activation=_stock_activation(values))
         if architecture.endswith("ForTokenClassification") and labels == {"0": "DROP", "1": "KEEP"}:
             return cls(mode="pruning", max_length=window)
         raise CheckpointError(
-            f"{directory} is neither a Provence checkpoint nor a reranker with one label: its config.json "
+            f"{where} is neither a Provence checkpoint nor a reranker with one label: its config.json "
             f"has no provence block, architecture {architecture or 'unknown'} and {len(labels)} labels"
         )
+
+
+def architecture_of(values: Mapping[str, Any]) -> str:
+    """The class that a `config.json` names; empty if it names none."""
+    architectures = values.get("architectures")
+    return str(architectures[0]) if isinstance(architectures, list) and architectures else ""
 
 
 def _of_language(values: Mapping[str, T], language: str) -> T:
@@ -201,28 +271,60 @@ def read_config_json(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{directory} is not a checkpoint: it has no config.json")
+    return read_json_object(path)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file.
+
+    Raises:
+        CheckpointError: The file is no JSON object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets without end
         raise CheckpointError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold a JSON object, got {type(values).__name__}")
     return values
 
 
-def _num_positions(values: Mapping[str, Any]) -> int | None:
+def num_positions(values: Mapping[str, Any]) -> int | None:
     """How many tokens the encoder's position embeddings reach; None if any number will do."""
     positions = values.get("max_position_embeddings")
-    if not isinstance(positions, int):
-        return None
+    if not isinstance(positions, int) or values.get("position_biased_input") is False:
+        return None  # the latter has relative positions only, as DeBERTa-v3
     if str(values.get("model_type")).endswith(_BEHIND_PADDING):
-        positions -= (values.get("pad_token_id") or 0) + 1  # these count positions from the padding's id on
+        pad = values.get("pad_token_id")
+        positions -= (
+            pad if isinstance(pad, int) else 0
+        ) + 1  # these count positions from the padding's id on
     return positions
+
+
+def _saved_activation(directory: Path) -> str | None:
+    """The activation of a CrossEncoder that sentence-transformers 5.4 or newer has saved."""
+    path = directory / "config_sentence_transformers.json"
+    values = read_json_object(path) if path.is_file() else {}
+    return values.get("activation_fn") if values.get("model_type") == "CrossEncoder" else None
+
+
+def _check_template(template: Any) -> None:
+    pieces = [p.partition(":")[0] for p in template] if _are_strings(template) else []
+    if [piece for piece in pieces if piece in ("$A", "$B")] != ["$A", "$B"]:
+        raise InvalidInputError(
+            f"pair_template must be a tuple of strings with $A before $B, got {template!r}"
+        )
+
+
+def _are_strings(values: Any) -> bool:
+    return isinstance(values, tuple) and all(isinstance(value, str) for value in values)
 
 
 def _stock_activation(values: Mapping[str, Any]) -> Literal["sigmoid", "identity"]:
     """The activation that sentence-transformers reads for a CrossEncoder with one label."""
-    nested = values.get("sentence_transformers") or {}
+    nested = values.get("sentence_transformers")
+    nested = nested if isinstance(nested, dict) else {}
     name = nested.get("activation_fn") or values.get("sbert_ce_default_activation_function") or "Sigmoid"
     activation = str(name).rpartition(".")[2].lower()
     if activation not in ("sigmoid", "identity"):

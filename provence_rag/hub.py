@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from provence_rag.errors import CheckpointError, InvalidInputError
 
-__all__ = ["BUNDLED", "ONNX_FILES", "checkpoint_directory"]
+__all__ = ["BUNDLED", "ONNX_FILES", "check_links", "checkpoint_directory", "read_card"]
 
 BUNDLED = Path(__file__).parent / "models" / "mini"
 """The bundled bilingual model."""
@@ -17,8 +18,11 @@ ONNX_FILES = {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"}
 
 # Everything that can be used, and nothing that could be run. Large exports keep their weights in a second
 # file, `model.onnx_data`.
-_FILES = ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"]
-_FILES += ["*.safetensors", "*.safetensors.index.json", *(f"{name}*" for name in ONNX_FILES.values())]
+_FILES = ["README.md", "config.json", "config_sentence_transformers.json"]
+_FILES += ["tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json"]
+_EXPORTS = [f"{name}*" for name in ONNX_FILES.values()]
+_PICKLED = ["pytorch_model*.bin"]
+"""Only where there is nothing else. They are read as tensors (`weights_only=True`), which runs no code."""
 
 
 def checkpoint_directory(
@@ -28,8 +32,11 @@ def checkpoint_directory(
     cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
+    exports: bool = True,
 ) -> Path:
-    """Find a checkpoint, downloading it if need be. The arguments are those of `Provence.from_pretrained`.
+    """Find a checkpoint, downloading it if need be, with its ONNX `exports` or without.
+
+    The other arguments are those of `Provence.from_pretrained`.
 
     Raises:
         InvalidInputError: `name_or_path` is no name and no path.
@@ -49,17 +56,52 @@ def checkpoint_directory(
         raise CheckpointError(f"{given} is neither a directory nor an owner/name on the hub")
     from huggingface_hub import snapshot_download
 
+    settings: dict[str, Any] = {"revision": revision, "cache_dir": cache_folder, "token": token}
+    settings["local_files_only"] = local_files_only
+    files = _FILES + (_EXPORTS if exports else [])
     try:
-        found = snapshot_download(
-            name_or_path,
-            revision=revision,
-            cache_dir=cache_folder,
-            local_files_only=local_files_only,
-            token=token,
-            allow_patterns=_FILES,
-        )
+        found = Path(snapshot_download(name_or_path, allow_patterns=files, **settings))
+        if not any(True for pattern in ("*.safetensors", "onnx/*.onnx") for _ in found.glob(pattern)):
+            found = Path(snapshot_download(name_or_path, allow_patterns=[*files, *_PICKLED], **settings))
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise CheckpointError(
             f"{given} is not a directory here, and could not be had from the hub: {error}"
         ) from error
-    return Path(found)
+    return found
+
+
+def check_links(directory: Path) -> None:
+    """Check that no file that would be read is a link to somewhere else.
+
+    Links within the directory are fine, and those of a snapshot in the hub's cache, to its own blobs.
+
+    Raises:
+        CheckpointError: There is such a link.
+    """
+    home = directory.resolve()
+    if home.parent.name == "snapshots":
+        home = home.parents[1]
+    for pattern in (*_FILES, *_EXPORTS, *_PICKLED):
+        for path in (*directory.glob(pattern), *directory.glob(f"*/{pattern}")):
+            if not path.resolve().is_relative_to(home):
+                raise CheckpointError(
+                    f"{path} is a link out of the checkpoint: copy the file that it leads to"
+                )
+
+
+def read_card(directory: Path) -> tuple[dict[str, Any], str]:
+    """The metadata and the text of a checkpoint's model card; empty where there is none.
+
+    Raises:
+        CheckpointError: The card cannot be read.
+    """
+    path = directory / "README.md"
+    if not path.is_file():
+        return {}, ""
+    from huggingface_hub import ModelCard
+
+    try:
+        card = ModelCard.load(path)
+        return card.data.to_dict(), card.text
+    except Exception as error:  # YAML's, Unicode's and the library's own have no common base
+        raise CheckpointError(f"{path} is not a model card that can be read: {error}") from error

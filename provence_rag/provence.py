@@ -21,14 +21,16 @@ from provence_rag.checks import (
     shown,
 )
 from provence_rag.chunking import as_chunker
-from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig, read_config_json
+from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
+from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.results import ProvenceOutput, PrunedPassage
+from provence_rag.sharing import backend_of, config_json_of
 
 __all__ = ["Provence"]
 
@@ -59,7 +61,9 @@ class Provence(CrossEncoderMethods):
         local_files_only: bool = False,
         token: str | bool | None = None,
     ) -> Provence:
-        """Load a checkpoint. Never runs code from it, never unpickles.
+        """Load a checkpoint: our own, a reranker, or one of the Provence family. Never runs code from it.
+
+        Each family keeps its own rules (see `docs/checkpoints.md`); they are in `config`.
 
         Args:
             name_or_path: A directory, or a model on the Hugging Face hub; None is the bundled bilingual
@@ -93,14 +97,52 @@ class Provence(CrossEncoderMethods):
             local_files_only=local_files_only,
             token=token,
         )
-        values = read_config_json(directory)
-        config = ProvenceConfig.from_directory(directory)
+        checkpoint = read_checkpoint(directory)
+        config = checkpoint.config
         if max_length is not None:
-            config = config.with_max_length(max_length, values)
-        tokenizer = PairTokenizer.from_directory(directory)
+            config = config.with_max_length(max_length, checkpoint.model_settings)
+        tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, config.pair_template)
+        check_vocabulary(checkpoint, tokenizer.num_ids)
         model = load_backend(directory, backend=backend, device=device, dtype=dtype)
-        pad = values.get("pad_token_id") or 0
-        return cls(Engine(model, tokenizer, config, pad_token_id=pad, chunker=chunker), directory=directory)
+        engine = Engine(model, tokenizer, config, pad_token_id=checkpoint.pad_token_id, chunker=chunker)
+        return cls(engine, directory=directory)
+
+    @classmethod
+    def from_transformer(
+        cls,
+        transformer: Any,
+        tokenizer: Any,
+        *,
+        config: ProvenceConfig | None = None,
+        chunker: Any = None,
+    ) -> Provence:
+        """Use a transformer that is in memory already, and go on using it as it is trained, moved and cast.
+
+        Nothing is copied but the tokenizer. Each call puts the transformer into evaluation mode.
+
+        Args:
+            transformer: A sequence classifier of transformers with one label; a joint model has a linear
+                layer `pruning_head` as well, see `attach_pruning_head`. Or a token classifier that prunes.
+            tokenizer: Its tokenizer: one of transformers, or a `tokenizers.Tokenizer`.
+            config: How it is to be used; None is what its configuration says.
+            chunker: As in `from_pretrained`.
+
+        Raises:
+            CheckpointError: It is no transformer of a kind known here, or has not the heads that the
+                configuration speaks of.
+            InvalidInputError: An argument has a value that cannot be used.
+        """
+        values = config_json_of(transformer)
+        if config is None:
+            config = ProvenceConfig.from_config_json(values, type(transformer).__name__)
+        engine = Engine(
+            backend_of(transformer, config),
+            PairTokenizer.copy_of(tokenizer, config.pair_template),
+            config,
+            pad_token_id=values.get("pad_token_id") or 0,
+            chunker=None if chunker is None else as_chunker(chunker),
+        )
+        return cls(engine)
 
     @property
     def config(self) -> ProvenceConfig:
@@ -111,6 +153,10 @@ class Provence(CrossEncoderMethods):
     def backend(self) -> Backend:
         """What runs the model."""
         return self._engine.backend
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
+        # No call changes it, and what a backend holds cannot be copied: whatever holds it can share it.
+        return self
 
     def __repr__(self) -> str:
         backend = self.backend
@@ -128,6 +174,7 @@ class Provence(CrossEncoderMethods):
         options: PruningOptions | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -142,6 +189,8 @@ class Provence(CrossEncoderMethods):
             options: How sentences are selected; None is the checkpoint's own rule.
             top_k: Return the `top_k` most relevant documents, best first.
             score_threshold: Return the documents with at least this relevance score, best first.
+            min_documents: Return at least so many, the best, although their scores are below
+                `score_threshold`.
             reorder: Return all documents, best first.
             batch_size: Windows a batch; None fills batches up to a number of tokens.
             show_progress: Show a progress bar on standard error.
@@ -160,6 +209,7 @@ class Provence(CrossEncoderMethods):
             options,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_documents=min_documents,
             reorder=reorder,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -174,6 +224,7 @@ class Provence(CrossEncoderMethods):
         options: PruningOptions | None = None,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -202,6 +253,7 @@ class Provence(CrossEncoderMethods):
             options,
             top_k=top_k,
             score_threshold=score_threshold,
+            min_documents=min_documents,
             reorder=reorder,
             batch_size=batch_size,
             show_progress=show_progress,
@@ -305,9 +357,11 @@ class Provence(CrossEncoderMethods):
     def save_pretrained(self, directory: str | Path) -> None:
         """Copy the checkpoint, with the configuration in use, to another directory.
 
+        A checkpoint in another project's layout is written in ours, which is what `provence export` does.
+
         Raises:
             CheckpointError: This model was not loaded from a directory.
-            InvalidInputError: `directory` is the one the model was loaded from.
+            InvalidInputError: `directory` is the one the model was loaded from, or cannot be written to.
         """
         if self._directory is None:
             raise CheckpointError("this model was not loaded from a checkpoint: there is nothing to copy")
@@ -316,6 +370,11 @@ class Provence(CrossEncoderMethods):
             raise InvalidInputError(f"directory={str(directory)!r} is where this checkpoint already is")
         if target.is_file():
             raise InvalidInputError(f"directory={str(directory)!r} is a file")
+        if read_checkpoint(source).names is not None:
+            from provence_rag.modeling.convert import convert
+
+            convert(source, target, config=self.config)
+            return
         shutil.copytree(source, target, dirs_exist_ok=True)
         self.config.to_directory(target)
 
@@ -328,6 +387,7 @@ class Provence(CrossEncoderMethods):
         *,
         top_k: int | None = None,
         score_threshold: float | None = None,
+        min_documents: int = 0,
         reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
@@ -343,6 +403,9 @@ class Provence(CrossEncoderMethods):
         if score_threshold is not None:
             check = check_share if self.config.score_activation == "sigmoid" else check_number
             check("score_threshold", score_threshold)
+        check_count("min_documents", min_documents, 0)
+        if top_k is not None and min_documents > top_k:
+            raise InvalidInputError(f"min_documents={min_documents} is more than top_k={top_k}")
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
         ranks = reorder or top_k is not None or score_threshold is not None
@@ -356,17 +419,20 @@ class Provence(CrossEncoderMethods):
         results = []
         for group in groups:
             mine = list(islice(scored, len(group)))
-            order = _order(mine, top_k, score_threshold) if ranks else range(len(mine))
+            order = _order(mine, top_k, score_threshold, min_documents) if ranks else range(len(mine))
             results.append(self._engine.prune([mine[i] for i in order], order, options))
         return results
 
 
-def _order(scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None) -> list[int]:
+def _order(
+    scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None, min_documents: int
+) -> list[int]:
     """Positions by relevance, best first; earlier ones first among equals."""
     # By logits: scores near 1 are rounded to the same number.
     order = sorted(range(len(scored)), key=lambda i: scored[i].logit or 0.0, reverse=True)
     if score_threshold is not None:
-        order = [i for i in order if (scored[i].score or 0.0) >= score_threshold]
+        reached = sum((one.score or 0.0) >= score_threshold for one in scored)
+        order = order[: max(reached, min_documents)]
     return order[:top_k]
 
 

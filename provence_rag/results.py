@@ -97,13 +97,22 @@ class PrunedPassage:
         """Tokens of the kept sentences."""
         return sum(sentence.num_tokens for sentence in self.sentences if sentence.kept)
 
-    def provenance(self) -> dict[str, Any]:
-        """How `text` came out of `document`, for the metadata of whatever carries the text further."""
-        return {
+    def provenance(self, *, sentence_scores: bool = False) -> dict[str, Any]:
+        """How `text` came out of `document`, for the metadata of whatever carries the text further.
+
+        Args:
+            sentence_scores: Also give `sentence_spans` and `sentence_scores`, with an entry for each
+                sentence: `[start, end]` and the keep probability.
+        """
+        provenance: dict[str, Any] = {
             "kept_spans": self.kept_spans,
             "compression": self.compression,
             "original_length": len(self.document),
         }
+        if sentence_scores:
+            provenance["sentence_spans"] = [[sentence.start, sentence.end] for sentence in self.sentences]
+            provenance["sentence_scores"] = [sentence.score for sentence in self.sentences]
+        return provenance
 
     def to_dict(self) -> dict[str, Any]:
         """All fields and figures as plain Python types that JSON knows."""

@@ -25,6 +25,11 @@ def write(directory: Path, **values: Any) -> Path:
         ProvenceConfig(
             mode="pruning",
             max_length=8192,
+            pair_template=("<s>", "$A", "</s>", "$B:1", "</s>:1"),
+            normalize_query=True,
+            tokenization="spaced",
+            splitter_language="en",
+            scoring="fraction",
             score_activation="identity",
             threshold=0.25,
             dynamic=RULES,
@@ -56,6 +61,18 @@ def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
         ({"temperature": {"default": 0.0}}, "temperature['default'] must be above 0, got 0.0"),
         ({"temperature": {"default": "hot"}}, "temperature['default'] must be a number, got 'hot'"),
         ({"languages": "en"}, "languages must be a tuple of codes, got 'en'"),
+        ({"scoring": "median"}, "scoring must be mean or fraction, got 'median'"),
+        ({"tokenization": "word"}, "tokenization must be document, sentence or spaced, got 'word'"),
+        ({"hidden_states": "first"}, "hidden_states must be final or before_final_norm, got 'first'"),
+        ({"normalize_query": 1}, "normalize_query must be True or False, got 1"),
+        ({"splitter_language": ""}, "splitter_language must be 'auto' or an ISO 639-1 code, got ''"),
+        (
+            {"pair_template": "$A $B"},
+            "pair_template must be a tuple of strings with $A before $B, got '$A $B'",
+        ),
+        ({"pair_template": ("$B", "$A")}, "pair_template must be a tuple of strings with $A before $B"),
+        ({"pair_template": ("$A",)}, "pair_template must be a tuple of strings with $A before $B"),
+        ({"pair_template": ("$A", 3, "$B")}, "pair_template must be a tuple of strings with $A before $B"),
     ],
 )
 def test_bad_values(values: dict[str, Any], message: str) -> None:
@@ -118,6 +135,8 @@ def test_heads(mode: Any, can_rank: bool, can_prune: bool) -> None:
         ({"max_position_embeddings": 514, "model_type": "xlm-roberta", "pad_token_id": 1}, 512),
         ({"max_position_embeddings": 514, "model_type": "roberta", "pad_token_id": 1}, 512),
         ({"max_position_embeddings": None}, None),
+        ({"max_position_embeddings": 512, "position_biased_input": False}, None),
+        ({"max_position_embeddings": 514, "model_type": "roberta", "pad_token_id": "pad"}, 513),
         ({}, None),
     ],
 )
@@ -168,6 +187,20 @@ CLASSIFIER = {"architectures": ["BertForTokenClassification"], "id2label": {"0":
 )
 def test_stock_checkpoints(values: dict[str, Any], expected: ProvenceConfig, tmp_path: Path) -> None:
     assert ProvenceConfig.from_directory(write(tmp_path, **values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("model_type", "activation"), [("CrossEncoder", "identity"), ("SentenceTransformer", "sigmoid")]
+)
+def test_a_reranker_that_sentence_transformers_has_saved(
+    tmp_path: Path, model_type: str, activation: str
+) -> None:
+    saved = {"activation_fn": "torch.nn.modules.linear.Identity", "model_type": model_type}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(saved))
+    # What an older version wrote, and a newer one left there.
+    old = {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}
+    config = ProvenceConfig.from_directory(write(tmp_path, **RERANKER, **old))
+    assert config == ProvenceConfig(mode="ranking", score_activation=activation)
 
 
 @pytest.mark.parametrize(

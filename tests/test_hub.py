@@ -44,6 +44,7 @@ def test_a_directory_is_itself(
 def test_a_name_is_downloaded_without_anything_that_could_be_run(
     tmp_path: Path, downloads: list[dict[str, Any]]
 ) -> None:
+    (tmp_path / "model.safetensors").touch()
     settings = {"revision": "v1", "local_files_only": True, "token": "secret"}
     assert checkpoint_directory("owner/name", cache_folder="cache", **settings) == tmp_path
     (seen,) = downloads
@@ -51,6 +52,7 @@ def test_a_name_is_downloaded_without_anything_that_could_be_run(
     assert seen == {"name": "owner/name", "cache_dir": "cache", **settings}
     repository = [
         "config.json",
+        "config_sentence_transformers.json",
         "model.safetensors",
         "modeling_evil.py",
         "onnx/model.onnx",
@@ -70,6 +72,22 @@ def test_a_name_is_downloaded_without_anything_that_could_be_run(
         "training_args.bin",
         "weights.pkl",
     }
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "onnx/model.onnx", None])
+def test_pickled_weights_are_downloaded_only_where_there_is_nothing_else(
+    file: str | None, tmp_path: Path, downloads: list[dict[str, Any]]
+) -> None:
+    if file is not None:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    checkpoint_directory("owner/name", revision="v1")
+    wanted = [
+        set(huggingface_hub.utils.filter_repo_objects(["pytorch_model.bin", "training_args.bin"], **patterns))
+        for patterns in [{"allow_patterns": seen["allow_patterns"]} for seen in downloads]
+    ]
+    assert wanted == ([set()] if file else [set(), {"pytorch_model.bin"}])
+    assert {seen["revision"] for seen in downloads} == {"v1"}
 
 
 @pytest.mark.parametrize("name", ["", "  ", 7, b"owner/name", ["owner/name"]])

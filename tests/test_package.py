@@ -33,6 +33,8 @@ ALLOWED = {
     "transformers": {"provence_rag/modeling", "training"},
     "onnxruntime": {"provence_rag/backends/onnx.py", "provence_rag/modeling/export.py"},
     "onnx": {"provence_rag/modeling/export.py"},
+    "langchain": {"integrations/langchain_provence/middleware.py"},
+    "langgraph": {"integrations/langchain_provence/middleware.py"},
     "langchain_core": {"integrations/langchain_provence", "training"},
     "llama_index": {"integrations/llama_index_provence"},
     "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
@@ -66,6 +68,7 @@ ROOMS = [
     {"inference"},
     {"modeling"},
     {"backends"},
+    {"sharing"},
     {"cross_encoder"},
     {"provence"},
     {"adapters", "cli", "testing"},
@@ -150,8 +153,27 @@ def test_nothing_runs_foreign_code(path: Path) -> None:
         if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
             assert isinstance(node.value, ast.Constant), f"{name_of(path)}:{node.value.lineno}"
             assert node.value.value is False, f"{name_of(path)}:{node.value.lineno}"
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "eval", "exec"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("eval", "exec"):
             raise AssertionError(f"{name_of(path)}:{node.lineno} calls {ast.unparse(node.func)}")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            settings = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            assert settings.get("weights_only") == "True", f"{name_of(path)}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_only_the_checkpoint_reader_knows_the_names_of_other_projects(path: Path) -> None:
+    if is_in(name_of(path), {"provence_rag/modeling/checkpoints"}):
+        return
+    text = path.read_text(encoding="utf-8")
+    foreign = (
+        "base_model_config",
+        "default_thread",
+        "out_proj",
+        "ranking_model",
+        "token_classifier.",
+        "naver",
+    )
+    assert not [name for name in foreign if name in text]
 
 
 def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:
@@ -160,6 +182,7 @@ def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:
     assert not (packages | tops) & {
         "langchain",
         "langchain_core",
+        "langgraph",
         "llama_index",
         "sentence_transformers",
         "punkt",
@@ -258,18 +281,19 @@ def test_dependencies() -> None:
     assert extras == {
         "torch": {"torch", "transformers", "safetensors"},
         "langchain": {"langchain-core"},
+        "langchain-agents": {"provence-rag[langchain]", "langchain"},
         "llama-index": {"llama-index-core"},
+        "sentence-transformers": {"provence-rag[torch]", "sentence-transformers"},
         "train": {
-            "provence-rag[torch]",
+            "provence-rag[sentence-transformers]",
             "accelerate",
             "bm25s",
             "datasets",
             "matplotlib",
             "pydantic",
             "pyyaml",
-            "sentence-transformers",
         },
         "export": {"provence-rag[torch]", "onnx"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
-        "all": {"provence-rag[export,langchain,llama-index,torch,train]"},
+        "all": {"provence-rag[export,langchain-agents,llama-index,sentence-transformers,train]"},
     }

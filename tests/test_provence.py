@@ -41,6 +41,10 @@ def test_reordering() -> None:
     assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, top_k=99)] == [1, 0, 2, 3]
     assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, score_threshold=0.5)] == [1]
     assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, top_k=1, score_threshold=0.0)] == [1]
+    everything_below = MODEL.process(QUERY, DOCUMENTS, score_threshold=1.0, min_documents=2)
+    assert [p.index for p in everything_below] == [1, 0]
+    assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, score_threshold=0.1, min_documents=1)] == [1, 0]
+    assert len(MODEL.process(QUERY, DOCUMENTS, score_threshold=1.0, min_documents=99)) == 4
     by_index = sorted(everything, key=lambda passage: passage.index)
     assert plain(by_index) == plain(MODEL.process(QUERY, DOCUMENTS))
 

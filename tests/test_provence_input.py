@@ -167,6 +167,8 @@ def test_bad_input(call: Callable[[], Any], message: str) -> None:
         ({"batch_size": 1.5}, "batch_size must be an integer >= 1, got 1.5"),
         ({"score_threshold": 1.2}, "score_threshold must be a number between 0 and 1, got 1.2"),
         ({"score_threshold": float("nan")}, "score_threshold must be a number between 0 and 1, got nan"),
+        ({"min_documents": -1}, "min_documents must be an integer >= 0, got -1"),
+        ({"min_documents": 3, "top_k": 2}, "min_documents=3 is more than top_k=2"),
         ({"score_threshold": "0.5"}, "score_threshold must be a number between 0 and 1, got '0.5'"),
     ],
 )

@@ -51,6 +51,17 @@ def test_changing_kept_spans_does_not_change_the_passage() -> None:
     assert result.kept_spans == [[0, 4]]
 
 
+def test_provenance_with_and_without_sentence_scores() -> None:
+    result = passage(True, False, False, False, text="One.")
+    figures = {"kept_spans": [[0, 4]], "compression": 1 - 4 / 22, "original_length": 22}
+    assert result.provenance() == figures
+    assert result.provenance(sentence_scores=True) == {
+        **figures,
+        "sentence_spans": [[0, 4], [5, 9], [10, 16], [17, 22]],
+        "sentence_scores": [0.25] * 4,
+    }
+
+
 def test_figures() -> None:
     result = passage(True, False, True, False, text="One.\nThree.")
     assert result.compression == 0.5

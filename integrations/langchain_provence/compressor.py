@@ -20,7 +20,8 @@ class ProvenceCompressor(AdapterFields, BaseDocumentCompressor):
 
     - `relevance_score`: a float; absent where the checkpoint has no ranking head;
     - `provence`: `kept_spans` (`[start, end]` character offsets into the original text), `compression`
-      (share of the characters that is gone) and `original_length` (in characters).
+      (share of the characters that is gone) and `original_length` (in characters); with `sentence_scores`
+      also `sentence_spans` and `sentence_scores`, an entry for each sentence.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
     assigned to between calls and are checked again.
@@ -60,12 +61,11 @@ class ProvenceCompressor(AdapterFields, BaseDocumentCompressor):
             return []
         texts = [document.page_content for document in documents]
         titles = [self._title(document.metadata) for document in documents]
-        return [_pruned(documents[passage.index], passage) for passage in self._process(query, texts, titles)]
+        return [
+            self._pruned(documents[passage.index], passage) for passage in self._process(query, texts, titles)
+        ]
 
-
-def _pruned(document: Document, passage: PrunedPassage) -> Document:
-    """A copy: LangChain's constructor would lose the id and the subclass."""
-    metadata = {**document.metadata, "provence": passage.provenance()}
-    if passage.score is not None:
-        metadata["relevance_score"] = float(passage.score)  # a numpy scalar would not be JSON-safe
-    return document.model_copy(update={"page_content": passage.text, "metadata": metadata})
+    def _pruned(self, document: Document, passage: PrunedPassage) -> Document:
+        """A copy: LangChain's constructor would lose the id and the subclass."""
+        metadata = {**document.metadata, **self._metadata(passage)}
+        return document.model_copy(update={"page_content": passage.text, "metadata": metadata})

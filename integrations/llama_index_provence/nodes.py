@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_index.core.schema import BaseNode, MetadataMode, Node, NodeWithScore
+from llama_index.core.schema import BaseNode, ImageNode, IndexNode, MetadataMode, Node, NodeWithScore
 
 from provence_rag import PrunedPassage
 
-__all__ = ["has_text", "pruned", "text_of"]
+__all__ = ["is_passage", "pruned", "text_of"]
 
 # What no longer holds once the text is another.
 _STALE = ("embedding", "text_embedding", "start_char_idx", "end_char_idx")
@@ -19,31 +19,47 @@ def text_of(node: BaseNode) -> str:
     return node.get_content(metadata_mode=MetadataMode.NONE)
 
 
-def has_text(node: BaseNode) -> bool:
-    """Whether there is anything to read in the node; images and index nodes often have nothing."""
-    return bool(text_of(node).strip())
+def is_passage(node: BaseNode) -> bool:
+    """Whether the node is judged by its text: it has some, or it has nothing else either."""
+    return bool(text_of(node).strip()) or not _has_more_than_text(node)
 
 
-def pruned(item: NodeWithScore, passage: PrunedPassage, *, keep_retrieval_score: bool) -> NodeWithScore:
-    """Return a copy of the node with the passage's text and score, and with metadata about both."""
-    added: dict[str, Any] = {"provence": passage.provenance()}
-    if keep_retrieval_score and item.score is not None:
-        added["retrieval_score"] = float(item.score)
-    if passage.score is not None:
-        added["relevance_score"] = float(passage.score)  # a numpy scalar would not be JSON-safe
+def _has_more_than_text(node: BaseNode) -> bool:
+    if isinstance(node, Node):
+        return any([node.image_resource, node.audio_resource, node.video_resource])
+    return isinstance(node, (ImageNode, IndexNode))
+
+
+def pruned(
+    item: NodeWithScore, passage: PrunedPassage, metadata: dict[str, Any], *, keep_retrieval_score: bool
+) -> NodeWithScore:
+    """Return a copy of the node with the passage's text and score, and with metadata about both.
+
+    Args:
+        item: The retrieved node with its score.
+        passage: What became of the node's text.
+        metadata: What is added to the node's metadata.
+        keep_retrieval_score: Whether the score that the node came with is added too.
+    """
+    # Some retrievers assign numpy scalars, which are not JSON-safe.
+    retrieval_score = None if item.score is None else float(item.score)
+    added = dict(metadata)
+    if keep_retrieval_score and retrieval_score is not None:
+        added["retrieval_score"] = retrieval_score
     node = _with_metadata(item.node, added)
     if passage.text != passage.document:
         node = _with_text(node, passage.text)
-    return item.model_copy(update={"node": node, "score": added.get("relevance_score", item.score)})
+    return item.model_copy(update={"node": node, "score": added.get("relevance_score", retrieval_score)})
 
 
 def _with_metadata(node: BaseNode, added: dict[str, Any]) -> BaseNode:
-    """Add metadata that neither the language model nor the embedding model shall read."""
+    """Copy a node and add metadata that neither the language model nor the embedding model shall read."""
     return node.model_copy(
         update={
             "metadata": {**node.metadata, **added},
             "excluded_llm_metadata_keys": _union(node.excluded_llm_metadata_keys, added),
             "excluded_embed_metadata_keys": _union(node.excluded_embed_metadata_keys, added),
+            "relationships": dict(node.relationships),
         }
     )
 
@@ -53,6 +69,7 @@ def _union(keys: list[str], added: dict[str, Any]) -> list[str]:
 
 
 def _with_text(node: BaseNode, text: str) -> BaseNode:
+    """Copy a node with another text and without what was true of the old one only."""
     update: dict[str, Any] = {name: None for name in _STALE if name in type(node).model_fields}
     if isinstance(node, Node) and node.text_resource is not None:
         # set_content() would throw away the resource's path, url and MIME type.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
 from pydantic import BaseModel, Field, field_serializer
+from typing_extensions import Self
 
-from llama_index_provence.nodes import has_text, pruned, text_of
+from llama_index_provence.nodes import is_passage, pruned, text_of
 from provence_rag import InvalidInputError, PrunedPassage
 from provence_rag.adapters import AdapterFields
 
@@ -31,10 +33,13 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
 
     - `relevance_score`: a float; absent where the checkpoint has no ranking head (the retrieval score stays);
     - `provence`: `kept_spans` (`[start, end]` character offsets into the original text), `compression`
-      (share of the characters that is gone) and `original_length` (in characters).
+      (share of the characters that is gone) and `original_length` (in characters), with `sentence_scores`
+      also `sentence_spans` and `sentence_scores`;
+    - `retrieval_score`: with `keep_retrieval_score`, the score that the node came with, if it had one.
 
-    Nodes without text, such as images, are passed through untouched and count neither for `top_n` nor for
-    `score_threshold`: behind the others, or at their place where the retrieval order is kept.
+    Nodes that hold something else and no text, such as images and references to other indices, are passed
+    through untouched and count neither for `top_n` nor for `score_threshold`: behind the others, or at their
+    place where the retrieval order is kept.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
     assigned to between calls and are checked again.
@@ -57,7 +62,7 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         description="Write the score that a node came with to its metadata, as `retrieval_score`.",
     )
 
-    @field_serializer("model", "chunker")
+    @field_serializer("model", "chunker", "cache_folder")
     def _plain(self, value: Any) -> str | None:
         if value is None or isinstance(value, str):
             return value
@@ -81,7 +86,8 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
             raise InvalidInputError(
                 "query_bundle is None: call postprocess_nodes with query_bundle or query_str"
             )
-        if not any(has_text(item.node) for item in nodes):
+        _check_nodes(nodes)
+        if not any(is_passage(item.node) for item in nodes):
             return list(nodes)
         query, top_n, name = query_bundle.query_str, self.top_n or len(nodes), self._model_name()
         _dispatcher.event(ReRankStartEvent(query=query, nodes=nodes, top_n=top_n, model_name=name))
@@ -98,25 +104,38 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         return result
 
     def _rerank_and_prune(self, query: str, nodes: list[NodeWithScore]) -> list[NodeWithScore]:
-        """Process the nodes that have text and put the others where they belong."""
-        places = [place for place, item in enumerate(nodes) if has_text(item.node)]
-        texts = [text_of(nodes[place].node) for place in places]
-        titles = [self._title(nodes[place].node.metadata) for place in places]
+        """Process the nodes that are passages and put the others where they belong."""
+        to_read = [(place, item) for place, item in enumerate(nodes) if is_passage(item.node)]
+        others = [(place, item) for place, item in enumerate(nodes) if not is_passage(item.node)]
+        texts = [text_of(item.node) for _, item in to_read]
+        titles = [self._title(item.node.metadata) for _, item in to_read]
         passages = self._process(query, texts, titles)
-        placed = [(places[p.index], self._pruned(nodes[places[p.index]], p)) for p in passages]
-        placed += [(place, item) for place, item in enumerate(nodes) if not has_text(item.node)]
+        placed = [(to_read[p.index][0], self._pruned(to_read[p.index][1], p)) for p in passages] + others
         if not self.rerank or any(passage.score is None for passage in passages):
             placed.sort(key=itemgetter(0))
         return [item for _, item in placed]
 
     def _pruned(self, item: NodeWithScore, passage: PrunedPassage) -> NodeWithScore:
-        return pruned(item, passage, keep_retrieval_score=self.keep_retrieval_score)
+        return pruned(item, passage, self._metadata(passage), keep_retrieval_score=self.keep_retrieval_score)
 
     def _model_name(self) -> str:
         return "provence-rag" if self.model is None else str(self.model)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # A copy reports to the same handlers, many of which hold what cannot be copied.
+        return super().__deepcopy__({**(memo or {}), id(self.callback_manager): self.callback_manager})
 
     def __getstate__(self) -> dict[str, Any]:
         # LlamaIndex's own version drops what cannot be pickled, from this object too, and a model that is
         # lost comes back as the bundled one. Here pickle raises; only the callback manager stays behind.
         fields = {name: value for name, value in self.__dict__.items() if name != "callback_manager"}
         return {**BaseModel.__getstate__(self), "__dict__": fields}
+
+
+def _check_nodes(nodes: Sequence[Any]) -> None:
+    for item in nodes:
+        if not isinstance(item, NodeWithScore):
+            raise InvalidInputError(
+                f"nodes must hold NodeWithScore objects, got a {type(item).__name__}: "
+                "wrap it, as in NodeWithScore(node=node)"
+            )

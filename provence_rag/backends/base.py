@@ -31,8 +31,10 @@ class Backend(Protocol):
     name: str
     """`onnx`, `torch`, ..."""
 
-    device: str
-    """Where it runs: `cpu`, `cuda`, ..."""
+    @property
+    def device(self) -> str:
+        """Where it runs: `cpu`, `cuda:0`, ..."""
+        ...
 
     def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
         """One forward pass; all arguments have shape (B, T)."""

@@ -20,12 +20,12 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 class TorchBackend:
-    """Runs a `ProvenceModel`.
+    """Runs a `ProvenceModel`, which others may train, move and cast meanwhile.
 
     Args:
-        model: The model; it is moved to the device.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`; None takes a GPU if there is one.
-        dtype: `float32`, `float16` or `bfloat16`; None is float32, since half precision is slower on a CPU.
+        model: The model; every run puts it into evaluation mode.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`: the model is moved there. None leaves it where it is.
+        dtype: `float32`, `float16` or `bfloat16`: the model is cast to it. None leaves it as it is.
 
     Raises:
         InvalidInputError: The dtype or device is unknown here.
@@ -36,9 +36,8 @@ class TorchBackend:
     def __init__(self, model: ProvenceModel, *, device: str | None = None, dtype: str | None = None) -> None:
         if dtype is not None and dtype not in _DTYPES:
             raise InvalidInputError(f"dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
-        self.device = device or _default_device()
         try:
-            self.model = model.eval().to(self.device, _DTYPES[dtype or "float32"])
+            self.model = model.to(device, None if dtype is None else _DTYPES[dtype])
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
             raise InvalidInputError(f"device={device!r} cannot be used: {error}") from error
 
@@ -46,16 +45,29 @@ class TorchBackend:
     def from_directory(
         cls, directory: Path, *, device: str | None = None, dtype: str | None = None
     ) -> TorchBackend:
-        """Load a checkpoint directory."""
-        return cls(ProvenceModel.from_pretrained(directory), device=device, dtype=dtype)
+        """Load a checkpoint directory.
+
+        Args:
+            directory: See `ProvenceModel.from_pretrained`.
+            device: None takes a GPU if there is one.
+            dtype: None is float32, since half precision is slower on a CPU.
+        """
+        model = ProvenceModel.from_pretrained(directory)
+        return cls(model, device=device or _default_device(), dtype=dtype)
+
+    @property
+    def device(self) -> str:
+        """Where the model is."""
+        return str(self.model.device)
 
     @torch.inference_mode()
     def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
         """One forward pass; see `Backend.run`."""
-        output = self.model(
-            torch.from_numpy(input_ids).to(self.device),
-            torch.from_numpy(attention_mask).to(self.device),
-            torch.from_numpy(token_type_ids).to(self.device) if self.model.uses_token_types else None,
+        device = self.model.device
+        output = self.model.eval()(
+            torch.from_numpy(input_ids).to(device),
+            torch.from_numpy(attention_mask).to(device),
+            torch.from_numpy(token_type_ids).to(device) if self.model.uses_token_types else None,
         )
         return Logits(_to_numpy(output.ranking_logits), _to_numpy(output.pruning_logits))
 

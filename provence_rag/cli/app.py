@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from provence_rag.cli.checkpoints import export, inspect, verify
 from provence_rag.cli.passages import prune, rank
 from provence_rag.errors import ProvenceError
 
@@ -54,6 +55,9 @@ def _show_version(wanted: bool) -> None:
 
 app.command()(prune)
 app.command()(rank)
+app.command()(inspect)
+app.command()(verify)
+app.command()(export)
 # Other rooms bring their commands through entry points, since this one imports none of them.
 for _entry in entry_points(group="provence_rag.commands"):
     app.command(_entry.name)(_entry.load())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 
 from provence_rag.chunking import Span, split_overlong
-from provence_rag.errors import CheckpointError
+from provence_rag.errors import CheckpointError, InvalidInputError
 
 __all__ = [
     "PairLayout",
@@ -25,6 +26,7 @@ __all__ = [
     "pack_windows",
     "sentence_bounds",
     "split_units",
+    "tokenize_sentences",
 ]
 
 IntArray = NDArray[np.int64]
@@ -86,20 +88,23 @@ class PairTokenizer:
 
     Args:
         tokenizer: Truncation and padding are switched off in it.
+        pair_template: See `ProvenceConfig`; it takes the place of the tokenizer's own.
 
     Raises:
-        CheckpointError: It does not know how to place a query and a passage.
+        CheckpointError: It does not know how to place a query and a passage, or not the template's tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, pair_template: Sequence[str] | None = None) -> None:
         # Windows are cut here, at sentence borders; a stored truncation would lose text silently.
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        if pair_template is not None:
+            _set_template(tokenizer, pair_template)
         self._tokenizer = tokenizer
         self.layout = _pair_layout(tokenizer)
 
     @classmethod
-    def from_directory(cls, directory: Path) -> PairTokenizer:
+    def from_directory(cls, directory: Path, pair_template: Sequence[str] | None = None) -> PairTokenizer:
         """Load `tokenizer.json`.
 
         Raises:
@@ -112,7 +117,34 @@ class PairTokenizer:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"{path} is not a tokenizer: {error}") from error
-        return cls(tokenizer)
+        return cls(tokenizer, pair_template)
+
+    @property
+    def num_ids(self) -> int:
+        """How many ids there are: rows that embeddings need."""
+        # The whole vocabulary would take longer to fetch than the tokenizer to load; only added tokens have
+        # ids of their own choice.
+        added = self._tokenizer.get_added_tokens_decoder()
+        return max(self._tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=-1) + 1)
+
+    @classmethod
+    def copy_of(cls, tokenizer: Any, pair_template: Sequence[str] | None = None) -> PairTokenizer:
+        """Take a tokenizer that is in use elsewhere; a copy, since truncation and padding are changed in it.
+
+        Args:
+            tokenizer: A `tokenizers.Tokenizer`, or a transformers tokenizer that stands on one.
+            pair_template: See `ProvenceConfig`.
+
+        Raises:
+            InvalidInputError: It is neither.
+            CheckpointError: It does not know how to place a query and a passage.
+        """
+        backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not isinstance(backend, Tokenizer):
+            raise InvalidInputError(
+                f"tokenizer must be a tokenizers.Tokenizer or stand on one, got {type(tokenizer).__name__}"
+            )
+        return cls(Tokenizer.from_str(backend.to_str()), pair_template)
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts, without special tokens.
@@ -131,8 +163,23 @@ class PairTokenizer:
         ]
 
     def save(self, directory: Path) -> None:
-        """Write `tokenizer.json`."""
+        """Write `tokenizer.json`, with the template in use."""
         self._tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def _set_template(tokenizer: Tokenizer, template: Sequence[str]) -> None:
+    bare = [re.sub(r":\d+$", "", piece) for piece in template]  # without token types
+    ids = {token: tokenizer.token_to_id(token) for token in bare if token not in ("$A", "$B")}
+    if missing := [token for token, number in ids.items() if number is None]:
+        raise CheckpointError(
+            f"tokenizer.json has no {' and no '.join(missing)}, with which the checkpoint joins a query and "
+            "a passage: it belongs to another checkpoint"
+        )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=bare[: bare.index("$A") + 1] + bare[bare.index("$B") + 1 :],
+        pair=list(template),
+        special_tokens=list(ids.items()),
+    )
 
 
 def _pair_layout(tokenizer: Tokenizer) -> PairLayout:
@@ -172,6 +219,39 @@ class Window(NamedTuple):
     document: int
     start: int
     end: int
+
+
+def tokenize_sentences(
+    tokenizer: TextTokenizer, texts: Sequence[str], spans: Sequence[Sequence[Span]], *, spaced: bool
+) -> list[TokenizedText]:
+    """Tokenize texts sentence by sentence; offsets are those in the whole text.
+
+    Args:
+        tokenizer: The checkpoint's.
+        texts: N texts.
+        spans: The sentences of each.
+        spaced: Whether each sentence is read with one space in front, from the second on, in place of the
+            white space behind it.
+    """
+    pieces: list[str] = []
+    starts: list[int] = []
+    for text, own in zip(texts, spans, strict=True):
+        begins = [0 if number == 0 and not spaced else span.start for number, span in enumerate(own)]
+        ends = [span.end for span in own] if spaced else [*begins[1:], len(text)][: len(own)]
+        pieces += [
+            " " * (spaced and i > 0) + text[a:b] for i, (a, b) in enumerate(zip(begins, ends, strict=True))
+        ]
+        starts += begins
+    parts = iter(zip(tokenizer.tokenize(pieces), starts, strict=True))
+    return [_joined(list(islice(parts, len(own))), spaced=spaced) for own in spans]
+
+
+def _joined(parts: Sequence[tuple[TokenizedText, int]], *, spaced: bool) -> TokenizedText:
+    if not parts:
+        return TokenizedText(np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64))
+    # The space in front has no place in the text, or one in the sentence before: it is put at the start.
+    offsets = [np.maximum(p.offsets - (spaced and i > 0), 0) + start for i, (p, start) in enumerate(parts)]
+    return TokenizedText(np.concatenate([p.ids for p, _ in parts]), np.concatenate(offsets))
 
 
 def sentence_bounds(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:

@@ -177,6 +177,7 @@ class Engine:
             np.concatenate([*bounds, bases[-1:]]),
             np.concatenate(sentences),
             int(sentence_bases[-1]),
+            self.config.scoring,
         )
         temperatures = np.array([self.config.temperature_of(plan.document.language) for plan in plans])
         if (temperatures != 1.0).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,12 @@ from provence_rag.inference.encoding import (
     pack_windows,
     sentence_bounds,
     split_units,
+    tokenize_sentences,
 )
 
 __all__ = ["Document", "Pair", "Plan", "Planner"]
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Planner:
     def __init__(self, tokenizer: TextTokenizer, config: ProvenceConfig, chunker: BaseChunker | None) -> None:
         self._tokenizer = tokenizer
         self._layout = tokenizer.layout
-        self._max_length = config.max_length
+        self._config = config
         self._chunker = chunker
         # A query takes at most half of a window, and a title half of the rest: at least one token is left.
         if self._layout.num_special_tokens >= config.max_length // 2:
@@ -122,11 +126,10 @@ class Planner:
 
     def _documents(self, texts: Iterable[str], language: str) -> dict[str, Document]:
         unique = list(dict.fromkeys(texts))
+        language = self._config.splitter_language if language == "auto" else language
         languages = [detect_language(text) if language == "auto" else language for text in unique]
         spans = [self._spans(text, own, language) for text, own in zip(unique, languages, strict=True)]
-        # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
-        read = [text if own else "" for text, own in zip(unique, spans, strict=True)]
-        tokens = self._tokenizer.tokenize(read)
+        tokens = self._tokens(unique, spans)
         bounds = map(sentence_bounds, tokens, spans)
         return dict(zip(unique, map(Document, unique, languages, spans, tokens, bounds), strict=True))
 
@@ -136,13 +139,22 @@ class Planner:
         # A language that was detected may have no rules of its own; one that was asked for must have them.
         return _chunker_for("en" if asked == "auto" and language not in LANGUAGES else language).spans(text)
 
+    def _tokens(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[TokenizedText]:
+        if self._config.tokenization != "document":
+            spaced = self._config.tokenization == "spaced"
+            return tokenize_sentences(self._tokenizer, texts, spans, spaced=spaced)
+        # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
+        read = [text if own else "" for text, own in zip(texts, spans, strict=True)]
+        return self._tokenizer.tokenize(read)
+
     def _heads(self, pairs: Sequence[Pair]) -> dict[tuple[str, str | None], Head]:
         queries = list(dict.fromkeys(pair.query for pair in pairs))
         titles = list(dict.fromkeys(pair.title for pair in pairs if pair.title is not None))
-        query_ids = {q: t.ids for q, t in zip(queries, self._tokenizer.tokenize(queries), strict=True)}
+        read = [_normalized(query) for query in queries] if self._config.normalize_query else queries
+        query_ids = {q: t.ids for q, t in zip(queries, self._tokenizer.tokenize(read), strict=True)}
         lines = self._tokenizer.tokenize([f"{title}\n" for title in titles])
         title_ids = {title: tokens.ids for title, tokens in zip(titles, lines, strict=True)}
-        half = self._max_length // 2
+        half = self._config.max_length // 2
         if too_long := sum(len(ids) > half for ids in query_ids.values()):
             warnings.warn(
                 f"{too_long} quer{'y is' if too_long == 1 else 'ies are'} longer than half of the window: "
@@ -151,15 +163,15 @@ class Planner:
             )
         heads = {}
         for query, title in dict.fromkeys((pair.query, pair.title) for pair in pairs):
-            read = query_ids[query][:half].tolist()
-            room = (self._max_length - self._layout.num_special_tokens - len(read)) // 2
+            ids = query_ids[query][:half].tolist()
+            room = (self._config.max_length - self._layout.num_special_tokens - len(ids)) // 2
             prefix = [] if title is None else title_ids[title][:room].tolist()
-            before = [*self._layout.before, *read, *self._layout.between]
+            before = [*self._layout.before, *ids, *self._layout.between]
             heads[query, title] = Head(np.array([*before, *prefix], dtype=np.int64), len(before))
         return heads
 
     def _plan(self, number: int, pair: Pair, document: Document, head: Head) -> Plan:
-        capacity = self._max_length - len(head.ids) - len(self._layout.after)
+        capacity = self._config.max_length - len(head.ids) - len(self._layout.after)
         tokens, spans, bounds = document.tokens, document.spans, document.bounds
         if len(tokens) <= capacity:
             whole = Window(number, 0, len(tokens))
@@ -173,6 +185,11 @@ class Planner:
             np.array([*(unit.start for unit in units), len(tokens)], dtype=np.int64),
             np.array([unit.sentence for unit in units], dtype=np.int64),
         )
+
+
+def _normalized(query: str) -> str:
+    """Lower case, without ASCII punctuation, with single spaces."""
+    return " ".join(query.lower().translate(_NO_PUNCTUATION).split())
 
 
 @lru_cache(maxsize=64)

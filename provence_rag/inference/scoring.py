@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,15 +32,20 @@ def keep_probabilities(pruning_logits: NDArray[np.float32]) -> FloatArray:
 
 
 def sentence_scores(
-    probabilities: FloatArray, bounds: NDArray[np.int64], sentence_of: NDArray[np.int64], num_sentences: int
+    probabilities: FloatArray,
+    bounds: NDArray[np.int64],
+    sentence_of: NDArray[np.int64],
+    num_sentences: int,
+    rule: Literal["mean", "fraction"] = "mean",
 ) -> FloatArray:
-    """Mean keep probability of each sentence's tokens; the best part's for a sentence scored in parts.
+    """Keep probability of each sentence, from its tokens'; the best part's for a sentence scored in parts.
 
     Args:
         probabilities: Of all tokens in a row, shape (N,).
         bounds: Where each unit starts, and N: shape (U + 1,). Units tile the tokens; one may be empty.
         sentence_of: Number of the sentence that each unit belongs to, shape (U,).
         num_sentences: S.
+        rule: `ProvenceConfig.scoring`.
 
     Returns:
         Scores in [0, 1], shape (S,); 0 for a sentence without tokens.
@@ -47,9 +54,30 @@ def sentence_scores(
     counts = np.diff(bounds)
     filled = counts > 0  # reduceat would return a neighbour's value for an empty unit
     if filled.any():
-        sums = np.add.reduceat(probabilities, bounds[:-1][filled])
-        np.maximum.at(scores, sentence_of[filled], sums / counts[filled])
+        of_units = _means if rule == "mean" else _fractions
+        np.maximum.at(
+            scores, sentence_of[filled], of_units(probabilities, bounds[:-1][filled], counts[filled])
+        )
     return np.clip(scores, 0.0, 1.0)
+
+
+def _means(probabilities: FloatArray, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> FloatArray:
+    return np.asarray(np.add.reduceat(probabilities, starts) / counts)
+
+
+def _fractions(probabilities: FloatArray, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> FloatArray:
+    """The highest threshold T of each unit at which more than a share T of its tokens are above T.
+
+    Provence's code keeps a sentence by this rule, with one threshold for tokens and share (the paper has
+    0.5 for the share). With the n probabilities in falling order, it holds for every T below min(p_k, k / n)
+    of some k: so the sentence has one score, the largest of these, that tells for all thresholds.
+    """
+    unit_of = np.repeat(np.arange(len(counts)), counts)
+    falling = probabilities[np.lexsort((-probabilities, unit_of))]
+    ranks = np.arange(len(falling)) - np.repeat(starts, counts) + 1
+    limits = np.maximum.reduceat(np.minimum(falling, ranks / np.repeat(counts, counts)), starts)
+    # Their comparison is strict, and selection keeps what reaches the threshold.
+    return np.asarray(np.nextafter(limits, 0.0))
 
 
 def tempered(scores: FloatArray, temperatures: float | FloatArray) -> FloatArray:

@@ -28,6 +28,9 @@ except ImportError as error:  # pragma: no cover - exercised in an environment w
 __all__ = ["export_onnx", "quantize_onnx"]
 
 _OPSET = 17
+_LARGEST_FILE = 2_000_000_000
+"""Bytes of weights that one file holds: the format allows 2 GiB. More go into a second file beside it."""
+
 _TOLERANCE = 1e-3
 """Logits of a right export differ by some 1e-6, those of a wrong one by much more than this."""
 
@@ -51,7 +54,7 @@ def export_onnx(model: ProvenceModel, path: str | Path) -> None:
 
     Args:
         model: The model; it stays as it is, on its device and in its mode.
-        path: The file to write.
+        path: The file to write; weights of more than 2 GB go into `{path}.data`.
 
     Raises:
         CheckpointError: The architecture cannot be exported.
@@ -83,7 +86,8 @@ def export_onnx(model: ProvenceModel, path: str | Path) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
-        _fuse(traced, path, model.transformer.config)
+        is_large = sum(4 * tensor.numel() for tensor in model.state_dict().values()) > _LARGEST_FILE
+        _fuse(traced, path, model.transformer.config, is_large=is_large)
     _check(path, exportable, names, outputs)
 
 
@@ -95,7 +99,7 @@ def _example(rows: int, tokens: int, count: int) -> tuple[Tensor, ...]:
     return (ids, mask, torch.zeros_like(ids))[:count]
 
 
-def _fuse(source: Path, target: Path, config: Any) -> None:
+def _fuse(source: Path, target: Path, config: Any, *, is_large: bool) -> None:
     options = FusionOptions("bert")
     # Embeddings stay apart, for `quantize_onnx` to store them row by row.
     options.enable_embed_layer_norm = False
@@ -109,7 +113,7 @@ def _fuse(source: Path, target: Path, config: Any) -> None:
         opt_level=0,
         optimization_options=options,
     )
-    optimized.save_model_to_file(str(target))
+    optimized.save_model_to_file(str(target), use_external_data_format=is_large)
 
 
 def _check(path: Path, exportable: _Exportable, names: list[str], outputs: list[str]) -> None:

@@ -8,12 +8,13 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from provence_rag.config import ProvenceConfig
+from provence_rag.config import ProvenceConfig, architecture_of
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
+from provence_rag.modeling.checkpoints import Checkpoint, StoredTensors, check_sizes, read_checkpoint
 
 try:
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
     from torch import Tensor, nn
     from transformers import (
         AutoConfig,
@@ -24,7 +25,7 @@ try:
 except ImportError as error:  # pragma: no cover - exercised in an environment without torch
     raise MissingExtraError("The torch model", "torch") from error
 
-__all__ = ["ProvenceModel", "ProvenceModelOutput"]
+__all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
 
 _LABELS = {0: "DROP", 1: "KEEP"}
 _WEIGHTS = "model.safetensors"
@@ -41,10 +42,16 @@ _seen: ContextVar[list[Tensor] | None] = ContextVar("_seen", default=None)
 share a model; and it is not kept on the model, where it would be copied and pickled."""
 
 
-def _show_hidden_states(_encoder: nn.Module, _inputs: Any, output: Any) -> None:
+def _show_output(_encoder: nn.Module, _inputs: Any, output: Any) -> None:
     seen = _seen.get()
     if seen is not None:
         seen.append(output[0])
+
+
+def _show_input(_norm: nn.Module, inputs: Any) -> None:
+    seen = _seen.get()
+    if seen is not None:
+        seen.append(inputs[0])
 
 
 class ProvenceModelOutput(NamedTuple):
@@ -69,13 +76,21 @@ class ProvenceModel(nn.Module):
         transformer: A sequence classifier with one label (modes `joint` and `ranking`), or a token classifier
             with two (mode `pruning`).
         config: Says which heads there are.
+        pruning_head: Of a joint model, the layer that gives each token's drop and keep logits; None makes a
+            fresh one.
 
     Raises:
-        InvalidInputError: The transformer has another number of labels.
+        InvalidInputError: The transformer is none, or has another number of labels.
     """
 
-    def __init__(self, transformer: PreTrainedModel, config: ProvenceConfig) -> None:
+    def __init__(
+        self, transformer: PreTrainedModel, config: ProvenceConfig, pruning_head: nn.Linear | None = None
+    ) -> None:
         super().__init__()
+        if not isinstance(transformer, PreTrainedModel):
+            raise InvalidInputError(
+                f"transformer must be a model of transformers in torch, got {type(transformer).__name__}"
+            )
         labels = 1 if config.can_rank else len(_LABELS)
         if transformer.config.num_labels != labels:
             raise InvalidInputError(
@@ -86,11 +101,18 @@ class ProvenceModel(nn.Module):
         self.transformer = transformer
         self.pruning_head: nn.Linear | None = None
         if config.mode == "joint":
-            self.pruning_head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+            self.pruning_head = pruning_head or nn.Linear(transformer.config.hidden_size, len(_LABELS))
             self.dropout = nn.Dropout(getattr(transformer.config, "hidden_dropout_prob", 0.0))
             # The stock forward returns logits only. Asking it for hidden states would store those of all
             # layers; the hook sees the last ones in passing.
-            transformer.base_model.register_forward_hook(_show_hidden_states)
+            if config.hidden_states == "final":
+                encoder = transformer.base_model
+                if _show_output not in encoder._forward_hooks.values():  # models may share an encoder
+                    encoder.register_forward_hook(_show_output)
+            else:
+                norm = _final_norm(transformer)
+                if _show_input not in norm._forward_pre_hooks.values():
+                    norm.register_forward_pre_hook(_show_input)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -118,6 +140,11 @@ class ProvenceModel(nn.Module):
             return ProvenceModelOutput(ranking_logits, None)
         hidden_states = self.dropout(seen[-1])  # (B, T, H)
         return ProvenceModelOutput(ranking_logits, self.pruning_head(hidden_states))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.device
 
     @property
     def uses_token_types(self) -> bool:
@@ -152,44 +179,55 @@ class ProvenceModel(nn.Module):
     def from_pretrained(cls, directory: str | Path) -> ProvenceModel:
         """Load a trained checkpoint from a directory, in float32 and evaluation mode.
 
-        Reads `config.json` and `model.safetensors` (or its shards), nothing else; no code of the checkpoint
-        is run.
+        Reads `config.json` and the weights (safetensors, or where there are none `pytorch_model.bin` with
+        nothing but tensors in it), nothing else; no code of the checkpoint is run. The layouts of other
+        projects' checkpoints are known as well: see `provence_rag.modeling.checkpoints`.
 
         Raises:
             CheckpointError: A file is missing, a head is missing, or the weights do not fit the config.
         """
-        directory = Path(directory)
-        config = ProvenceConfig.from_directory(directory)
-        weights = _read_weights(directory)
-        try:
-            hf_config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-            model = cls(_auto_class(config).from_config(hf_config, dtype=torch.float32), config)
-        except Exception as error:  # transformers' own have no common base
-            raise CheckpointError(
-                f"transformers makes no model of {directory}/config.json: {error}"
-            ) from error
-        model._load_weights(weights, directory)
+        checkpoint = read_checkpoint(Path(directory))
+        shapes = checkpoint.tensors.shapes()
+        check_sizes(checkpoint, shapes)
+        # A model without memory tells whether the weights fit, before any is taken for them.
+        with torch.device("meta"):
+            cls._made_for(checkpoint)._load({n: torch.empty(s) for n, s in shapes.items()}, checkpoint)
+        model = cls._made_for(checkpoint)
+        model._load(checkpoint.tensors.load(), checkpoint)
         return model.eval()
 
-    def _load_weights(self, weights: dict[str, Tensor], directory: Path) -> None:
+    @classmethod
+    def _made_for(cls, checkpoint: Checkpoint) -> ProvenceModel:
+        settings = dict(checkpoint.model_settings)
+        try:
+            hf_config = AutoConfig.for_model(str(settings.pop("model_type", None)), **settings)
+            transformer = _auto_class(checkpoint.config).from_config(hf_config, dtype=torch.float32)
+            model = cls(transformer, checkpoint.config)
+        except Exception as error:  # transformers' own have no common base
+            raise CheckpointError(
+                f"transformers makes no model of {checkpoint.directory}/config.json: {error}"
+            ) from error
+        architecture = architecture_of(settings)
+        if architecture and architecture != type(transformer).__name__:
+            raise CheckpointError(
+                f"{checkpoint.directory}/config.json has the architecture {architecture}, but transformers "
+                f"makes a {type(transformer).__name__} of it: code of a checkpoint is never run"
+            )
+        return model
+
+    def _load(self, stored: dict[str, Tensor], checkpoint: Checkpoint) -> None:
         state = {
             name if name.startswith(_PRUNING_HEAD) else _TRANSFORMER + name: tensor
-            for name, tensor in weights.items()
-            # A buffer that transformers wrote until 4.31; it is computed, not learned.
-            if not name.endswith("embeddings.position_ids")
+            for name, tensor in checkpoint.renamed(stored).items()
         }
+        where = f"the weights in {checkpoint.directory} do not fit its config.json"
         try:
             missing, unexpected = self.load_state_dict(state, strict=False)
         except RuntimeError as error:  # shapes that do not fit
-            reason = str(error).replace(_TRANSFORMER, "")
-            raise CheckpointError(
-                f"the weights in {directory} do not fit its config.json: {reason}"
-            ) from error
+            raise CheckpointError(f"{where}: {str(error).replace(_TRANSFORMER, '')}") from error
         if missing or unexpected:
-            raise CheckpointError(
-                f"the weights in {directory} do not fit its config.json: missing {_listed(missing)}; "
-                f"unexpected {_listed(unexpected)}"
-            )
+            found = f"missing {_listed(missing)}; unexpected {_listed(unexpected)}"
+            raise CheckpointError(f"{where}: {found}")
 
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write `config.json` and `model.safetensors`.
@@ -203,7 +241,16 @@ class ProvenceModel(nn.Module):
             dtype: What the weights are stored in; they are computed with in float32 all the same.
         """
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        self.save_config(directory, dtype=dtype)
+        state = {
+            name.removeprefix(_TRANSFORMER): tensor.detach().to("cpu", dtype).contiguous()
+            for name, tensor in self.state_dict().items()
+        }
+        save_file(state, directory / _WEIGHTS, metadata={"format": "pt"})
+
+    def save_config(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write `config.json` alone; the arguments are those of `save_pretrained`."""
+        Path(directory).mkdir(parents=True, exist_ok=True)
         hf_config = copy.deepcopy(self.transformer.config)
         hf_config.architectures = [type(self.transformer).__name__]
         hf_config.dtype = dtype
@@ -212,35 +259,42 @@ class ProvenceModel(nn.Module):
             activation = _ACTIVATIONS[self.provence_config.score_activation]
             hf_config.sentence_transformers = {"activation_fn": activation}
         hf_config.save_pretrained(directory)
-        state = {
-            name.removeprefix(_TRANSFORMER): tensor.detach().to("cpu", dtype).contiguous()
-            for name, tensor in self.state_dict().items()
-        }
-        save_file(state, directory / _WEIGHTS, metadata={"format": "pt"})
+
+
+def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linear:
+    """Read the pruning head of a joint checkpoint, to be used with a transformer.
+
+    Returns:
+        A layer with the transformer's device and dtype.
+
+    Raises:
+        CheckpointError: There is no such head, or it does not fit the transformer.
+    """
+    weights = StoredTensors.in_directory(directory).load(_PRUNING_HEAD)
+    if not weights:
+        raise CheckpointError(
+            f"the weights in {directory} have no pruning head: they were saved by a class that leaves it out"
+        )
+    head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+    try:
+        head.load_state_dict({name.removeprefix(_PRUNING_HEAD): tensor for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(f"the pruning head in {directory} does not fit: {error}") from error
+    return head.to(transformer.device, transformer.dtype)
 
 
 def _auto_class(config: ProvenceConfig) -> Any:
     return AutoModelForSequenceClassification if config.can_rank else AutoModelForTokenClassification
 
 
-def _read_weights(directory: Path) -> dict[str, Tensor]:
-    """Tensors of `model.safetensors`, or of the shards that large models are stored in."""
-    files = [directory / _WEIGHTS]
-    if not files[0].is_file():
-        files = sorted(directory.glob("model-*-of-*.safetensors"))
-    if not files:
-        pickled = sorted(path.name for path in directory.glob("*.bin"))
-        raise CheckpointError(
-            f"{directory} has no {_WEIGHTS}"
-            + (f", only {', '.join(pickled)}: unpickling may run code, so it is not read" if pickled else "")
+def _final_norm(transformer: PreTrainedModel) -> nn.Module:
+    norm = getattr(transformer.base_model, "final_norm", None)
+    if not isinstance(norm, nn.Module):
+        raise InvalidInputError(
+            f"hidden_states='before_final_norm' needs an encoder with a final_norm, as ModernBERT has, "
+            f"got {type(transformer).__name__}"
         )
-    weights: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            weights |= load_file(path)
-        except Exception as error:  # the library's exception has no public base class
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
-    return weights
+    return norm
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from provence_rag.inference.encoding import (
     pack_windows,
     sentence_bounds,
     split_units,
+    tokenize_sentences,
 )
 
 TEXTS = st.one_of(
@@ -71,6 +72,45 @@ def test_layout_of_three_families(tokenizer: PairTokenizer) -> None:
         PairLayout(before=(2,), between=(3,), after=(3,), passage_type=1),
         PairLayout(before=(1,), between=(2,), after=(), passage_type=0),
     )
+
+
+@pytest.mark.parametrize("passage_type", [0, 1])
+def test_a_template_of_the_checkpoint(raw_tokenizer: Tokenizer, passage_type: int, tmp_path: Path) -> None:
+    vocabulary = raw_tokenizer.get_vocab()
+    first, last = sorted(vocabulary, key=lambda token: vocabulary[token])[:2]
+    suffix = f":{passage_type}" if passage_type else ""
+    tokenizer = PairTokenizer(raw_tokenizer, (first, "$A", last, first, f"$B{suffix}", f"{last}{suffix}"))
+    expected = PairLayout(before=(0,), between=(1, 0), after=(1,), passage_type=passage_type)
+    assert tokenizer.layout == expected
+    tokenizer.save(tmp_path)  # a stock tokenizer then joins a pair in the same way
+    assert PairTokenizer.from_directory(tmp_path).layout == expected
+    single = Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode("a").ids
+    assert (single[0], single[-1], single.count(1)) == (0, 1, 1)
+
+
+def test_a_template_with_tokens_that_are_not_there(raw_tokenizer: Tokenizer) -> None:
+    message = (
+        "tokenizer.json has no [NO] and no [NEVER], with which the checkpoint joins a query and a passage"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}"):
+        PairTokenizer(raw_tokenizer, ("[NO]", "$A", "[NEVER]", "$B", "[NO]"))
+
+
+@_settings
+@given(texts=st.lists(TEXTS, max_size=3), spaced=st.booleans())
+def test_sentences_are_tokenized_one_by_one(tokenizer: PairTokenizer, texts: list[str], spaced: bool) -> None:
+    spans = [MultilingualChunker(language="en").spans(text) for text in texts]
+    found = tokenize_sentences(tokenizer, texts, spans, spaced=spaced)
+    for text, own, tokens in zip(texts, spans, found, strict=True):
+        starts = [0, *(span.start for span in own[1:])]
+        pieces = [text[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)][: len(own)]
+        if spaced:
+            pieces = [" " * (i > 0) + text[span.start : span.end] for i, span in enumerate(own)]
+        expected = [part.ids.tolist() for part in tokenizer.tokenize(pieces)]
+        assert tokens.ids.tolist() == [i for ids in expected for i in ids]
+        assert ((tokens.offsets >= 0) & (tokens.offsets <= len(text))).all()
+        # Each sentence has the tokens of its own piece and no other.
+        assert np.diff(sentence_bounds(tokens, own)).tolist() == list(map(len, expected))
 
 
 def test_stored_truncation_and_padding_are_switched_off(raw_tokenizer: Tokenizer) -> None:

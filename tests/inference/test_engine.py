@@ -360,6 +360,34 @@ def test_scoring_the_same_pair_twice_gives_the_same() -> None:
     assert (first.sentence_scores == second.sentence_scores).all()
 
 
+# Rules that a checkpoint may have of its own
+
+
+def test_a_query_is_normalized_for_a_checkpoint_that_wants_it(recording: Recording, tokenizer: Any) -> None:
+    plain, seen = recording(tokenizer, 64)
+    wanting = Provence(
+        Engine(seen, tokenizer, ProvenceConfig(max_length=64, normalize_query=True), pad_token_id=PAD)
+    )
+    (passage,) = wanting.process("Who's  THE fox,\nin [Tokyo]?", ["The fox."])
+    assert plain.process("whos the fox in tokyo", ["The fox."]) == [passage]
+    assert seen.rows[0] == seen.rows[1]
+    wanting.process("?!", ["The fox."])  # nothing is left of it, and the document is read all the same
+
+
+def test_the_splitters_language_is_that_of_the_checkpoint(recording: Recording, tokenizer: Any) -> None:
+    german = "Der Fuchs kam z.B. am 3. Oktober. Er schlief. Er ist bzw. war ein Tier, das in Tokyo lebt."
+    sentences = {}
+    for splitter_language in ("auto", "de", "en"):
+        config = ProvenceConfig(max_length=64, splitter_language=splitter_language)
+        model = Provence(Engine(recording(tokenizer, 64)[1], tokenizer, config, pad_token_id=PAD))
+        for language in ("auto", "de"):
+            (passage,) = model.process("Tokyo", [german], options=PruningOptions(language=language))
+            sentences[splitter_language, language] = [s.text for s in passage.sentences]
+    assert sentences["en", "auto"] != sentences["de", "auto"]
+    assert sentences["auto", "auto"] == sentences["de", "auto"]  # detected
+    assert sentences["en", "de"] == sentences["de", "de"]  # the caller's word counts
+
+
 def test_a_temperature_for_each_language() -> None:
     texts = ["Penguins swim. A cat.", "東京は日本の首都です。山。"]
     plain = fake_provence()

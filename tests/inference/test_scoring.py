@@ -71,6 +71,31 @@ def test_scores_are_those_of_a_loop(units: list[tuple[int, list[float]]]) -> Non
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
+@settings(deadline=None, derandomize=True)
+@given(
+    sentences=st.lists(
+        st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.3, 0.5, 0.7, 1.0]), max_size=12), max_size=6
+    ),
+    thresholds=st.lists(st.floats(0, 1) | st.sampled_from([0.1, 0.25, 0.5, 0.75]), min_size=1, max_size=6),
+)
+def test_a_fraction_tells_for_every_threshold(sentences: list[list[float]], thresholds: list[float]) -> None:
+    """The rule of Provence's code: more than a share T of the tokens have a probability of more than T."""
+    probabilities = np.array([p for sentence in sentences for p in sentence])
+    bounds = np.cumsum([0, *map(len, sentences)])
+    scores = sentence_scores(probabilities, bounds, np.arange(len(sentences)), len(sentences), "fraction")
+    for score, sentence in zip(scores.tolist(), sentences, strict=True):
+        for threshold in thresholds:
+            share = sum(p > threshold for p in sentence) / max(1, len(sentence))
+            # A threshold of 0 keeps whatever there is.
+            assert (score >= threshold) == (share > threshold or threshold == 0)
+
+
+def test_a_fraction_is_that_of_the_better_part() -> None:
+    probabilities = np.array([0.9, 0.9, 0.0, 0.0, 0.8, 0.8, 0.8])
+    scores = sentence_scores(probabilities, np.array([0, 4, 7]), np.array([0, 0]), 1, "fraction")
+    assert scores.tolist() == [pytest.approx(0.8)]
+
+
 def test_a_temperature_divides_logits() -> None:
     with np.errstate(over="raise", invalid="raise"):
         scores = tempered(np.array([0.0, 0.2, 0.5, 0.8, 1.0]), 0.5)

@@ -60,9 +60,7 @@ def test_the_fields_reach_the_model(
     encoder = ProvenceCrossEncoder(model="some/name", device="cpu", backend="onnx", batch_size=2)
     for _ in range(2):
         encoder.score(PAIRS)
-    assert loads == [
-        {"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": None, "chunker": None}
-    ]
+    assert loads == [{"name_or_path": "some/name", "device": "cpu", "backend": "onnx"}]
     assert batch_sizes == [2, 2]
 
 

@@ -4,17 +4,15 @@ import copy
 import importlib
 import json
 import pickle
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, main_thread
+from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
-from langchain_classic.retrievers import ContextualCompressionRetriever
-from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
 from langchain_core.documents import Document
-from langchain_core.embeddings import DeterministicFakeEmbedding
-from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import ValidationError
 
 from langchain_provence import ProvenceCompressor
@@ -142,13 +140,10 @@ def test_a_document_with_nothing_left(model: Provence, documents: list[Document]
     }
 
 
-def test_titles_come_from_the_metadata(
-    model: Provence, calls: list[dict[str, Any]], documents: list[Document]
-) -> None:
-    ProvenceCompressor(model=model, title_key="name").compress_documents(documents, QUERY)
-    assert calls[-1]["titles"] == ["Cars", None, None]
-    ProvenceCompressor(model=model).compress_documents(documents, QUERY)
-    assert calls[-1]["titles"] == [None, None, None]
+def test_a_blank_document_cannot_be_brought_back_with_text(model: Provence) -> None:
+    documents = [Document(page_content=text) for text in (" \n", UNRELATED)]
+    results = ProvenceCompressor(model=model, min_documents=2).compress_documents(documents, QUERY)
+    assert [result.page_content for result in results] == ["My car has new tyres."]
 
 
 def test_the_title_is_protected(model: Provence) -> None:
@@ -160,13 +155,6 @@ def test_the_title_is_protected(model: Provence) -> None:
     assert compressor.compress_documents([document], QUERY)[0].page_content == (
         "Birds of the south. Penguins live on ice."
     )
-
-
-def test_the_budget_is_spent_on_what_comes_back(model: Provence, documents: list[Document]) -> None:
-    dense = Document(page_content="Penguins.")  # its sentence is the best one, its score is low
-    compressor = ProvenceCompressor(model=model, max_tokens=5, rerank=False, score_threshold=0.6)
-    (best,) = compressor.compress_documents([dense, documents[2]], QUERY)
-    assert best.page_content == "Penguins live in Antarctica."
 
 
 @pytest.mark.parametrize(
@@ -227,9 +215,7 @@ def test_eight_threads_load_one_model(loads: list[dict[str, Any]], documents: li
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(compress, range(8))) == [["r", "p"]] * 8
-    assert loads == [
-        {"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256, "chunker": None}
-    ]
+    assert loads == [{"name_or_path": "some/name", "device": "cpu", "backend": "onnx", "max_length": 256}]
 
 
 def test_another_model_name_loads_another_model(
@@ -278,40 +264,15 @@ def test_a_model_without_pruning_head_only_sorts(documents: list[Document]) -> N
     assert results[0].metadata["provence"]["kept_spans"] == [[0, len(RELEVANT)]]
 
 
-@pytest.fixture
-def retriever(model: Provence, documents: list[Document]) -> ContextualCompressionRetriever:
-    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=16))
-    store.add_documents(documents)
-    return ContextualCompressionRetriever(
-        base_compressor=ProvenceCompressor(model=model), base_retriever=store.as_retriever()
-    )
-
-
-def test_contextual_compression_retriever(retriever: ContextualCompressionRetriever) -> None:
-    results = retriever.invoke(QUERY)
-    assert ids(results) == ["r", "p"]
-    assert results[0].metadata["nested"] == {"deep": [1]}
-    assert ids(retriever.invoke(QUERY)) == ["r", "p"]
-
-
-async def test_the_event_loop_is_not_blocked(
-    retriever: ContextualCompressionRetriever, calls: list[dict[str, Any]]
-) -> None:
-    assert ids(await retriever.ainvoke(QUERY)) == ["r", "p"]
-    assert calls[-1]["thread"] is not main_thread()
-
-
-async def test_pipeline(model: Provence, documents: list[Document]) -> None:
-    pipeline = DocumentCompressorPipeline(
-        transformers=[ProvenceCompressor(model=model, mode="off"), ProvenceCompressor(model=model, top_n=1)]
-    )
-    assert ids(pipeline.compress_documents(documents, QUERY)) == ["r"]
-    assert ids(await pipeline.acompress_documents(documents, QUERY)) == ["r"]
-    assert pipeline.compress_documents([], QUERY) == []
-
-
 def test_without_langchain_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_core", None)
     monkeypatch.delitem(sys.modules, "langchain_provence")
     with pytest.raises(MissingExtraError, match=r"pip install 'provence-rag\[langchain\]'"):
         importlib.import_module("langchain_provence")
+
+
+def test_the_readme_lists_every_option() -> None:
+    readme = (Path(__file__).parents[2] / "integrations/langchain_provence/README.md").read_text("utf-8")
+    section = readme.partition("## Options")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(ProvenceCompressor.model_fields)

@@ -296,8 +296,9 @@ def test_a_missing_tensor_is_named(broken: Path, name: str) -> None:
 
 
 def test_many_missing_tensors_are_counted(broken: Path) -> None:
-    save_file({}, broken / "model.safetensors")
-    check_refused(broken, "missing bert.embeddings.word_embeddings.weight, ", " more; unexpected nothing")
+    kept = dict(list(load_file(broken / "model.safetensors").items())[:4])
+    save_file(kept, broken / "model.safetensors")
+    check_refused(broken, "do not fit its config.json: missing bert.", " more; unexpected nothing")
 
 
 def test_an_extra_tensor_is_named(broken: Path) -> None:
@@ -321,17 +322,7 @@ def test_the_stored_positions_of_old_checkpoints_are_passed_over(broken: Path) -
 
 def test_missing_weights(broken: Path) -> None:
     (broken / "model.safetensors").unlink()
-    check_refused(broken, f"{broken} has no model.safetensors")
-
-
-def test_pickled_weights_are_not_read(broken: Path) -> None:
-    (broken / "model.safetensors").unlink()
-    (broken / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    check_refused(
-        broken,
-        f"{broken} has no model.safetensors, only pytorch_model.bin: "
-        "unpickling may run code, so it is not read",
-    )
+    check_refused(broken, f"{broken} has no model.safetensors and no pytorch_model.bin")
 
 
 def test_weights_that_are_not_safetensors(broken: Path) -> None:

@@ -52,9 +52,9 @@ def release(trained: Path, target: Path, dev: Sequence[Passage], config: Release
     files = _write_dev(dev, target.with_name("dev"))
     if config.calibration is not None:
         # On what will be run: integers have other scores than floats.
-        found = _calibrated(Provence.from_pretrained(partial), files, config.calibration)
-        found.config.to_directory(partial)
-        log.info("%s", found.to_markdown())
+        calibration = _calibration(Provence.from_pretrained(partial), files, config.calibration)
+        calibration.config.to_directory(partial)
+        log.info("calibrated:\n%s", calibration.to_markdown())
     if files and config.evaluate:
         evaluator = ProvenceEvaluator(files, limit=config.evaluate)
         report = evaluator(Provence.from_pretrained(partial))
@@ -77,7 +77,7 @@ def _export(model: ProvenceModel, directory: Path, kinds: Sequence[str]) -> None
             shutil.copy(exported, directory / "onnx" / "model.onnx")
 
 
-def _calibrated(model: Provence, files: Sequence[Path], config: CalibrationConfig) -> Calibration:
+def _calibration(model: Provence, files: Sequence[Path], config: CalibrationConfig) -> Calibration:
     return calibrate(
         model,
         [load_topics(path, limit=config.limit) for path in files],

@@ -93,6 +93,7 @@ def shrink_encoder(
     with tempfile.TemporaryDirectory() as directory:
         model.save_pretrained(directory)
         new.save_pretrained(directory)
+        tokenizer.save(f"{directory}/tokenizer.json")  # verbatim, whatever the class has added
         _verify(model, new, directory)
         target.mkdir(parents=True, exist_ok=True)
         for path in Path(directory).iterdir():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,21 @@ class EvaluationReport:
 
     def to_markdown(self) -> str:
         """Tables for each set: ranking, pruning, and the curves at equal compression."""
-        settings = ", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if value is not None
-        )
-        parts = [f"# Evaluation of {self.model}", settings[:1].upper() + settings[1:] + "."]
+        return self._markdown({})
+
+    def _markdown(self, plots: Mapping[str, str]) -> str:
+        """The tables, with the file of a plot for some sets."""
+        given = {name: value for name, value in self.settings.items() if value is not None}
+        settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
+        parts = [f"# Evaluation of {self.model}", f"Settings: {settings}."]
         for one in self.sets:
-            parts += [f"## {one.name}", _summary(one)]
+            languages = ", ".join(one.languages)
+            parts += [
+                f"## {one.name}",
+                f"{one.num_questions} questions, {one.num_documents} passages, {languages}.",
+            ]
+            if one.name in plots:
+                parts.append(f"![Answers kept against characters removed]({plots[one.name]})")
             parts += _ranking_table(one, self.settings["k"])
             parts += _pruning_table(one)
             parts += _curve_table(one)
@@ -86,27 +96,27 @@ class EvaluationReport:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        text = self.to_markdown()
+        plots = {one.name: f"{one.name.replace(' ', '-')}.svg" for one in self.sets if _curves(one)}
         for one in self.sets:
-            curves = _curves(one)
-            if curves:
-                file = f"{one.name.replace(' ', '-')}.svg"
-                marks = {
-                    f"{system.name}, {setting}": (figures.removed, figures.answer_kept)
-                    for system in one.systems
-                    for setting, figures in list(system.pruning.items())[:1]
-                }
-                lines = {
-                    name: [(p.figures.removed, p.figures.answer_kept) for p in points]
-                    for name, points in curves.items()
-                }
-                plot_curves(lines, marks, title=one.name, path=directory / file)
-                heading = f"## {one.name}\n\n{_summary(one)}\n"
-                text = text.replace(heading, f"{heading}\n![Answers kept against text removed]({file})\n")
-        (directory / "evaluation.md").write_text(text, encoding="utf-8")
+            if one.name in plots:
+                _plot(one, directory / plots[one.name])
+        (directory / "evaluation.md").write_text(self._markdown(plots), encoding="utf-8")
         (directory / "evaluation.json").write_text(
             json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+
+
+def _plot(one: SetReport, path: Path) -> None:
+    """Draw the curves, and a mark for the first setting of each system."""
+    lines = {
+        name: [(p.figures.removed, p.figures.answer_kept) for p in points]
+        for name, points in _curves(one).items()
+    }
+    marks = {}
+    for system in one.systems:
+        for setting, figures in islice(system.pruning.items(), 1):
+            marks[f"{system.name}, {setting}"] = (figures.removed, figures.answer_kept)
+    plot_curves(lines, marks, title=one.name, path=path)
 
 
 def _rounded(value: Any) -> Any:
@@ -115,10 +125,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _rounded(entry) for name, entry in value.items()}
     return [_rounded(entry) for entry in value] if isinstance(value, list) else value
-
-
-def _summary(one: SetReport) -> str:
-    return f"{one.num_questions} questions, {one.num_documents} passages, {', '.join(one.languages)}."
 
 
 def _ranking_table(one: SetReport, k: int) -> list[str]:

@@ -1,0 +1,202 @@
+"""The middleware for agents. The only module here that needs the `langchain` package, not its core alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+
+from provence_rag import (
+    CheckpointError,
+    InvalidInputError,
+    MissingExtraError,
+    Provence,
+    PrunedPassage,
+    PruningOptions,
+)
+from provence_rag.adapters import ModelFields, keep_at_least
+
+try:
+    from langchain.agents.middleware import AgentMiddleware
+    from langgraph.types import Command
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("langchain", "langgraph"):
+        raise
+    raise MissingExtraError("langchain_provence.middleware", "langchain-agents") from error
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware.types import ToolCallRequest
+    from langchain_core.tools import BaseTool
+
+__all__ = ["ProvencePruningMiddleware", "last_question", "original_content"]
+
+ToolResult: TypeAlias = ToolMessage | Command[Any]
+
+
+def last_question(request: ToolCallRequest) -> str | None:
+    """The text of the last human message in the agent's state; None where there is none."""
+    messages: Sequence[BaseMessage] = request.state["messages"]
+    return next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), None)
+
+
+def original_content(message: BaseMessage) -> str | list[str | dict[Any, Any]]:
+    """What a message held before `ProvencePruningMiddleware` pruned it, or else what it holds."""
+    content: str | list[str | dict[Any, Any]]
+    content = message.response_metadata.get("provence", {}).get("original_content", message.content)
+    return content
+
+
+class ProvencePruningMiddleware(AgentMiddleware):
+    """Cut out of long tool results what does not help to answer the user's last question.
+
+    A result is pruned once, when the tool has returned; the model then reads the same short text in every
+    later step. The message keeps its id, name and artifact. Its `response_metadata["provence"]` holds
+    `original_content` (see the function of that name), `question` and `compression` (share of the characters
+    that is gone).
+
+    Of content in blocks, each text block is pruned by itself, and left out where nothing of it is kept; other
+    blocks are passed through. A result that would be pruned to nothing keeps its best sentence. Untouched are
+    errors, JSON (a part of it would not be JSON), and results for which there is no question.
+
+    Args:
+        model: Hub name or path of a checkpoint, or a loaded `Provence`; None is the bundled model. It is
+            loaded on first use, once.
+        options: How sentences are selected; None is the checkpoint's own rule.
+        min_characters: Shorter results, all their text blocks together, are left alone.
+        tools: The tools whose results are pruned, by object or name; None is all.
+        question: Gives what a result is pruned against. One that returns
+            `request.tool_call["args"]["query"]` prunes against the model's own search query, for example.
+
+    Example:
+        ```python
+        from langchain.agents import create_agent
+        from langchain_provence.middleware import ProvencePruningMiddleware
+
+        agent = create_agent(chat_model, tools=[search], middleware=[ProvencePruningMiddleware()])
+        ```
+
+    Raises:
+        InvalidInputError: An argument has a value that cannot be used.
+        CheckpointError: The model has no pruning head; for one that is not loaded yet, at its first use.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Provence | None = None,
+        *,
+        options: PruningOptions | None = None,
+        min_characters: int = 2000,
+        tools: Sequence[BaseTool | str] | None = None,
+        question: Callable[[ToolCallRequest], str | None] = last_question,
+    ) -> None:
+        super().__init__()
+        if options is not None and not isinstance(options, PruningOptions):
+            raise InvalidInputError(f"options must be a PruningOptions, got {options!r}")
+        if isinstance(tools, str):
+            raise InvalidInputError(f"tools must be a list of tools or names, got the string {tools!r}")
+        if isinstance(min_characters, bool) or not isinstance(min_characters, int) or min_characters < 0:
+            raise InvalidInputError(f"min_characters must be an integer >= 0, got {min_characters!r}")
+        self._model = ModelFields(model=model)
+        self._options = options
+        self._min_characters = min_characters
+        self._tools = None if tools is None else {t if isinstance(t, str) else t.name for t in tools}
+        self._question = question
+        if isinstance(model, Provence):
+            self._provence()
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolResult]
+    ) -> ToolResult:
+        """Run the tool and prune its result."""
+        return self._pruned(handler(request), request)
+
+    async def awrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolResult]]
+    ) -> ToolResult:
+        """Run the tool and prune its result, in a thread: the event loop goes on."""
+        return await asyncio.to_thread(self._pruned, await handler(request), request)
+
+    def _pruned(self, result: ToolResult, request: ToolCallRequest) -> ToolResult:
+        if self._tools is not None and request.tool_call["name"] not in self._tools:
+            return result
+        question = self._question(request)
+        return self._with_short_messages(result, question) if question and question.strip() else result
+
+    def _with_short_messages(self, result: Any, question: str) -> Any:
+        """Prune the tool messages in whatever a tool may return."""
+        if isinstance(result, ToolMessage):
+            return self._short(result, question)
+        if isinstance(result, list):
+            return [self._with_short_messages(one, question) for one in result]
+        if isinstance(result, Command) and isinstance(result.update, dict) and "messages" in result.update:
+            messages = self._with_short_messages(result.update["messages"], question)
+            return replace(result, update={**result.update, "messages": messages})
+        return result
+
+    def _short(self, message: ToolMessage, question: str) -> ToolMessage:
+        """The message with what is kept of its text, or the message itself where there is nothing to do."""
+        if message.status == "error" or "provence" in message.response_metadata:
+            return message
+        blocks = [message.content] if isinstance(message.content, str) else message.content
+        texts = {place: text for place, block in enumerate(blocks) if (text := _prose(block)) is not None}
+        if not texts or _length(texts.values()) < self._min_characters:
+            return message
+        passages = self._provence().process(question, list(texts.values()), options=self._options)
+        kept = dict(zip(texts, keep_at_least(passages, 1), strict=True))
+        if all(passage.text == passage.document for passage in kept.values()):
+            return message
+        return _rewritten(message, kept, question)
+
+    def _provence(self) -> Provence:
+        model = self._model._provence()
+        if not model.config.can_prune:
+            raise CheckpointError("this checkpoint only ranks: the middleware needs one with a pruning head")
+        return model
+
+
+def _prose(block: str | dict[Any, Any]) -> str | None:
+    """The text of a content block that can be cut by sentences; None for any other block."""
+    text = block if isinstance(block, str) else block.get("text") if block.get("type") == "text" else None
+    if not isinstance(text, str) or not text.strip() or _is_json(text):
+        return None
+    return text
+
+
+def _is_json(text: str) -> bool:
+    if text.lstrip()[:1] not in ("{", "["):
+        return False  # a number or a quoted string is text like any other
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):  # the latter for thousands of brackets
+        return False
+    return True
+
+
+def _rewritten(message: ToolMessage, kept: dict[int, PrunedPassage], question: str) -> ToolMessage:
+    """A copy of the message in which the blocks at some places are what is kept of them."""
+    content: str | list[str | dict[Any, Any]]
+    if isinstance(message.content, str):
+        content = kept[0].text
+    else:
+        content = [
+            block if place not in kept else _with_text(block, kept[place].text)
+            for place, block in enumerate(message.content)
+            if place not in kept or not kept[place].is_empty  # providers refuse empty text blocks
+        ]
+    share = _length(p.text for p in kept.values()) / _length(p.document for p in kept.values())
+    record = {"original_content": message.content, "question": question, "compression": 1.0 - share}
+    metadata = {**message.response_metadata, "provence": record}
+    return message.model_copy(update={"content": content, "response_metadata": metadata})
+
+
+def _with_text(block: str | dict[Any, Any], text: str) -> str | dict[Any, Any]:
+    return text if isinstance(block, str) else {**block, "text": text}
+
+
+def _length(texts: Iterable[str]) -> int:
+    return sum(map(len, texts))

@@ -1,0 +1,144 @@
+"""`provence inspect`, `verify` and `export`: what a checkpoint is, and other forms of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from provence_rag.cli.writing import to_json, write
+from provence_rag.errors import InvalidInputError
+from provence_rag.hub import checkpoint_directory, read_card
+from provence_rag.modeling import Format
+from provence_rag.options import PruningOptions
+
+if TYPE_CHECKING:
+    from provence_rag.modeling.checkpoints import Published, Summary
+    from provence_rag.provence import Provence
+
+__all__ = ["export", "inspect", "verify"]
+
+_SCORE_TOLERANCE = 0.005
+"""Published scores were computed in half precision, or are rounded."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A checkpoint on the hub, or a directory.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+def inspect(name: Name, *, revision: Revision = None, as_json: AsJson = False) -> None:
+    """Say what a checkpoint is: family, size, languages, licence, window, threshold and heads."""
+    from provence_rag.modeling.checkpoints import summarize
+
+    summary = summarize(checkpoint_directory(name, revision=revision))
+    if as_json:
+        write(to_json(summary.to_dict()), None)
+    else:
+        write("".join(f"{label:<16}{value}\n" for label, value in _lines(summary)), None)
+    if summary.non_commercial:
+        message = "its card allows non-commercial use only: read the licence before you use it"
+        typer.echo(f"warning: {message}", err=True)
+
+
+def _lines(summary: Summary) -> list[tuple[str, str]]:
+    unknown = "unknown"
+    size = summary.num_parameters
+    return [
+        ("family", summary.family),
+        ("architecture", summary.architecture or unknown),
+        ("parameters", unknown if size is None else f"{size:,}"),
+        ("heads", ", ".join(summary.heads)),
+        ("languages", ", ".join(summary.languages) or unknown),
+        ("licence", summary.licence or unknown),
+        ("window", f"{summary.max_length} tokens"),
+        ("threshold", f"{summary.threshold:g}"),
+        ("scores", {"sigmoid": "probabilities", "identity": "logits"}[summary.score_activation]),
+        ("weights", ", ".join(summary.weights) or "none"),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Comparison:
+    """A published figure and ours."""
+
+    what: str
+    published: float
+    ours: float
+    agrees: bool
+
+    def __str__(self) -> str:
+        verdict = "agrees" if self.agrees else "DIFFERS"
+        return f"{self.what:<28}{self.published:>12.6g}{self.ours:>12.6g}  {verdict}"
+
+
+def verify(
+    name: Name,
+    *,
+    published_as: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="The published checkpoint that a directory is a copy of."),
+    ] = None,
+    revision: Revision = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the example on a published checkpoint's card, and show its figures beside ours."""
+    from provence_rag import Provence
+    from provence_rag.modeling.checkpoints import PUBLISHED, example_of_card
+
+    published = PUBLISHED.get(published_as or name)
+    if published is None:
+        raise InvalidInputError(
+            f"nothing is published for {published_as or name!r}, only for {', '.join(sorted(PUBLISHED))}: if "
+            "it is a copy of one of these, name that with --as"
+        )
+    directory = checkpoint_directory(name, revision=revision)
+    question, context = example_of_card(read_card(directory)[1])
+    model = Provence.from_pretrained(directory)
+    rows = _compare(model, question, context, published)
+    if as_json:
+        write(to_json([asdict(row) for row in rows]), None)
+    else:
+        lines = [f"{'':<28}{'published':>12}{'ours':>12}", *map(str, rows), f"published: {published.source}"]
+        write("\n".join([*lines, ""]), None)
+    if not all(row.agrees for row in rows):
+        raise typer.Exit(1)
+
+
+def _compare(model: Provence, question: str, context: str, published: Published) -> list[_Comparison]:
+    rows = []
+    for expected in published.outputs:
+        options = PruningOptions(threshold=published.threshold, keep_title=expected.keep_title)
+        (passage,) = model.process(question, [context], options=options)
+        score, num_kept = passage.score or 0.0, len(passage.text.strip())
+        suffix = ", with title" if expected.keep_title else ""
+        agrees = abs(score - expected.score) <= _SCORE_TOLERANCE
+        rows += [
+            _Comparison(what=f"score{suffix}", published=expected.score, ours=score, agrees=agrees),
+            _Comparison(
+                what=f"characters kept{suffix}",
+                published=expected.num_kept,
+                ours=num_kept,
+                agrees=num_kept == expected.num_kept,
+            ),
+        ]
+    return rows
+
+
+def export(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A checkpoint on the hub, or a directory.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    *,
+    to: Annotated[
+        Format,
+        # `convert` checks the value, as it does for every caller.
+        typer.Option(parser=str, metavar="|".join(get_args(Format)), help="What is written."),
+    ] = "safetensors",
+    revision: Revision = None,
+) -> None:
+    """Write a checkpoint of any family in a layout that loads fast and needs no knowledge of the family."""
+    from provence_rag.modeling.convert import convert
+
+    convert(checkpoint_directory(source, revision=revision), directory, to)
+    typer.echo(f"wrote {directory}", err=True)

@@ -1,0 +1,21 @@
+"""What others publish, read into our own terms. Only this room knows their names."""
+
+from provence_rag.modeling.checkpoints.base import Checkpoint
+from provence_rag.modeling.checkpoints.detection import read_checkpoint
+from provence_rag.modeling.checkpoints.published import PUBLISHED, Published, example_of_card
+from provence_rag.modeling.checkpoints.sizes import check_sizes, check_vocabulary
+from provence_rag.modeling.checkpoints.summary import Summary, summarize
+from provence_rag.modeling.checkpoints.weights import StoredTensors
+
+__all__ = [
+    "PUBLISHED",
+    "Checkpoint",
+    "Published",
+    "StoredTensors",
+    "Summary",
+    "check_sizes",
+    "check_vocabulary",
+    "example_of_card",
+    "read_checkpoint",
+    "summarize",
+]

@@ -1,0 +1,190 @@
+"""What is known of a checkpoint once it is read, whoever made it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from provence_rag.config import DynamicRule, ProvenceConfig
+from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.modeling.checkpoints.weights import StoredTensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Checkpoint", "Source", "checkpoint_of", "model_settings", "setting"]
+
+_NOT_FOR_THE_MODEL = ("attn_implementation", "auto_map", "experts_implementation", "quantization_config")
+"""Keys of a config.json that name code to be run, or how weights are stored that are not read here."""
+
+_RANKING_OUTPUTS = ("classifier", "classifier.out_proj")
+_PRUNING_OUTPUT = "pruning_head"
+_HEADS = ("classifier.", "head.", "pooler.", "pruning_head.", "roberta.pooler.", "bert.pooler.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint directory, read without its weights."""
+
+    directory: Path
+
+    family: str
+    """Whose layout it has: `provence-rag`, `transformers`, `provence`, `xprovence` or `open-provence`."""
+
+    config: ProvenceConfig
+
+    model_settings: Mapping[str, Any]
+    """`config.json` of the stock transformers model that it is, `model_type` included."""
+
+    tokenizer_directory: Path
+
+    tensors: StoredTensors
+
+    names: Mapping[str, str] | None = None
+    """Name of a stored tensor -> its name in a stock model (or `pruning_head.*`); others are not needed. None
+    where all have their names already."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """The padding token.
+
+        Raises:
+            CheckpointError: It is no token id.
+        """
+        pad = self.model_settings.get("pad_token_id")
+        if pad is None:
+            return 0
+        if not isinstance(pad, int) or pad < 0:
+            raise CheckpointError(f"{self.directory}/config.json has pad_token_id {pad!r}: not a token id")
+        return pad
+
+    def renamed(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Stored tensors, or their like without data, under the names of a stock model."""
+        tensors = {
+            name if self.names is None else self.names[name]: tensor
+            for name, tensor in stored.items()
+            # The positions are a buffer that transformers wrote until 4.31: computed, not learned.
+            if not name.endswith("embeddings.position_ids") and (self.names is None or name in self.names)
+        }
+        if self.names is not None and self.config.can_rank:
+            # Of several labels the first is the relevance.
+            outputs = (f"{head}.{part}" for head in _RANKING_OUTPUTS for part in ("weight", "bias"))
+            tensors |= {name: tensors[name][:1] for name in outputs if name in tensors}
+        return tensors
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a family's reader gets to see."""
+
+    directory: Path
+
+    settings: Mapping[str, Any]
+    """The content of `config.json`."""
+
+    tensors: StoredTensors
+
+    names: tuple[str, ...]
+    """The names of the stored tensors."""
+
+
+def model_settings(settings: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """The part of a `config.json` that describes a stock model, with some values changed."""
+    stock = {
+        key: value
+        for key, value in settings.items()
+        if not key.startswith("_") and key not in _NOT_FOR_THE_MODEL
+    }
+    return {**stock, **changes}
+
+
+def setting(source: Source, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
+    """A value of `config.json`; the default where there is none.
+
+    Raises:
+        CheckpointError: The value is of another type.
+    """
+    value = source.settings.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise CheckpointError(f"{source.directory}/config.json has {key} {value!r}, which cannot be used")
+    return value
+
+
+def checkpoint_of(
+    source: Source,
+    *,
+    family: str,
+    stock: Mapping[str, Any],
+    names: Mapping[str, str],
+    rules: Mapping[str, Any],
+    tokenizer_directory: Path | None = None,
+) -> Checkpoint:
+    """Put together what a family's reader found out; the heads decide the mode.
+
+    A head counts only if it is there and was trained: transformers makes up random weights for a head that a
+    file lacks, and whoever saves such a model stores them, with biases that are exactly zero.
+
+    Args:
+        source: What was read.
+        family: Its name.
+        stock: Settings of the stock sequence classifier.
+        names: Stored name -> stock name, as for a joint model.
+        rules: Fields of `ProvenceConfig`.
+        tokenizer_directory: Where `tokenizer.json` is; None is the directory itself.
+
+    Raises:
+        CheckpointError: There is no trained head, or a value that cannot be used.
+    """
+    stored_names = {name: stored for stored, name in names.items()}
+
+    def has(head: str) -> bool:
+        if f"{head}.weight" not in stored_names:
+            return False
+        bias = stored_names.get(f"{head}.bias")
+        return bias is None or not source.tensors.is_zero(bias)
+
+    can_rank, can_prune = any(map(has, _RANKING_OUTPUTS)), has(_PRUNING_OUTPUT)
+    if not can_rank and not can_prune:
+        raise CheckpointError(
+            f"{source.directory} has no trained head: nothing to rank and nothing to prune with"
+        )
+    mode: Literal["joint", "ranking", "pruning"] = "joint" if can_rank else "pruning"
+    settings = {**stock, "architectures": stock.get("architectures"), "num_labels": 1}
+    kept = dict(names)
+    if not can_prune:
+        mode = "ranking"
+        kept = {stored: name for stored, name in names.items() if not name.startswith(f"{_PRUNING_OUTPUT}.")}
+    elif not can_rank:
+        kept = {stored: name for stored, name in names.items() if not name.startswith(_HEADS)}
+        kept |= {stored_names[f"pruning_head.{part}"]: f"classifier.{part}" for part in ("weight", "bias")}
+        del settings["architectures"]  # it is no sequence classifier any more
+        settings |= {"id2label": {0: "DROP", 1: "KEEP"}, "label2id": {"DROP": 0, "KEEP": 1}, "num_labels": 2}
+    if not can_rank and any(name.startswith("head.") for name in stored_names):
+        raise CheckpointError(
+            f"{source.directory} has no trained ranking head, and cannot be loaded for pruning alone: the "
+            "stock token classifier of its architecture has a head of another kind"
+        )
+    if mode != "joint":
+        lost = "pruning" if mode == "ranking" else "ranking"
+        message = f"{source.directory} has no trained {lost} head: it is loaded for {mode} alone"
+        warnings.warn(message, stacklevel=2)
+    try:
+        # One threshold for all sentences is the rule of all families.
+        dynamic = {"default": DynamicRule(floor=rules["threshold"], share=0.0)}
+        config = ProvenceConfig(mode=mode, dynamic=dynamic, **rules)
+    except InvalidInputError as error:
+        raise CheckpointError(f"{source.directory}/config.json cannot be used: {error}") from error
+    return Checkpoint(
+        directory=source.directory,
+        family=family,
+        config=config,
+        model_settings=settings,
+        tokenizer_directory=tokenizer_directory or source.directory,
+        tensors=source.tensors,
+        names=kept,
+    )

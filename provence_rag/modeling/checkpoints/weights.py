@@ -1,0 +1,149 @@
+"""Tensors on disk: their names and shapes without their data, then the data, and never any code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provence_rag.errors import CheckpointError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["StoredTensors"]
+
+_SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+_SAFE_TORCH = (2, 6)
+"""Before this release `torch.load(weights_only=True)` could be made to run code (CVE-2025-32434)."""
+
+
+@dataclass(frozen=True)
+class StoredTensors:
+    """The weights of a checkpoint, or of several folders that are one together.
+
+    Args:
+        folders: Where the files are, and what is put in front of the names in them.
+    """
+
+    folders: tuple[tuple[Path, str], ...]
+
+    @classmethod
+    def in_directory(cls, directory: Path) -> StoredTensors:
+        """The weights of a directory."""
+        return cls(((directory, ""),))
+
+    @property
+    def exist(self) -> bool:
+        """Whether each folder has weights of a kind that is read here."""
+        return all(_files(folder) for folder, _ in self.folders)
+
+    @property
+    def are_safetensors(self) -> bool:
+        """Whether nothing has to be unpickled."""
+        return self.exist and all(path.suffix == ".safetensors" for path, _ in self._paths())
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape, read without the data.
+
+        Raises:
+            CheckpointError: There are no weights, or a file is damaged.
+            MissingExtraError: safetensors (or torch, for a pickle) is not installed.
+        """
+        return {prefix + name: shape for path, prefix in self._paths() for name, shape in _shapes(path)}
+
+    def load(self, start: str = "") -> dict[str, Tensor]:
+        """Name -> tensor, on the CPU, as they are stored; those alone whose names start so.
+
+        Raises:
+            CheckpointError: There are no weights, or a file is damaged.
+            MissingExtraError: torch is not installed.
+        """
+        return {
+            prefix + name: tensor
+            for path, prefix in self._paths()
+            for name, tensor in _tensors(path, start.removeprefix(prefix))
+        }
+
+    def is_zero(self, name: str) -> bool:
+        """Whether a tensor is nothing but zeros."""
+        return not any(
+            tensor.any()
+            for path, prefix in self._paths()
+            if name.startswith(prefix)
+            for _, tensor in _tensors(path, name.removeprefix(prefix))
+        )
+
+    def _paths(self) -> Iterator[tuple[Path, str]]:
+        for folder, prefix in self.folders:
+            files = _files(folder)
+            if not files:
+                raise CheckpointError(f"{folder} has no {_SAFE} and no {_PICKLED}")
+            yield from ((path, prefix) for path in files)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The weights of a folder: one file, or the shards that large models are stored in; safetensors first."""
+    for whole, shards in ((_SAFE, "model-*-of-*.safetensors"), (_PICKLED, "pytorch_model-*-of-*.bin")):
+        if (folder / whole).is_file():
+            return [folder / whole]
+        if found := sorted(folder.glob(shards)):
+            return found
+    return []
+
+
+def _shapes(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if path.suffix == ".bin":
+        yield from ((name, tuple(tensor.shape)) for name, tensor in _unpickle(path, device="meta").items())
+        return
+    with _opened(path, framework="numpy") as file:
+        yield from ((name, tuple(file.get_slice(name).get_shape())) for name in list(file.keys()))
+
+
+def _tensors(path: Path, start: str) -> Iterator[tuple[str, Tensor]]:
+    if path.suffix == ".bin":
+        found = _unpickle(path, device="cpu")
+        yield from ((name, tensor) for name, tensor in found.items() if name.startswith(start))
+        return
+    with _opened(path, framework="pt") as file:
+        names = [name for name in list(file.keys()) if name.startswith(start)]
+        yield from ((name, file.get_tensor(name)) for name in names)
+
+
+@contextmanager
+def _opened(path: Path, *, framework: str) -> Iterator[Any]:
+    try:
+        from safetensors import safe_open
+
+        with safe_open(path, framework) as file:
+            yield file
+    except ImportError as error:
+        raise MissingExtraError(f"Reading {path}", "torch") from error
+    except Exception as error:  # the library's exception has no public base class
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _unpickle(path: Path, *, device: str) -> dict[str, Tensor]:
+    """The tensors of a pickled state dict; whatever is not a tensor in it is refused, and not run."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError(f"Reading {path}", "torch") from error
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _SAFE_TORCH:
+        raise CheckpointError(
+            f"{path} is a pickle, which torch {torch.__version__} cannot read safely: use 2.6 or newer"
+        )
+    try:
+        found = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # whatever unpickling damaged or hostile data raises
+        found = None
+        reason: Exception | None = error  # not shown: torch's message proposes to run what is in the file
+    else:
+        reason = None
+    if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
+        raise CheckpointError(
+            f"{path} is damaged, or holds more than named tensors; nothing of it was run"
+        ) from reason
+    return found

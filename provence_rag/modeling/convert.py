@@ -1,0 +1,157 @@
+"""From any checkpoint that can be read to the layouts that need no knowledge of its family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from provence_rag.config import ProvenceConfig, read_config_json, read_json_object
+from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
+from provence_rag.hub import ONNX_FILES
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling import Format
+from provence_rag.modeling.checkpoints import Checkpoint, check_vocabulary, read_checkpoint
+
+try:
+    from transformers import AutoModelForTokenClassification
+
+    from provence_rag.modeling.model import ProvenceModel
+except ImportError as error:
+    raise MissingExtraError("Converting a checkpoint", "torch") from error
+
+__all__ = ["as_cross_encoder", "as_token_classifier", "convert"]
+
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_CARD = "README.md"
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    to: Format = "safetensors",
+    *,
+    config: ProvenceConfig | None = None,
+) -> None:
+    """Write a checkpoint anew, with `config.json`, `tokenizer.json`, its card and one kind of weights.
+
+    Args:
+        source: A directory with any checkpoint that `ProvenceModel.from_pretrained` reads.
+        target: Is made if need be. It may hold an earlier export of the same checkpoint, to which another
+            kind of weights is added.
+        to: `safetensors`: as it is, for torch; `onnx` and `onnx-int8`: for ONNX Runtime, float32 or 8 bits;
+            `token-classification`: the pruning head alone, as a stock token classifier; `cross-encoder`: the
+            ranking head alone, as a stock sequence classifier.
+        config: Takes the place of the checkpoint's own.
+
+    Raises:
+        InvalidInputError: `to` is unknown, or `target` holds something else.
+        CheckpointError: The checkpoint cannot be read, or lacks the head.
+        MissingExtraError: Exporting to ONNX needs the extra `export`.
+    """
+    if to not in get_args(Format):
+        raise InvalidInputError(f"to must be one of {', '.join(get_args(Format))}, got {to!r}")
+    if to.startswith("onnx"):
+        from provence_rag.modeling.export import export_onnx, quantize_onnx
+    source, target = Path(source), Path(target)
+    checkpoint = read_checkpoint(source)
+    tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, checkpoint.config.pair_template)
+    check_vocabulary(checkpoint, tokenizer.num_ids)
+    model = ProvenceModel.from_pretrained(source)
+    if config is not None:
+        model.provence_config = config
+    if to == "token-classification":
+        model = as_token_classifier(model)
+    elif to == "cross-encoder":
+        model = as_cross_encoder(model)
+    _check_target(model, source, target)
+    if not to.startswith("onnx"):
+        model.save_pretrained(target)
+    else:
+        model.save_config(target)
+        with tempfile.TemporaryDirectory() as directory:
+            exact = target / ONNX_FILES["float32"] if to == "onnx" else Path(directory) / "model.onnx"
+            export_onnx(model, exact)
+            if to == "onnx-int8":
+                quantize_onnx(exact, target / ONNX_FILES["int8"])
+    tokenizer.save(target)
+    _write_tokenizer_config(checkpoint, model, target)
+    if (source / _CARD).is_file():
+        shutil.copyfile(source / _CARD, target / _CARD)  # the licence goes with the weights
+
+
+def as_cross_encoder(model: ProvenceModel) -> ProvenceModel:
+    """The ranking half of a model, which is a stock sequence classifier; the weights are shared.
+
+    Raises:
+        CheckpointError: It has no ranking head.
+    """
+    if not model.provence_config.can_rank:
+        raise CheckpointError(
+            "this checkpoint only prunes: it has no ranking head to make a cross-encoder of"
+        )
+    config = replace(model.provence_config, mode="ranking", hidden_states="final")
+    return ProvenceModel(model.transformer, config).eval()
+
+
+def as_token_classifier(model: ProvenceModel) -> ProvenceModel:
+    """The pruning half of a model as a stock token classifier, with weights of its own.
+
+    Raises:
+        CheckpointError: It has no pruning head, or the stock token classifier of its architecture computes
+            something else than a linear layer on the encoder's output (as ModernBERT's does).
+    """
+    if not model.provence_config.can_prune:
+        raise CheckpointError(
+            "this checkpoint only ranks: it has no pruning head to make a token classifier of"
+        )
+    if model.pruning_head is None:
+        return model
+    labels = {0: "DROP", 1: "KEEP"}
+    settings: dict[str, Any] = {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
+    hf_config = type(model.transformer.config).from_dict({**model.transformer.config.to_dict(), **settings})
+    auto: Any = AutoModelForTokenClassification
+    stock = auto.from_config(hf_config)
+    encoder = f"{stock.base_model_prefix}."
+    state = {n: t for n, t in model.transformer.state_dict().items() if n.startswith(encoder)}
+    state |= {f"classifier.{name}": tensor for name, tensor in model.pruning_head.state_dict().items()}
+    found = stock.load_state_dict(state, strict=False)
+    surplus = [name for name in found.unexpected_keys if not name.startswith(f"{encoder}pooler.")]
+    if found.missing_keys or surplus or model.provence_config.hidden_states != "final":
+        raise CheckpointError(
+            f"the pruning head cannot be written as a {type(stock).__name__}, which has a head of another "
+            "kind: use safetensors or onnx"
+        )
+    return ProvenceModel(stock, replace(model.provence_config, mode="pruning")).eval()
+
+
+def _check_target(model: ProvenceModel, source: Path, target: Path) -> None:
+    """Refuse a directory that holds anything but an export of the same checkpoint."""
+    if target.is_file():
+        raise InvalidInputError(f"directory={str(target)!r} is a file")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        model.save_config(directory)
+        mine = read_config_json(Path(directory))
+    if target.resolve() == source.resolve() or not (target / "config.json").is_file():
+        raise InvalidInputError(f"directory={str(target)!r} is not empty: give a new one")
+    if read_config_json(target) != mine:
+        raise InvalidInputError(f"directory={str(target)!r} holds another checkpoint: give a new one")
+
+
+def _write_tokenizer_config(checkpoint: Checkpoint, model: ProvenceModel, target: Path) -> None:
+    """Write what stock classes need beside `tokenizer.json`: to take it as it is, and the special tokens."""
+    path = checkpoint.tokenizer_directory / _TOKENIZER_CONFIG
+    theirs = read_json_object(path) if path.is_file() else {}
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * model.uses_token_types
+    settings = {
+        **{name: value for name, value in theirs.items() if name.endswith("_token") and "add_" not in name},
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.provence_config.max_length,
+        "model_input_names": inputs,
+    }
+    (target / _TOKENIZER_CONFIG).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,83 @@
+"""Transformers that something else has loaded, trains, moves and saves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from provence_rag.backends.base import Backend
+from provence_rag.config import ProvenceConfig
+from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.hub import checkpoint_directory
+
+__all__ = ["attach_pruning_head", "backend_of", "config_json_of"]
+
+
+def attach_pruning_head(
+    transformer: Any,
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    cache_folder: str | Path | None = None,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> None:
+    """Give a transformer the pruning head of its checkpoint, which transformers itself leaves behind.
+
+    The head becomes the submodule `pruning_head`, so whatever moves, casts or saves the transformer takes it
+    along. `Provence.from_transformer` prunes with it.
+
+    Args:
+        transformer: The sequence classifier that transformers has loaded from a joint checkpoint.
+        name_or_path: The checkpoint.
+        revision: Branch, tag or commit on the hub.
+        cache_folder: Where downloads are kept.
+        local_files_only: Do not download.
+        token: Access token for the hub.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be had, or has no pruning head that fits.
+    """
+    from provence_rag.modeling.model import read_pruning_head
+
+    directory = checkpoint_directory(
+        name_or_path,
+        revision=revision,
+        cache_folder=cache_folder,
+        local_files_only=local_files_only,
+        token=token,
+        exports=False,
+    )
+    transformer.pruning_head = read_pruning_head(directory, transformer)
+
+
+def config_json_of(transformer: Any) -> dict[str, Any]:
+    """What transformers would write to `config.json`.
+
+    Raises:
+        InvalidInputError: It is no transformer.
+    """
+    to_json = getattr(getattr(transformer, "config", None), "to_json_string", None)
+    if to_json is None:
+        raise InvalidInputError(
+            f"transformer must be a model of transformers, got {type(transformer).__name__}"
+        )
+    values: dict[str, Any] = json.loads(to_json(use_diff=False))
+    return values
+
+
+def backend_of(transformer: Any, config: ProvenceConfig) -> Backend:
+    """Run a transformer where it is and as it is at the time of each call.
+
+    Raises:
+        InvalidInputError: The transformer is none of torch, or has another number of labels.
+        CheckpointError: It is to prune, and has no `pruning_head`.
+    """
+    from provence_rag.backends.torch import TorchBackend
+    from provence_rag.modeling.model import ProvenceModel
+
+    head = getattr(transformer, "pruning_head", None)
+    if config.mode == "joint" and head is None:
+        raise CheckpointError("the transformer has no pruning head: see provence_rag.attach_pruning_head")
+    return TorchBackend(ProvenceModel(transformer, config, head))
