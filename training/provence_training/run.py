@@ -12,6 +12,7 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import integrations
 
+from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_training.cache import ContentCache
@@ -48,7 +49,7 @@ def run_training(config: TrainingConfig) -> Path:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
             run with another configuration.
     """
-    _check_trackers(config)
+    _check_installed(config)
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
     data = load_data(config)
@@ -56,6 +57,10 @@ def run_training(config: TrainingConfig) -> Path:
     with state.main_process_first():
         if not _is_begun(output, config):
             make_starting_point(config.model, data.train.passages, start, seed=config.seed)
+            if config.release.calibration is not None and not ProvenceConfig.from_directory(start).can_prune:
+                raise InvalidInputError(
+                    "release.calibration needs a model that prunes: it sets its thresholds"
+                )
             (output / _NOTED).write_text(_text(config), encoding="utf-8")
     for stage in config.stages:
         directory = output / "stages" / stage.name
@@ -73,8 +78,10 @@ def run_training(config: TrainingConfig) -> Path:
     return output / "model"
 
 
-def _check_trackers(config: TrainingConfig) -> None:
-    """Say it now, and not when the data are read and the teacher is through."""
+def _check_installed(config: TrainingConfig) -> None:
+    """Say now what is missing, and not after hours of training."""
+    if config.release.onnx:
+        import provence_rag.modeling.export  # noqa: F401  # raises MissingExtraError
     installed: list[str] = integrations.get_available_reporting_integrations()  # type: ignore[attr-defined,no-untyped-call]
     for name in config.report_to:
         if name not in installed:
