@@ -57,10 +57,8 @@ def run_training(config: TrainingConfig) -> Path:
     with state.main_process_first():
         if not _is_begun(output, config):
             make_starting_point(config.model, data.train.passages, start, seed=config.seed)
-            if config.release.calibration is not None and not ProvenceConfig.from_directory(start).can_prune:
-                raise InvalidInputError(
-                    "release.calibration needs a model that prunes: it sets its thresholds"
-                )
+            if config.release.calibration and not ProvenceConfig.from_directory(start).can_prune:
+                raise InvalidInputError("release.calibration needs a model that prunes")
             (output / _NOTED).write_text(_text(config), encoding="utf-8")
     for stage in config.stages:
         directory = output / "stages" / stage.name
