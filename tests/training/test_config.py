@@ -12,6 +12,7 @@ import yaml
 from provence_rag import InvalidInputError
 from provence_training.config import PairConfig, StageConfig, TrainingConfig
 from provence_training.config_file import read_config
+from provence_training.data import load_passages
 
 ROOT = Path(__file__).parents[2]
 LEAST: dict[str, Any] = {"output": "runs/a", "data": {"train": ["a.jsonl"]}}
@@ -189,3 +190,10 @@ def test_recipes_can_be_read(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DATA", "data")
     monkeypatch.setenv("ENCODER", "encoder")
     assert len(read_config(recipe).stages) >= 1
+
+
+def test_the_example_has_data() -> None:
+    for name, count in (("train", 200), ("test", 50)):
+        passages = load_passages(ROOT / "examples" / "finetune" / f"{name}.jsonl")
+        assert len(passages) == count
+        assert all(len(q.answers or ()) == 1 for p in passages for q in p.questions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,38 @@ def test_calibration_needs_answers(make_config: MakeConfig, tmp_path: Path) -> N
     with pytest.raises(InvalidInputError) as raised:
         run_training(read_config(make_config(data=data, release={"calibration": {}})))
     assert str(raised.value) == "release.calibration needs development data with marked answers"
+
+
+def test_a_tracker_that_is_not_installed(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = invoke(make_config(report_to=["trackorama"]))
+    assert result.exit_code == 2
+    assert "provence: report_to has 'trackorama', which is not installed" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_only_ranks_has_nothing_to_calibrate(
+    make_config: MakeConfig, encoder: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "model": {"encoder": str(encoder), "mode": "ranking", "max_length": 48},
+        "data": {
+            "train": [write_data(tmp_path / "a.jsonl", 24)],
+            "dev": [write_data(tmp_path / "b.jsonl", 8)],
+        },
+    }
+    with pytest.raises(InvalidInputError) as raised:
+        run_training(read_config(make_config(**settings, release={"calibration": {}})))
+    assert str(raised.value) == "release.calibration needs a model that prunes"
+    model = Provence.from_pretrained(run_training(read_config(make_config(**settings))))
+    assert model.config.mode == "ranking"
+
+
+def test_figures_that_were_not_reached_are_made_up_for(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = read_config(
+        make_config(data={"train": [write_data(tmp_path / "a.jsonl", 24)], "dev_share": 0.3})
+    )
+    run_training(config)
+    figures = (tmp_path / "run" / "evaluation" / "evaluation.json").read_text()
+    shutil.rmtree(tmp_path / "run" / "evaluation")
+    run_training(config)
+    assert (tmp_path / "run" / "evaluation" / "evaluation.json").read_text() == figures

@@ -50,6 +50,8 @@ class LateChunkingTeacher:
         self._model = AutoModel.from_pretrained(
             directory, dtype=torch.float32, add_pooling_layer=False, use_safetensors=True
         ).eval()
+        if torch.cuda.is_available():
+            self._model.cuda()
         self._tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
         self._tokenizer.no_padding()
         positions = self._model.embeddings.position_embeddings
@@ -121,7 +123,8 @@ class LateChunkingTeacher:
             for row, i in enumerate(batch):
                 ids[row, : lengths[i]] = torch.tensor(encodings[i].ids)
                 mask[row, : lengths[i]] = 1
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, T, H)
+            ids, mask = ids.to(self._model.device), mask.to(self._model.device)
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.cpu()  # (B, T, H)
             for row, i in enumerate(batch):
                 states[i] = hidden[row, : lengths[i]].numpy()
         return [states[i] for i in range(len(encodings))]

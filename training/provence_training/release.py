@@ -40,26 +40,28 @@ def release(trained: Path, target: Path, dev: Sequence[Passage], config: Release
         MissingExtraError: An ONNX export needs the extra `export`.
         InvalidInputError: There is nothing to calibrate on.
     """
-    if target.exists():
-        return
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model = ProvenceModel.from_pretrained(trained)
-    dtype = torch.float16 if config.precision == "float16" else torch.float32
-    model.save_pretrained(partial, dtype=dtype)
-    copy_tokenizer(trained, partial)
-    _export(model, partial, config.onnx)
     files = _write_dev(dev, target.with_name("dev"))
+    if not target.exists():
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        _make(trained, partial, files, config)
+        partial.rename(target)
+    report = target.with_name("evaluation")
+    if files and config.evaluate and not report.exists():
+        evaluator = ProvenceEvaluator(files, limit=config.evaluate)
+        evaluator(Provence.from_pretrained(target)).save(report)
+
+
+def _make(trained: Path, target: Path, files: Sequence[Path], config: ReleaseConfig) -> None:
+    model = ProvenceModel.from_pretrained(trained)
+    model.save_pretrained(target, dtype=torch.float16 if config.precision == "float16" else torch.float32)
+    copy_tokenizer(trained, target)
+    _export(model, target, config.onnx)
     if config.calibration is not None:
         # On what will be run: integers have other scores than floats.
-        calibration = _calibration(Provence.from_pretrained(partial), files, config.calibration)
-        calibration.config.to_directory(partial)
+        calibration = _calibration(Provence.from_pretrained(target), files, config.calibration)
+        calibration.config.to_directory(target)
         log.info("calibrated:\n%s", calibration.to_markdown())
-    if files and config.evaluate:
-        evaluator = ProvenceEvaluator(files, limit=config.evaluate)
-        report = evaluator(Provence.from_pretrained(partial))
-        report.save(target.with_name("evaluation"))
-    partial.rename(target)
 
 
 def _export(model: ProvenceModel, directory: Path, kinds: Sequence[str]) -> None:

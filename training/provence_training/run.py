@@ -10,7 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from accelerate import PartialState
+from transformers import integrations
 
+from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_training.cache import ContentCache
@@ -47,6 +49,7 @@ def run_training(config: TrainingConfig) -> Path:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
             run with another configuration.
     """
+    _check_installed(config)
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
     data = load_data(config)
@@ -54,6 +57,8 @@ def run_training(config: TrainingConfig) -> Path:
     with state.main_process_first():
         if not _is_begun(output, config):
             make_starting_point(config.model, data.train.passages, start, seed=config.seed)
+            if config.release.calibration and not ProvenceConfig.from_directory(start).can_prune:
+                raise InvalidInputError("release.calibration needs a model that prunes")
             (output / _NOTED).write_text(_text(config), encoding="utf-8")
     for stage in config.stages:
         directory = output / "stages" / stage.name
@@ -69,6 +74,19 @@ def run_training(config: TrainingConfig) -> Path:
         release(start, output / "model", data.dev, config.release)
     state.wait_for_everyone()
     return output / "model"
+
+
+def _check_installed(config: TrainingConfig) -> None:
+    """Say now what is missing, and not after hours of training."""
+    if config.release.onnx:
+        import provence_rag.modeling.export  # noqa: F401  # raises MissingExtraError
+    installed: list[str] = integrations.get_available_reporting_integrations()  # type: ignore[attr-defined,no-untyped-call]
+    for name in config.report_to:
+        if name not in installed:
+            raise InvalidInputError(
+                f"report_to has {name!r}, which is not installed, or which transformers does not know; "
+                f"there are {', '.join(installed) or 'none'}"
+            )
 
 
 def _is_begun(output: Path, config: TrainingConfig) -> bool:

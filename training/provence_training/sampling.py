@@ -20,6 +20,8 @@ from provence_training.passages import Passage, Question, cut_window, make_examp
 __all__ = ["Corpus", "Pair", "draw_pairs"]
 
 Kind = Literal["own", "bm25", "random"]
+Asked = tuple[Passage, Question]
+Planned = tuple[Kind, Passage, Question, int]
 
 _NEIGHBOURS = 20
 """Passages that BM25 finds for a question; one that lacks the answer is drawn."""
@@ -109,10 +111,6 @@ def draw_pairs(corpus: Corpus, config: PairConfig, tokenizer: PairTokenizer, *, 
     if len(pairs) < len(plan):
         log.warning("%d of %d pairs left out: no passage lacks the answer", len(plan) - len(pairs), len(plan))
     return pairs
-
-
-Planned = tuple[Kind, Passage, Question, int]
-Asked = tuple[Passage, Question]
 
 
 class _Sampler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,9 @@ def train(
             load_data(read)
             typer.echo(f"{config}: nothing is wrong")
         else:
-            typer.echo(str(run_training(read)))
+            result = run_training(read)
+            if _is_first_process():
+                typer.echo(str(result))
 
 
 @contextmanager
@@ -43,9 +46,14 @@ def _progress_shown() -> Iterator[None]:
     log = logging.getLogger("provence_training")
     handler, level = logging.StreamHandler(), log.level
     log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if _is_first_process() else logging.WARNING)
     try:
         yield
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process, or the first of those that torchrun and accelerate start."""
+    return os.environ.get("RANK", "0") == "0"
