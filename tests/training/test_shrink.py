@@ -289,10 +289,10 @@ def test_the_command(encoder: Path, pieces: list[int], tmp_path: Path) -> None:
         (["--vocabulary", "9"], "--vocabulary and --corpus need each other"),
         (["--corpus", "x"], "give --vocabulary, --layers or both: there is nothing to leave out"),
         (["--corpus", "x", "--layers", "0"], "--vocabulary and --corpus need each other"),
-        (["--vocabulary", "9", "--corpus", "no.txt"], "no.txt: No such file or directory"),
+        (["--vocabulary", "9", "--corpus", "no.txt"], "no.txt is not a file"),
         (
             ["--vocabulary", "9", "--corpus", "bad.jsonl"],
-            "bad.jsonl:2: Expecting value: line 1 column 1 (char 0)",
+            "bad.jsonl:2: not JSON: Expecting value: line 1 column 1 (char 0)",
         ),
     ],
 )

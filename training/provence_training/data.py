@@ -13,9 +13,17 @@ from provence_rag.errors import InvalidInputError
 from provence_training.passages import Passage, Question, sentence_labels
 from provence_training.records import TeacherColumn, parse_record
 
-__all__ = ["Passage", "Question", "TeacherColumn", "load_passages", "sentence_labels"]
+__all__ = [
+    "JSON_LINES",
+    "Passage",
+    "Question",
+    "TeacherColumn",
+    "load_passages",
+    "read_json_lines",
+    "sentence_labels",
+]
 
-_JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 
 def load_passages(
@@ -63,14 +71,19 @@ def _read(path: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]
         return _read_directory(path, split)
     if not os.path.isfile(path):
         return _read_hub(path, subset, split)
-    if path.endswith(_JSON_LINES):
-        return _read_json_lines(path)
+    if path.endswith(JSON_LINES):
+        return read_json_lines(path)
     if path.endswith(".parquet"):
         return _read_parquet(path)
     raise InvalidInputError(f"{path}: must be a file of JSON Lines (.jsonl, .jsonl.gz) or Parquet (.parquet)")
 
 
-def _read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
+def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
+    """The records of a file, plain or gzip-compressed, each with the place it was found at.
+
+    Raises:
+        InvalidInputError: A line is not JSON; the message names file and line.
+    """
     # Binary lines: JSON strings may hold line separators that text mode takes for line ends.
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -109,7 +122,7 @@ def _read_directory(path: str, split: str) -> Iterator[tuple[str, Any]]:
 def _read_hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
     import datasets
 
-    if name.count("/") != 1 or name.endswith((*_JSON_LINES, ".parquet")):
+    if name.count("/") != 1 or name.endswith((*JSON_LINES, ".parquet")):
         raise InvalidInputError(f"{name}: there is no such file")
     try:
         found = datasets.load_dataset(name, subset, split=split)

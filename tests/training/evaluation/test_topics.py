@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from provence_rag import InvalidInputError
@@ -81,6 +82,26 @@ def test_so_many_distractors(tmp_path: Path) -> None:
     assert [len(t.documents) for t in load_topics(path, distractors=0).topics] == [1, 1, 1]
 
 
+def test_other_shapes_of_training_data(tmp_path: Path) -> None:
+    records = [
+        {
+            "lang": "en",
+            "query": "Where?",
+            "sentences": ["Otters sleep.", "In rivers."],
+            "labels": [0, 1],
+            "relevance": 1.0,
+        },
+        {"lang": "en", "query": "Who?", "sentences": ["Bears."], "labels": None, "relevance": 0.9},
+        {"lang": "en", "query": "What?", "sentences": ["Trout."], "labels": None, "relevance": 0.1},
+    ]
+    where, who = load_topics(write(tmp_path / "labels.jsonl", records)).topics
+    assert (where.query, where.answers) == ("Where?", (Span(14, 24),))
+    assert (who.query, who.answers) == ("Who?", None)
+
+    datasets.Dataset.from_list(records).to_parquet(tmp_path / "labels.parquet")
+    assert load_topics(tmp_path / "labels.parquet").topics == (where, who)
+
+
 def test_ranked_documents(tmp_path: Path) -> None:
     found = load_topics(write(tmp_path / "web.jsonl", [RANKED]), relevant_grade=2)
     assert (found.name, found.first_stage, found.has_answers) == ("web", "given order", False)
@@ -117,7 +138,7 @@ def test_a_ranked_record_that_cannot_be_used(tmp_path: Path, record: Any, messag
 def test_no_json(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("otters\n", encoding="utf-8")
-    with pytest.raises(InvalidInputError, match=r"bad\.jsonl:1: Expecting value"):
+    with pytest.raises(InvalidInputError, match=r"bad\.jsonl:1: not JSON: Expecting value"):
         load_topics(path)
 
 
@@ -134,4 +155,4 @@ def test_nothing_to_judge(tmp_path: Path, records: list[Any]) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as raised:
         load_topics(tmp_path / "none.jsonl")
-    assert str(raised.value) == f"{tmp_path / 'none.jsonl'} is not a file"
+    assert str(raised.value) == f"{tmp_path / 'none.jsonl'} does not exist"

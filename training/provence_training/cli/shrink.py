@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,21 +60,20 @@ def shrink(
 
 
 def _texts(paths: Sequence[Path]) -> Iterator[str]:
+    from provence_training.data import JSON_LINES, read_json_lines
+
     for path in paths:
-        number = 0
-        try:
-            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-                is_json = ".jsonl" in path.suffixes
-                for line in lines:
-                    number += 1
-                    if is_json and line.strip():
-                        yield from _strings(json.loads(line))
-                    elif line.strip():
-                        yield line.decode()
-        except OSError as error:
-            raise InvalidInputError(f"{path}: {error.strerror}") from error
-        except ValueError as error:  # neither JSON nor UTF-8
-            raise InvalidInputError(f"{path}:{number}: {error}") from error
+        if not path.is_file():
+            raise InvalidInputError(f"{path} is not a file")
+        if path.name.endswith(JSON_LINES):
+            for _, record in read_json_lines(str(path)):
+                yield from _strings(record)
+        else:
+            try:
+                with path.open(encoding="utf-8") as lines:
+                    yield from lines
+            except UnicodeDecodeError as error:
+                raise InvalidInputError(f"{path}: not UTF-8: {error.reason}") from error
 
 
 def _strings(value: Any) -> Iterator[str]:

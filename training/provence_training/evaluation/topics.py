@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
-from provence_training.data import Passage, load_passages
+from provence_training.data import JSON_LINES, Passage, Question, load_passages, read_json_lines
 from provence_training.evaluation.bm25 import BM25
 
 __all__ = ["Topic", "TopicSet", "load_topics"]
@@ -67,17 +65,17 @@ class TopicSet:
 def load_topics(
     path: str | Path, *, distractors: int = 9, limit: int | None = None, relevant_grade: int = 1
 ) -> TopicSet:
-    """Read a file with answer spans or one with ranked documents; JSON Lines, plain or gzip-compressed.
+    """Read a file with answers or one with ranked documents.
 
-    - **Answer spans**, the shape of `load_passages`: each question meets its own passage and the best BM25
-      passages of the file, in the same language, that are not known to answer it. Questions with an empty
-      list of answers are not asked.
-    - **Ranked documents**: `{"id", "lang", "query", "ideal_grades": [grade, ...], "documents": [{"id",
-      "text", "grade"}]}`, the documents in the order of the search engine that found them; a grade of null
-      (not judged) counts as 0.
+    - **Answers**, in any of the shapes and formats of `load_passages`: each question meets its own passage
+      and the best BM25 passages of the file, in the same language, that are not known to answer it. Questions
+      that their passage does not answer are not asked.
+    - **Ranked documents**, JSON Lines, plain or gzip-compressed: `{"id", "lang", "query", "ideal_grades":
+      [grade, ...], "documents": [{"id", "text", "grade"}]}`, the documents in the order of the search engine
+      that found them; a grade of null (not judged) counts as 0.
 
     Args:
-        path: The file.
+        path: The file, or a directory of `datasets`.
         distractors: How many passages a question with answer spans meets beside its own.
         limit: Take a random sample of so many questions, the same each time; None takes all.
         relevant_grade: Grade from which a ranked document is relevant.
@@ -86,15 +84,16 @@ def load_topics(
         InvalidInputError: A record cannot be used (it names file and line), or there is nothing to judge.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InvalidInputError(f"{path} is not a file")
-    _, first = next(_records(path), (0, None))
-    has_answers = not (isinstance(first, dict) and "documents" in first)
-    if has_answers:
+    if not path.exists():
+        raise InvalidInputError(f"{path} does not exist")
+    records = read_json_lines(str(path)) if path.name.endswith(JSON_LINES) else iter(())
+    first = next(records, None)
+    has_answers = first is None or not (isinstance(first[1], dict) and "documents" in first[1])
+    if first is None or has_answers:
         topics = _answered(load_passages(path), distractors, limit)
     else:
-        records = _sample(list(_records(path)), limit)
-        topics = [_ranked(record, relevant_grade, f"{path}:{number}") for number, record in records]
+        chosen = _sample([first, *records], limit)
+        topics = [_ranked(record, relevant_grade, place) for place, record in chosen]
     if not topics:
         raise InvalidInputError(f"{path} has no question that its passage answers: there is nothing to judge")
     return TopicSet(
@@ -103,17 +102,6 @@ def load_topics(
         first_stage="BM25" if has_answers else "given order",
         has_answers=has_answers,
     )
-
-
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers and records."""
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError as error:
-                    raise InvalidInputError(f"{path}:{number}: {error}") from error
 
 
 def _sample(items: list[Any], limit: int | None) -> list[Any]:
@@ -140,7 +128,7 @@ def _ranked(record: dict[str, Any], relevant_grade: int, place: str) -> Topic:
 
 
 def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) -> list[Topic]:
-    asked = [(number, q) for number, p in enumerate(passages) for q in p.questions if q.answers != ()]
+    asked = [(number, q) for number, p in enumerate(passages) for q in p.questions if _is_answered(q)]
     topics: list[Topic] = []
     if not asked:
         return topics
@@ -171,3 +159,8 @@ def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) 
             )
         )
     return topics
+
+
+def _is_answered(question: Question) -> bool:
+    """Whether the passage answers: at a place that is marked, or relevant as a whole."""
+    return bool(question.answers) if question.answers is not None else question.label >= 0.5
