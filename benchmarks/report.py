@@ -1,0 +1,142 @@
+"""What a benchmark found, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.common import machine
+
+__all__ = ["Figure", "Report", "shown"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured quantity, with the target that was set for it if there is one."""
+
+    what: str
+
+    values: Sequence[float]
+    """One a run."""
+
+    unit: str = ""
+
+    at_most: float | None = None
+    """The target: the median is to be no more than this."""
+
+    at_least: float | None = None
+    """The target: the median is to be no less than this."""
+
+    @property
+    def median(self) -> float:
+        """The figure that is published."""
+        return median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None without one."""
+        if self.at_most is None and self.at_least is None:
+            return None
+        low = float("-inf") if self.at_least is None else self.at_least
+        high = float("inf") if self.at_most is None else self.at_most
+        return low <= self.median <= high
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain Python types that JSON knows."""
+        return {
+            "what": self.what,
+            "unit": self.unit,
+            "median": self.median,
+            "values": list(self.values),
+            "at_most": self.at_most,
+            "at_least": self.at_least,
+            "met": self.met,
+        }
+
+    def row(self) -> list[str]:
+        """The cells of its line: what, median, range, target, whether it is met."""
+        spread = "" if len(self.values) == 1 else f"{shown(min(self.values))} to {shown(max(self.values))}"
+        limits = {"<=": self.at_most, ">=": self.at_least}
+        target = ", ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
+        met = {None: "", True: "yes", False: "no"}[self.met]
+        return [self.what, f"{shown(self.median)} {self.unit}".strip(), spread, target, met]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The figures of one benchmark."""
+
+    name: str
+    """What its files are called."""
+
+    description: str
+    """What was measured, and how."""
+
+    figures: Sequence[Figure] = ()
+
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Whatever has more columns than a figure, by title: rows with the same keys."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, with the command and the machine, as plain Python types that JSON knows."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "command": _command(),
+            "machine": machine(),
+            "figures": [figure.to_dict() for figure in self.figures],
+            "tables": {title: [dict(row) for row in rows] for title, rows in self.tables.items()},
+        }
+
+    def to_markdown(self) -> str:
+        """The command, the machine and the tables."""
+        from provence_training.evaluation.report import (
+            markdown_table,
+        )  # brings torch: not for fresh processes
+
+        facts = machine()
+        libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
+        parts = [
+            f"# {self.name}",
+            self.description,
+            f"    {_command()}",
+            f"{facts['processor']} ({', '.join(facts['instructions'])}), {facts['cores']} cores, threads: "
+            f"{facts['threads']}; {facts['system']}, Python {facts['python']}, {libraries}.",
+        ]
+        if self.figures:
+            header = ["what", "median", "range", "target", "met"]
+            parts.append(markdown_table(header, [figure.row() for figure in self.figures]))
+        for title, rows in self.tables.items():
+            parts.append(f"## {title}")
+            parts.append(
+                markdown_table(list(rows[0]), [[shown(value) for value in row.values()] for row in rows])
+            )
+        return "\n\n".join(parts) + "\n"
+
+    def save(self, directory: str | Path) -> None:
+        """Write `NAME.json` and `NAME.md`, and print the latter."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        as_json = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        (directory / f"{self.name}.json").write_text(f"{as_json}\n", encoding="utf-8")
+        (directory / f"{self.name}.md").write_text(self.to_markdown(), encoding="utf-8")
+        print(self.to_markdown())
+
+
+def shown(value: Any) -> str:
+    """A cell: numbers with three digits, or all those in front of the point."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _command() -> str:
+    """The command that is running; of files, only the names."""
+    program, *arguments = sys.argv
+    shown = [Path(word).name if Path(word).exists() else word for word in arguments]
+    return " ".join(["python -m", f"benchmarks.{Path(program).stem}", *shown])
