@@ -9,13 +9,29 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from provence_rag import InvalidInputError, ProvenceError
 
-__all__ = ["Data", "Number", "Output", "Runs", "bundled_checkpoint", "machine", "read_pairs", "run"]
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+__all__ = [
+    "RESULTS",
+    "Add",
+    "Data",
+    "Number",
+    "Output",
+    "Runs",
+    "bundled_checkpoint",
+    "cross_encoder",
+    "data_name",
+    "machine",
+    "read_pairs",
+    "run",
+]
 
 RESULTS = Path(__file__).parent / "results"
 _LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "sentence-transformers")
@@ -32,6 +48,9 @@ Data = Annotated[
 ]
 Number = Annotated[int, typer.Option(min=1, help="Question-passage pairs.")]
 Runs = Annotated[int, typer.Option(min=1, help="Runs that medians are taken over.")]
+Add = Annotated[
+    bool, typer.Option("--add", help="Add the runs to those already in DIR: a long benchmark in pieces.")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results are written.")]
 
 
@@ -75,9 +94,22 @@ def read_pairs(data: str | Path, number: int) -> list[tuple[str, str]]:
     ]
 
 
+def data_name(data: str | Path) -> str:
+    """What results on these data are called: the file's name up to the first dot."""
+    return Path(data).name.partition(".")[0]
+
+
 def bundled_checkpoint() -> str:
     """The directory of the bundled model, which is a stock sequence classifier as well."""
     return str(files("provence_rag") / "models" / "mini")
+
+
+def cross_encoder() -> CrossEncoder:
+    """The bundled model as sentence-transformers runs it, in float32 on the CPU."""
+    from sentence_transformers import CrossEncoder
+
+    model: CrossEncoder = CrossEncoder(bundled_checkpoint(), device="cpu", model_kwargs={"dtype": "float32"})
+    return model
 
 
 def machine() -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.common import machine
+from provence_rag import InvalidInputError
 
 __all__ = ["Figure", "Report", "shown"]
 
@@ -60,7 +61,9 @@ class Figure:
 
     def row(self) -> list[str]:
         """The cells of its line: what, median, range, target, whether it is met."""
-        spread = "" if len(self.values) == 1 else f"{shown(min(self.values))} to {shown(max(self.values))}"
+        spread = (
+            "" if len(set(self.values)) == 1 else f"{shown(min(self.values))} to {shown(max(self.values))}"
+        )
         limits = {"<=": self.at_most, ">=": self.at_least}
         target = ", ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
         met = {None: "", True: "yes", False: "no"}[self.met]
@@ -118,14 +121,34 @@ class Report:
             )
         return "\n\n".join(parts) + "\n"
 
-    def save(self, directory: str | Path) -> None:
-        """Write `NAME.json` and `NAME.md`, and print the latter."""
+    def save(self, directory: str | Path, *, add: bool = False) -> None:
+        """Write `NAME.json` and `NAME.md`, and print the latter.
+
+        Args:
+            directory: It is made if it is not there.
+            add: The values of figures are added to those of the report that is already there.
+
+        Raises:
+            InvalidInputError: There is none, or it is of something else or of another machine.
+        """
         directory = Path(directory)
+        report = self._added_to(directory / f"{self.name}.json") if add else self
         directory.mkdir(parents=True, exist_ok=True)
-        as_json = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        as_json = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
         (directory / f"{self.name}.json").write_text(f"{as_json}\n", encoding="utf-8")
-        (directory / f"{self.name}.md").write_text(self.to_markdown(), encoding="utf-8")
-        print(self.to_markdown())
+        (directory / f"{self.name}.md").write_text(report.to_markdown(), encoding="utf-8")
+        print(report.to_markdown())
+
+    def _added_to(self, path: Path) -> Report:
+        if not path.is_file():
+            raise InvalidInputError(f"there is no {path} to add runs to")
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        own = json.loads(json.dumps(self.to_dict()))
+        if any(earlier[key] != own[key] for key in ("description", "machine")):
+            raise InvalidInputError(f"{path} is of other data or of another machine: nothing is added to it")
+        values = {figure["what"]: figure["values"] for figure in earlier["figures"]}
+        figures = [replace(figure, values=[*values[figure.what], *figure.values]) for figure in self.figures]
+        return replace(self, figures=figures)
 
 
 def shown(value: Any) -> str:
