@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common import RESULTS, Data, Output, Runs, run
+from benchmarks.common import RESULTS, Add, Data, Output, Runs, data_name, run
 from benchmarks.open_provence_peer import Job, OpenProvencePeer, cut
 from benchmarks.report import Figure, Report
 from benchmarks.timing import paired_times, ratios
@@ -38,11 +39,12 @@ def main(
     ],
     data: Data,
     *,
-    questions: Annotated[int, typer.Option(min=1, help="Questions of a run.")] = 3,
+    questions: Annotated[int, typer.Option(min=1, help="Questions of a run.")] = 1,
     documents: Annotated[int, typer.Option(min=2, help="Documents of each question.")] = 20,
     runs: Runs = 5,
     peer_python: PeerPython = None,
     peer_path: PeerPath = None,
+    add: Add = False,
     output: Output = RESULTS,
 ) -> None:
     """Rerank and prune with OpenProvence's code and with ours, on a ModernBERT of the size of its xsmall."""
@@ -56,7 +58,7 @@ def main(
         model = Provence.from_pretrained(weights, backend="torch", device="cpu", dtype="float32")
         with OpenProvencePeer(checkout, weights, python=peer_python, path=peer_path) as peer:
             report = compare(model, peer, [(t.query, t.documents) for t in topics], runs=runs)
-    report.save(output)
+    replace(report, name=f"{report.name}-{data_name(data)}").save(output, add=add)
 
 
 def compare(
@@ -76,7 +78,8 @@ def compare(
 
     first = ours(None)
     jobs: list[Job] = [
-        (query, [cut(p) for p in passages]) for (query, _), passages in zip(queries, first, strict=True)
+        (query, [cut(p.document, [s.start for s in p.sentences]) for p in passages])
+        for (query, _), passages in zip(queries, first, strict=True)
     ]
     # Random weights know no threshold of their own: the middle one makes both keep some and drop some.
     threshold = _between([_probability(s) for passages in first for p in passages for s in p.sentences])
@@ -142,7 +145,7 @@ def _description(peer: OpenProvencePeer, queries: int, passages: Sequence[Pruned
     lengths = sorted(p.num_tokens for p in passages)
     versions = ", ".join(f"{name} {number}" for name, number in peer.versions.items())
     return (
-        f"Seconds to rerank and prune {len(passages)} documents, those of each question in one call (questions: {queries}), with "
+        f"Seconds to rerank and prune {len(passages)} documents (questions: {queries}), with "
         f"a ModernBERT of {peer.parameters / 1e6:.1f} million random weights (the size of "
         f"open-provence-reranker-xsmall-v1), float32 on a CPU. Documents have {lengths[0]} to {lengths[-1]} "
         f"tokens, {median(lengths):.0f} in the middle. OpenProvence's own `process()` runs with its defaults "

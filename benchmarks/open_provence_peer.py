@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from provence_rag import InvalidInputError, PrunedPassage
+from benchmarks.processes import peak_memory
+from provence_rag import InvalidInputError
 
 __all__ = ["OpenProvencePeer", "cut"]
 
@@ -54,6 +55,11 @@ class OpenProvencePeer:
         self.versions: dict[str, str] = about["versions"]
         """Of what its process runs with."""
         self.parameters: int = about["parameters"]
+
+    @property
+    def peak_memory(self) -> int:
+        """The most resident memory that its process has had so far, in bytes."""
+        return peak_memory(self._process.pid)
 
     def __enter__(self) -> OpenProvencePeer:
         return self
@@ -100,7 +106,6 @@ class OpenProvencePeer:
         return json.loads(line)
 
 
-def cut(passage: PrunedPassage) -> list[str]:
+def cut(document: str, starts: Sequence[int]) -> list[str]:
     """The document, cut where its sentences start, so that the parts joined are the document."""
-    starts = (sentence.start for sentence in passage.sentences[1:])
-    return [passage.document[start:end] for start, end in pairwise([0, *starts, len(passage.document)])]
+    return [document[start:end] for start, end in pairwise([0, *starts[1:], len(document)])]

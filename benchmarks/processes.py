@@ -41,9 +41,9 @@ def seconds_of_python(code: str) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory() -> int:
-    """The most resident memory that this process has had so far, in bytes."""
-    status = Path("/proc/self/status")
+def peak_memory(pid: int | None = None) -> int:
+    """The most resident memory that a process has had so far, in bytes: this one, or on Linux any."""
+    status = Path("/proc") / ("self" if pid is None else str(pid)) / "status"
     if status.is_file():
         # Not ru_maxrss: on Linux a new process starts with the peak of the one that started it.
         lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
