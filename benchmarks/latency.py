@@ -15,6 +15,7 @@ from benchmarks.probes import first_calls, load
 from benchmarks.processes import in_fresh_process, seconds_of_code
 from benchmarks.report import Figure, Report
 from benchmarks.timing import ratios, seconds
+from provence_rag import InvalidInputError
 
 __all__ = ["main", "passages_of"]
 
@@ -64,8 +65,14 @@ def main(data: Data, *, runs: Runs = 100, python: Python = sys.executable, outpu
 
 
 def passages_of(texts: Sequence[str], *, number: int, words: int) -> list[str]:
-    """Passages of equal length, cut from running text."""
+    """Passages of equal length, cut from running text.
+
+    Raises:
+        InvalidInputError: There are not so many words.
+    """
     running = " ".join(texts).split()
+    if len(running) < number * words:
+        raise InvalidInputError(f"{number} passages of {words} words need more than {len(running)} words")
     return [" ".join(running[i * words : (i + 1) * words]) for i in range(number)]
 
 
