@@ -5,9 +5,22 @@ python -m benchmarks.backends passages.jsonl.gz
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
-from benchmarks.common import RESULTS, Add, Data, Number, Output, Runs, data_name, read_pairs, run
+from benchmarks.common import (
+    RESULTS,
+    Add,
+    Data,
+    Number,
+    Output,
+    Python,
+    Runs,
+    data_name,
+    environment,
+    read_pairs,
+    run,
+)
 from benchmarks.probes import import_module, load, prune_pairs
 from benchmarks.processes import in_fresh_process
 from benchmarks.report import Figure, Report
@@ -16,9 +29,10 @@ from provence_rag import ProvenceOutput
 
 __all__ = ["main"]
 
-_DESCRIPTION = """{number} pairs of {data}, reranked and pruned by the bundled model: as int8 with ONNX Runtime,
-and in float32 with torch, in turns. Peak memory is that of a fresh process that loads the model and reads {few}
-pairs; "above the libraries" is without what importing ONNX Runtime or torch takes."""
+_DESCRIPTION = """{number} pairs of {data}, reranked and pruned by the bundled model: int8 with ONNX
+Runtime, and float32 with torch, in turns. Peak memory is that of a fresh process that loads the model and
+reads {few} pairs; "above the libraries" is without what importing ONNX Runtime or torch takes. The int8
+process ran in {python}."""
 
 _LIBRARIES = {"int8": "provence_rag.backends.onnx", "float32": "provence_rag.backends.torch"}
 
@@ -27,7 +41,13 @@ _FEW = 64
 
 
 def main(
-    data: Data, *, pairs: Number = 500, runs: Runs = 5, add: Add = False, output: Output = RESULTS
+    data: Data,
+    *,
+    pairs: Number = 500,
+    runs: Runs = 5,
+    python: Python = sys.executable,
+    add: Add = False,
+    output: Output = RESULTS,
 ) -> None:
     """Compare the two backends: throughput, results, memory."""
     read = read_pairs(data, pairs)
@@ -44,8 +64,11 @@ def main(
 
     paired_times(systems(_FEW), runs=1, warm_up=0)
     times = paired_times(systems(pairs), runs=runs, warm_up=0)
-    peaks = {name: in_fresh_process(prune_pairs, name, read[:_FEW])[1] for name in models}
-    bare = {name: in_fresh_process(import_module, _LIBRARIES[name])[1] for name in models}
+    pythons = {"int8": python, "float32": sys.executable}
+    peaks, bare = {}, {}
+    for name, own in pythons.items():
+        peaks[name] = in_fresh_process(prune_pairs, name, read[:_FEW], python=own)[1]
+        bare[name] = in_fresh_process(import_module, _LIBRARIES[name], python=own)[1]
     above = {name: peaks[name] - bare[name] for name in models}
     figures = [
         Figure("throughput, int8 / float32", ratios(times["float32"], times["int8"]), at_least=3.0),
@@ -57,7 +80,9 @@ def main(
     ]
     Report(
         name=f"backends-{data_name(data)}",
-        description=_DESCRIPTION.format(number=pairs, data=data_name(data), few=_FEW),
+        description=_DESCRIPTION.format(
+            number=pairs, data=data_name(data), few=_FEW, python=environment(python)
+        ),
         figures=figures,
     ).save(output, add=add)
 

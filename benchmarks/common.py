@@ -24,10 +24,12 @@ __all__ = [
     "Data",
     "Number",
     "Output",
+    "Python",
     "Runs",
     "bundled_checkpoint",
     "cross_encoder",
     "data_name",
+    "environment",
     "machine",
     "read_pairs",
     "run",
@@ -50,6 +52,15 @@ Number = Annotated[int, typer.Option(min=1, help="Question-passage pairs.")]
 Runs = Annotated[int, typer.Option(min=1, help="Runs that medians are taken over.")]
 Add = Annotated[
     bool, typer.Option("--add", help="Add the runs to those already in DIR: a long benchmark in pieces.")
+]
+Python = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH",
+        help="Interpreter of the fresh processes with the int8 model: that of a base install, say, since "
+        "optional libraries cost memory and time. This one by default.",
+        show_default=False,
+    ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the results are written.")]
 
@@ -110,6 +121,11 @@ def cross_encoder() -> CrossEncoder:
 
     model: CrossEncoder = CrossEncoder(bundled_checkpoint(), device="cpu", model_kwargs={"dtype": "float32"})
     return model
+
+
+def environment(python: str) -> str:
+    """What is said of the environment of an interpreter that was asked for."""
+    return "this environment" if python == sys.executable else "one with the base install only"
 
 
 def machine() -> dict[str, Any]:

@@ -5,6 +5,7 @@ python -m benchmarks.overhead passages.jsonl.gz
 
 from __future__ import annotations
 
+import pkgutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,8 +19,8 @@ from benchmarks.timing import seconds
 
 __all__ = ["StepTimer", "main"]
 
-_DESCRIPTION = """{number} pairs of {data}, reranked and pruned in one call by the bundled model as int8 with ONNX
-Runtime. Shares of the time of the call; each step is without the steps that it calls."""
+_DESCRIPTION = """{number} pairs of {data}, reranked and pruned in one call by the bundled model, int8 with
+ONNX Runtime. Shares of the call's time; each step is without the steps that it calls."""
 
 _FORWARD = "forward pass"
 _STEPS = {
@@ -65,10 +66,8 @@ class StepTimer:
         """Time functions, given by their full names, each under its step."""
         with ExitStack() as stack:
             for name, step in steps.items():
-                patcher = patch(name)
-                function, _ = patcher.get_original()  # type: ignore[attr-defined]
-                patcher.new = self.timed(step, function)
-                stack.enter_context(patcher)
+                function = pkgutil.resolve_name(name)
+                stack.enter_context(patch(name, self.timed(step, function)))
             yield
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from provence_rag import Provence
 
-__all__ = ["import_module", "long_document", "prune_pairs", "rank_pairs", "stream"]
+__all__ = [
+    "first_calls",
+    "import_module",
+    "load",
+    "long_document",
+    "prune_pairs",
+    "rank_pairs",
+    "stream",
+]
 
 _SLICE = 500
 """Passages a call, where a stream of them is processed."""
@@ -58,7 +66,7 @@ def stream(name: str, query: str, texts: Sequence[str], number: int) -> float:
         Seconds, without those of loading and warming up.
     """
     model = load(name)
-    model.process(query, texts[:_SLICE])
+    model.process(query, texts[:100])
     passages = islice(_numbered(texts), number)
     start = time.perf_counter()
     while chunk := list(islice(passages, _SLICE)):
@@ -66,23 +74,22 @@ def stream(name: str, query: str, texts: Sequence[str], number: int) -> float:
     return time.perf_counter() - start
 
 
-def long_document(name: str, query: str, texts: Sequence[str], size: int, repeats: int) -> float:
-    """Process one document, made of numbered passages.
+def long_document(name: str, query: str, texts: Sequence[str], kilobytes: int) -> float:
+    """Process one document, made of numbered passages, as often as a second allows.
 
     Args:
         name: See `load`.
         query: The question.
         texts: What the document is made of.
-        size: Its size in bytes.
-        repeats: How often it is processed.
+        kilobytes: Its size, in thousands of bytes.
 
     Returns:
         Seconds of one time, without those of loading and warming up.
     """
     model = load(name)
-    model.process(query, texts[:1])
+    model.process(query, texts[:20])
     parts: list[str] = []
-    left = size
+    size = left = 1000 * kilobytes
     for text in _numbered(texts):
         parts.append(text)
         left -= len(text.encode()) + 1
@@ -90,9 +97,24 @@ def long_document(name: str, query: str, texts: Sequence[str], size: int, repeat
             break
     document = "\n".join(parts).encode()[:size].decode(errors="ignore")
     start = time.perf_counter()
-    for _ in range(repeats):
+    repeats = 0
+    while time.perf_counter() < start + 1:
         model.process(query, [document])
+        repeats += 1
     return (time.perf_counter() - start) / repeats
+
+
+def first_calls(name: str, query: str, texts: Sequence[str]) -> tuple[float, float, float]:
+    """Seconds that loading takes, the first call, and the second."""
+    importlib.import_module("provence_rag")
+    times = [time.perf_counter()]
+    model = load(name)
+    times.append(time.perf_counter())
+    for _ in range(2):
+        model.process(query, texts)
+        times.append(time.perf_counter())
+    loading, first, second = (b - a for a, b in pairwise(times))
+    return loading, first, second
 
 
 def _numbered(texts: Sequence[str]) -> Iterator[str]:

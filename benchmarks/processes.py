@@ -11,22 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["in_fresh_process", "peak_memory", "seconds_of_python"]
+__all__ = ["in_fresh_process", "peak_memory", "seconds_of_code"]
 
 _ROOT = Path(__file__).parents[1]
 
 
-def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+def in_fresh_process(
+    function: Callable[..., Any], *arguments: Any, python: str = sys.executable
+) -> tuple[Any, int]:
     """Call a function in a new interpreter, which imports nothing but the function's module.
 
     Args:
         function: A function of a module that can be imported, and is not the one being run.
         arguments: Values that JSON knows.
+        python: The interpreter, which may be of another environment.
 
     Returns:
         What it returned, by way of JSON, and the peak memory of the process in bytes.
     """
-    command = [sys.executable, "-m", "benchmarks.processes", function.__module__, function.__qualname__]
+    command = [python, "-m", "benchmarks.processes", function.__module__, function.__qualname__]
     done = subprocess.run(
         command, input=json.dumps(arguments), stdout=subprocess.PIPE, encoding="utf-8", check=True, cwd=_ROOT
     )
@@ -34,11 +37,14 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> tuple[Any
     return value, peak
 
 
-def seconds_of_python(code: str) -> float:
-    """How long a new interpreter takes to start, run some code, and end."""
+def seconds_of_code(code: str, *, python: str = sys.executable) -> tuple[float, float]:
+    """Seconds that some code takes in a new interpreter, and the interpreter with it, from start to end."""
+    timed = f"import time\nstart = time.perf_counter()\n{code}\nprint(time.perf_counter() - start)"
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=_ROOT)
-    return time.perf_counter() - start
+    done = subprocess.run(
+        [python, "-c", timed], stdout=subprocess.PIPE, encoding="utf-8", check=True, cwd=_ROOT
+    )
+    return float(done.stdout.splitlines()[-1]), time.perf_counter() - start
 
 
 def peak_memory(pid: int | None = None) -> int:
