@@ -17,12 +17,11 @@ from benchmarks.common import (
     Python,
     Runs,
     data_name,
-    environment,
     read_pairs,
     run,
 )
 from benchmarks.probes import import_module, load, prune_pairs
-from benchmarks.processes import in_fresh_process
+from benchmarks.processes import environment, in_fresh_process
 from benchmarks.report import Figure, Report
 from benchmarks.timing import paired_times, ratios
 from provence_rag import ProvenceOutput

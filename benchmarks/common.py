@@ -29,7 +29,6 @@ __all__ = [
     "bundled_checkpoint",
     "cross_encoder",
     "data_name",
-    "environment",
     "machine",
     "read_pairs",
     "run",
@@ -121,11 +120,6 @@ def cross_encoder() -> CrossEncoder:
 
     model: CrossEncoder = CrossEncoder(bundled_checkpoint(), device="cpu", model_kwargs={"dtype": "float32"})
     return model
-
-
-def environment(python: str) -> str:
-    """What is said of the environment of an interpreter that was asked for."""
-    return "this environment" if python == sys.executable else "one with the base install only"
 
 
 def machine() -> dict[str, Any]:

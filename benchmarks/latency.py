@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.common import RESULTS, Data, Output, Python, Runs, data_name, environment, read_pairs, run
-from benchmarks.probes import first_calls, load
-from benchmarks.processes import in_fresh_process, seconds_of_code
+from benchmarks.common import RESULTS, Data, Output, Python, Runs, data_name, read_pairs, run
+from benchmarks.probes import first_call, load
+from benchmarks.processes import environment, in_fresh_process, seconds_of_code
 from benchmarks.report import Figure, Report
 from benchmarks.timing import ratios, seconds
 from provence_rag import InvalidInputError
@@ -43,10 +43,10 @@ def main(data: Data, *, runs: Runs = 100, python: Python = sys.executable, outpu
     for _ in range(1 + max(5, runs // 20)):
         for name, code in codes.items():
             times[name].append(seconds_of_code(code, python=python))
-        firsts.append(in_fresh_process(first_calls, "int8", query, passages, python=python)[0])
+        firsts.append(in_fresh_process(first_call, "int8", query, passages, python=python)[0])
     inside = {name: [inner for inner, _ in own[1:]] for name, own in times.items()}
     whole = {name: [outer for _, outer in own[1:]] for name, own in times.items()}
-    loading, first, _ = zip(*firsts[1:], strict=True)
+    loading, first = zip(*firsts[1:], strict=True)
     figures = [
         Figure("one call, p50", _milliseconds(calls), "ms"),
         Figure("one call, p95", [float(np.percentile(_milliseconds(calls), 95))], "ms"),

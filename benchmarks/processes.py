@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["in_fresh_process", "peak_memory", "seconds_of_code"]
+__all__ = ["environment", "in_fresh_process", "peak_memory", "seconds_of_code"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -35,6 +35,16 @@ def in_fresh_process(
     )
     value, peak = json.loads(done.stdout.splitlines()[-1])
     return value, peak
+
+
+def environment(python: str) -> str:
+    """What an environment is called that fresh processes ran in."""
+    from benchmarks.probes import has_module
+
+    if python == sys.executable:
+        return "this environment"
+    with_torch, _ = in_fresh_process(has_module, "torch", python=python)
+    return f"another environment, {'with' if with_torch else 'without'} torch"
 
 
 def seconds_of_code(code: str, *, python: str = sys.executable) -> tuple[float, float]:

@@ -61,9 +61,8 @@ class Figure:
 
     def row(self) -> list[str]:
         """The cells of its line: what, median, range, target, whether it is met."""
-        spread = (
-            "" if len(set(self.values)) == 1 else f"{shown(min(self.values))} to {shown(max(self.values))}"
-        )
+        low, high = min(self.values), max(self.values)
+        spread = f"{shown(low)} to {shown(high)}" if low < high else ""
         limits = {"<=": self.at_most, ">=": self.at_least}
         target = ", ".join(f"{sign} {limit:g}" for sign, limit in limits.items() if limit is not None)
         met = {None: "", True: "yes", False: "no"}[self.met]
@@ -85,12 +84,15 @@ class Report:
     tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Whatever has more columns than a figure, by title: rows with the same keys."""
 
+    command: str = field(default_factory=lambda: _command())
+    """How it was made: what is running, behind the commands of the report that it was added to."""
+
     def to_dict(self) -> dict[str, Any]:
         """All of it, with the command and the machine, as plain Python types that JSON knows."""
         return {
             "name": self.name,
             "description": self.description,
-            "command": _command(),
+            "command": self.command,
             "machine": machine(),
             "figures": [figure.to_dict() for figure in self.figures],
             "tables": {title: [dict(row) for row in rows] for title, rows in self.tables.items()},
@@ -98,16 +100,15 @@ class Report:
 
     def to_markdown(self) -> str:
         """The command, the machine and the tables."""
-        from provence_training.evaluation.report import (
-            markdown_table,
-        )  # brings torch: not for fresh processes
+        # Imported here, since it brings torch: fresh processes measure what they import.
+        from provence_training.evaluation.report import markdown_table
 
         facts = machine()
         libraries = ", ".join(f"{name} {number}" for name, number in facts["libraries"].items())
         parts = [
             f"# {self.name}",
             self.description,
-            f"    {_command()}",
+            f"    {self.command}",
             f"{facts['processor']} ({', '.join(facts['instructions'])}), {facts['cores']} cores, threads: "
             f"{facts['threads']}; {facts['system']}, Python {facts['python']}, {libraries}.",
         ]
@@ -143,12 +144,15 @@ class Report:
         if not path.is_file():
             raise InvalidInputError(f"there is no {path} to add runs to")
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        own = json.loads(json.dumps(self.to_dict()))
-        if any(earlier[key] != own[key] for key in ("description", "machine")):
-            raise InvalidInputError(f"{path} is of other data or of another machine: nothing is added to it")
         values = {figure["what"]: figure["values"] for figure in earlier["figures"]}
+        if (
+            earlier["description"] != self.description
+            or earlier["machine"] != machine()
+            or set(values) != {figure.what for figure in self.figures}
+        ):
+            raise InvalidInputError(f"{path} is of something else or of another machine: nothing is added")
         figures = [replace(figure, values=[*values[figure.what], *figure.values]) for figure in self.figures]
-        return replace(self, figures=figures)
+        return replace(self, figures=figures, command=f"{earlier['command']} && {self.command}")
 
 
 def shown(value: Any) -> str:
@@ -161,5 +165,5 @@ def shown(value: Any) -> str:
 def _command() -> str:
     """The command that is running; of files, only the names."""
     program, *arguments = sys.argv
-    shown = [Path(word).name if Path(word).exists() else word for word in arguments]
-    return " ".join(["python -m", f"benchmarks.{Path(program).stem}", *shown])
+    words = [Path(word).name if Path(word).exists() else word for word in arguments]
+    return " ".join(["python -m", f"benchmarks.{Path(program).stem}", *words])

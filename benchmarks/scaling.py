@@ -15,6 +15,7 @@ from benchmarks.probes import long_document, stream
 from benchmarks.processes import in_fresh_process
 from benchmarks.report import Figure, Report
 from benchmarks.timing import ratios
+from provence_rag import InvalidInputError
 
 __all__ = ["main"]
 
@@ -59,6 +60,10 @@ def main(
     output: Output = RESULTS,
 ) -> None:
     """Measure time per passage or character, and peak memory, at several sizes."""
+    if model not in _MODELS:
+        raise InvalidInputError(f"--model must be {' or '.join(_MODELS)}, got {model!r}")
+    if min(len(passages), len(kilobytes)) < 2:
+        raise InvalidInputError("--passages and --kilobytes need two sizes at least: growth is measured")
     pairs = read_pairs(data, 300)
     texts = [text for _, text in pairs]
 

@@ -142,8 +142,12 @@ def test_runs_are_added_to_a_report_of_the_same(written: Callable[..., dict[str,
     with pytest.raises(InvalidInputError, match=r"^there is no .*demo\.json to add runs to$"):
         written([1.0], add=True)
     written([1.0, 2.0])
-    assert written([6.0], add=True)["figures"][0]["values"] == [1.0, 2.0, 6.0]
-    with pytest.raises(InvalidInputError, match="is of other data or of another machine: nothing is added"):
+    both = written([6.0], add=True)
+    assert both["figures"][0]["values"] == [1.0, 2.0, 6.0]
+    assert both["command"] == " && ".join(["python -m benchmarks.demo train.jsonl --runs 2"] * 2)
+    with pytest.raises(
+        InvalidInputError, match="is of something else or of another machine: nothing is added"
+    ):
         written([1.0], description="Something else.", add=True)
 
 
@@ -214,7 +218,7 @@ def test_a_benchmark_runs_from_its_command_line(
     name: str, arguments: list[str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
-    answers = {"first_calls": (0.3, 0.2, 0.1), "stream": 0.1, "long_document": 0.1}
+    answers = {"first_call": (0.3, 0.2), "stream": 0.1, "long_document": 0.1}
     monkeypatch.setattr(
         module,
         "in_fresh_process",
@@ -238,14 +242,22 @@ def test_a_benchmark_runs_from_its_command_line(
 def test_the_probes_run() -> None:
     texts = ["Penguins swim. Cats do not.", "Owls fly."]
     assert probes.stream("fake", "penguins", texts, 3) > 0
-    assert all(seconds > 0 for seconds in probes.first_calls("fake", "penguins", texts))
+    assert all(seconds > 0 for seconds in probes.first_call("fake", "penguins", texts))
     probes.prune_pairs("fake", [["penguins", text] for text in texts])
 
 
-def test_what_is_wrong_with_the_data_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("overhead", ["none.jsonl"], r"^overhead: none\.jsonl: there is no such file$"),
+        ("scaling", [str(DATA), "--model=int4"], r"^scaling: --model must be fake or int8, got 'int4'$"),
+        ("scaling", [str(DATA), "--passages=5"], "^scaling: --passages and --kilobytes need two sizes"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    name: str, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = importlib.import_module("benchmarks.overhead")
-    monkeypatch.setattr(sys, "argv", ["overhead.py", str(tmp_path / "none.jsonl")])
-    with pytest.raises(SystemExit, match=r"^overhead: .*none\.jsonl: there is no such file$"):
+    module = importlib.import_module(f"benchmarks.{name}")
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    with pytest.raises(SystemExit, match=message):
         run(module.main)
