@@ -19,6 +19,7 @@ from benchmarks.common import RESULTS, Add, Data, Output, Runs, data_name, run
 from benchmarks.peers import SYSTEMS, Kept, Options, Question, kept_sentences, sentences, speed
 from benchmarks.processes import in_fresh_process
 from benchmarks.report import Figure, Report
+from provence_rag import InvalidInputError
 from provence_training.evaluation import JudgedSentences, Scored, Topic, load_topics
 
 __all__ = ["main"]
@@ -76,7 +77,7 @@ def main(
     present = [name for name in SYSTEMS if name not in absent]
     topics = load_topics(data, distractors=distractors, limit=questions).topics
     name = f"compare-{data_name(data)}"
-    earlier = json.loads((output / f"{name}.json").read_text(encoding="utf-8")) if only else {}
+    earlier = _earlier(output / f"{name}.json") if only else {}
     if only == "quality":
         figures = [Figure(figure["what"], figure["values"], figure["unit"]) for figure in earlier["figures"]]
     else:
@@ -96,6 +97,13 @@ def main(
         output, add=add and only != "quality"
     )
     _plot(output / f"{name}.json", output / f"{name}.svg")
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InvalidInputError(f"there is no {path}: measure both halves before one of them alone")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _text(path: Path | None) -> str | None:

@@ -98,8 +98,9 @@ class OpenProvencePeer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
+            self._process.communicate()
             raise InvalidInputError(
-                f"OpenProvence failed with exit code {self._process.wait()}, see above; its code needs "
+                f"OpenProvence failed with exit code {self._process.returncode}, see above; its code needs "
                 "transformers 4: name a Python (--peer-python) or a directory of packages (--peer-path) that "
                 "has it"
             )
