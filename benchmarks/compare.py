@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from benchmarks.common import RESULTS, Add, Data, Output, Runs, data_name, run
+from benchmarks.open_provence_peer import PeerPath, PeerPython
 from benchmarks.peers import SYSTEMS, Kept, Options, Question, kept_sentences, sentences, speed
 from benchmarks.processes import in_fresh_process
 from benchmarks.report import Figure, Report
@@ -48,10 +49,8 @@ def main(
         Path | None, typer.Option(metavar="DIR", help="A clone of github.com/hotchpotch/open_provence.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(metavar="DIR", help="Its checkpoint.")] = None,
-    peer_python: Annotated[Path | None, typer.Option(metavar="FILE", help="Python that it runs in.")] = None,
-    peer_path: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Packages that it finds first, such as transformers 4.")
-    ] = None,
+    peer_python: PeerPython = None,
+    peer_path: PeerPath = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions that quality is measured on.")] = 100,
     timed: Annotated[int, typer.Option(min=1, help="Of those, so many for throughput.")] = 10,
     distractors: Annotated[int, typer.Option(min=1, help="BM25 passages a question.")] = 9,
@@ -155,7 +154,7 @@ def _quality(
     settings = []
     for name in names:
         if len(SYSTEMS[name].settings) == 1:
-            continue  # what only ranks keeps all
+            continue  # it only ranks
         for setting, kept in in_fresh_process(kept_sentences, name, *arguments)[0].items():
             settings.append({"system": name, "setting": setting, **_figures(judged, kept)})
     return {
@@ -202,10 +201,8 @@ def _plot(report: Path, path: Path) -> None:
     picture = Picture(figsize=(7, 4.5), layout="constrained")
     axes = picture.subplots()
     for row in rows:
-        kept, passages = (
-            row[f"{_PLOTTED:.0%}"],
-            speeds.get(f"throughput, {row['system'].rpartition(', ')[0]}"),
-        )
+        system = row["system"].rpartition(", ")[0]
+        kept, passages = row[f"{_PLOTTED:.0%}"], speeds.get(f"throughput, {system}")
         if kept != "" and passages is not None:
             axes.plot(passages, kept, marker="o", linestyle="none", label=row["system"])
     axes.set(

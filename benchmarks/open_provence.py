@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.common import RESULTS, Add, Data, Output, Runs, data_name, run
-from benchmarks.open_provence_peer import Job, OpenProvencePeer, cut
+from benchmarks.open_provence_peer import Job, OpenProvencePeer, PeerPath, PeerPython, cut
 from benchmarks.report import Figure, Report
 from benchmarks.timing import paired_times, ratios
 from provence_rag import Provence, PrunedPassage, PruningOptions, Sentence
@@ -23,14 +23,6 @@ from provence_rag import Provence, PrunedPassage, PruningOptions, Sentence
 __all__ = ["compare"]
 
 OURS, THEIRS, CAREFUL = "provence-rag", "OpenProvence", "OpenProvence, no gradients"
-
-PeerPython = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Python that OpenProvence runs in; this one by default.")
-]
-PeerPath = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Packages that it finds first, such as an older transformers."),
-]
 
 
 def main(

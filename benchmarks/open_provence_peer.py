@@ -10,14 +10,24 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from benchmarks.processes import peak_memory
 from provence_rag import InvalidInputError
 
-__all__ = ["OpenProvencePeer", "cut"]
+__all__ = ["OpenProvencePeer", "PeerPath", "PeerPython", "cut"]
 
 _WORKER = Path(__file__).with_name("open_provence_worker.py")
+
+PeerPython = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Python that OpenProvence runs in; this one by default.")
+]
+PeerPath = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Packages that it finds first, such as an older transformers."),
+]
 
 Job = tuple[str, Sequence[Sequence[str]]]
 """A question, and of each document its sentences, which joined are the document."""

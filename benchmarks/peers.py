@@ -158,7 +158,7 @@ class ProvenceFloat32(ProvenceInt8):
 
 
 class CrossEncoder(System):
-    """sentence-transformers, which ranks and keeps all: the same weights."""
+    """sentence-transformers, which ranks and has nothing to say of sentences: the same weights."""
 
     needs = ("sentence_transformers",)
     settings: ClassVar = {"rerank only": None}
@@ -168,7 +168,7 @@ class CrossEncoder(System):
 
     def __call__(self, question: Question, setting: None) -> Kept:
         self._model.rank(question.query, list(question.passages), show_progress_bar=False)
-        return [[True] * len(spans) for spans in sentences(question)]
+        return []
 
 
 class OpenProvence(System):
@@ -208,7 +208,7 @@ class LlamaIndex(System):
     keeps all of them.
     """
 
-    needs = ("llama_index.core", "sentence_transformers")
+    needs = ("llama_index", "sentence_transformers")
     wants = ("embedding",)
     settings: ClassVar = {
         "with neighbours, best 50%": {"percentile_cutoff": 0.5},

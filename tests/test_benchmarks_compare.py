@@ -155,10 +155,6 @@ def test_bm25_keeps_the_best_sentences_of_all_passages() -> None:
     assert system(QUESTION, 9) == [[True, True, True], [True, True]]
 
 
-def test_a_cross_encoder_keeps_all() -> None:
-    assert peers.CrossEncoder(Options())(QUESTION, None) == [[True, True, True], [True, True]]
-
-
 @pytest.mark.usefixtures("words")
 def test_llama_index_keeps_near_sentences_and_neighbours_unless_told_not_to() -> None:
     pytest.importorskip("llama_index.core")
@@ -189,7 +185,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         return None if name.startswith("llama_index") else found(name)
 
     monkeypatch.setattr("importlib.util.find_spec", find)
-    assert SYSTEMS["LlamaIndex"].missing(Options()) == ["llama_index.core", "--embedding"]
+    assert SYSTEMS["LlamaIndex"].missing(Options()) == ["llama_index", "--embedding"]
 
 
 # --- the command ---------------------------------------------------------------------------------------
