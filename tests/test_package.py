@@ -294,8 +294,9 @@ def test_dependencies() -> None:
             "numpy",
             "pydantic",
             "pyyaml",
+            "transformers",
         },
-        "export": {"provence-rag[torch]", "onnx"},
+        "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
         "all": {"provence-rag[export,langchain-agents,llama-index,sentence-transformers,train]"},
     }
