@@ -1,0 +1,107 @@
+"""The bundled model as int8 with ONNX Runtime, against float32 with torch.
+
+python -m benchmarks.backends passages.jsonl.gz
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from benchmarks.common import (
+    RESULTS,
+    Add,
+    Data,
+    Number,
+    Output,
+    Python,
+    Runs,
+    data_name,
+    read_pairs,
+    run,
+)
+from benchmarks.probes import import_module, load, prune_pairs
+from benchmarks.processes import environment, in_fresh_process
+from benchmarks.report import Figure, Report
+from benchmarks.timing import paired_times, ratios
+from provence_rag import ProvenceOutput
+
+__all__ = ["main"]
+
+_DESCRIPTION = """{number} pairs of {data}, reranked and pruned by the bundled model: int8 with ONNX
+Runtime, and float32 with torch, in turns. Peak memory is that of a fresh process that loads the model and
+reads {few} pairs; "above the libraries" is without what importing ONNX Runtime or torch takes. The int8
+process ran in {python}."""
+
+_LIBRARIES = {"int8": "provence_rag.backends.onnx", "float32": "provence_rag.backends.torch"}
+
+_FEW = 64
+"""Pairs that each backend reads before it is timed, and of which memory is measured."""
+
+
+def main(
+    data: Data,
+    *,
+    pairs: Number = 500,
+    runs: Runs = 5,
+    python: Python = sys.executable,
+    add: Add = False,
+    output: Output = RESULTS,
+) -> None:
+    """Compare the two backends: throughput, results, memory."""
+    read = read_pairs(data, pairs)
+    models = {name: load(name) for name in _LIBRARIES}
+    found: dict[str, ProvenceOutput] = {}
+
+    def systems(number: int) -> dict[str, Callable[[], None]]:
+        queries, documents = zip(*read[:number], strict=True)
+
+        def prune(name: str) -> Callable[[], None]:
+            return lambda: found.update({name: models[name].predict_with_pruning(queries, documents)})
+
+        return {name: prune(name) for name in models}
+
+    paired_times(systems(_FEW), runs=1, warm_up=0)
+    times = paired_times(systems(pairs), runs=runs, warm_up=0)
+    pythons = {"int8": python, "float32": sys.executable}
+    peaks, bare = {}, {}
+    for name, own in pythons.items():
+        peaks[name] = in_fresh_process(prune_pairs, name, read[:_FEW], python=own)[1]
+        bare[name] = in_fresh_process(import_module, _LIBRARIES[name], python=own)[1]
+    above = {name: peaks[name] - bare[name] for name in models}
+    figures = [
+        Figure("throughput, int8 / float32", ratios(times["float32"], times["int8"]), at_least=3.0),
+        *(Figure(f"throughput, {name}", [pairs / t for t in own], "pairs/s") for name, own in times.items()),
+        *_agreement(found["int8"], found["float32"]),
+        Figure("peak memory, int8 / float32", [peaks["int8"] / peaks["float32"]], at_most=0.5),
+        *(Figure(f"peak memory, {name}", [own / 2**20], "MiB") for name, own in peaks.items()),
+        *(Figure(f"above the libraries, {name}", [own / 2**20], "MiB") for name, own in above.items()),
+    ]
+    Report(
+        name=f"backends-{data_name(data)}",
+        description=_DESCRIPTION.format(
+            number=pairs, data=data_name(data), few=_FEW, python=environment(python)
+        ),
+        figures=figures,
+    ).save(output, add=add)
+
+
+def _agreement(one: ProvenceOutput, other: ProvenceOutput) -> list[Figure]:
+    """How far two results on the same pairs are apart."""
+    masks = [
+        (a, b)
+        for mask, against in zip(one.pruning_masks, other.pruning_masks, strict=True)
+        for a, b in zip(mask, against, strict=True)
+    ]
+    scores = list(zip(one.ranking_scores, other.ranking_scores, strict=True))
+    apart = [abs(a - b) for a, b in scores if a is not None and b is not None]
+    return [
+        Figure(
+            "sentences decided alike", [100 * sum(a == b for a, b in masks) / len(masks)], "%", at_least=98.5
+        ),
+        Figure("mean difference of scores", [sum(apart) / len(apart)], at_most=0.02),
+    ]
+
+
+if __name__ == "__main__":
+    run(main)
