@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import provence_rag
 
@@ -30,4 +31,8 @@ for extra in ("langchain", "llama-index", "sentence-transformers"):
 command = [sys.argv[1], "prune", "--query", "When was it finished?", "--plain", "-"]
 done = subprocess.run(command, input=DOCUMENT, capture_output=True, encoding="utf-8", check=True)
 assert "1889" in done.stdout, done
+
+command = [sys.argv[1], "inspect", str(Path(provence_rag.__file__).parent / "models" / "mini")]
+done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+assert "cc-by-sa-3.0" in done.stdout, done
 print(f"wheel {provence_rag.__version__}: ok")

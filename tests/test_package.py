@@ -273,13 +273,14 @@ def test_dependencies() -> None:
         "numpy",
         "onnxruntime",
         "rich",
+        "safetensors",
         "tokenizers",
         "typer",
     }
     extras = {extra: names(needed) for extra, needed in PROJECT["project"]["optional-dependencies"].items()}
     assert extras.pop("dev") >= {"provence-rag[all,examples]", "hypothesis", "mypy", "pytest", "ruff"}
     assert extras == {
-        "torch": {"torch", "transformers", "safetensors"},
+        "torch": {"torch", "transformers"},
         "langchain": {"langchain-core"},
         "langchain-agents": {"provence-rag[langchain]", "langchain"},
         "llama-index": {"llama-index-core"},
@@ -293,8 +294,9 @@ def test_dependencies() -> None:
             "numpy",
             "pydantic",
             "pyyaml",
+            "transformers",
         },
-        "export": {"provence-rag[torch]", "onnx"},
+        "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
         "all": {"provence-rag[export,langchain-agents,llama-index,sentence-transformers,train]"},
     }

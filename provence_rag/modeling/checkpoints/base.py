@@ -164,7 +164,8 @@ def checkpoint_of(
             f"{source.directory} has no trained head: nothing to rank and nothing to prune with"
         )
     mode: Literal["joint", "ranking", "pruning"] = "joint" if can_rank else "pruning"
-    settings = {**stock, "architectures": stock.get("architectures"), "num_labels": 1}
+    labels = {"id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}, "num_labels": 1}
+    settings = {**stock, "architectures": stock.get("architectures"), **labels}
     kept = dict(names)
     if not can_prune:
         mode = "ranking"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+
 from provence_rag.errors import CheckpointError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class StoredTensors:
 
         Raises:
             CheckpointError: There are no weights, or a file is damaged.
-            MissingExtraError: safetensors (or torch, for a pickle) is not installed.
+            MissingExtraError: They are a pickle, and torch is not installed.
         """
         return {prefix + name: shape for path, prefix in self._paths() for name, shape in _shapes(path)}
 
@@ -115,11 +117,9 @@ def _tensors(path: Path, start: str) -> Iterator[tuple[str, Tensor]]:
 @contextmanager
 def _opened(path: Path, *, framework: str) -> Iterator[Any]:
     try:
-        from safetensors import safe_open
-
         with safe_open(path, framework) as file:
             yield file
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError(f"Reading {path}", "torch") from error
     except Exception as error:  # the library's exception has no public base class
         raise CheckpointError(f"{path} cannot be read: {error}") from error
@@ -129,7 +129,7 @@ def _unpickle(path: Path, *, device: str) -> dict[str, Tensor]:
     """The tensors of a pickled state dict; whatever is not a tensor in it is refused, and not run."""
     try:
         import torch
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtraError(f"Reading {path}", "torch") from error
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _SAFE_TORCH:
         raise CheckpointError(
