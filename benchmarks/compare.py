@@ -36,6 +36,12 @@ _EQUAL = "Answers kept, at the share of characters removed from all passages"
 _LONG, _REPEATS = 20, 3
 
 
+def _half(value: str) -> str:
+    if value not in ("speed", "quality"):
+        raise typer.BadParameter(f"must be speed or quality, got {value!r}")
+    return value
+
+
 def main(
     data: Data,
     *,
@@ -57,7 +63,9 @@ def main(
     runs: Runs = 3,
     only: Annotated[
         Literal["speed", "quality"] | None,
-        typer.Option(help="Measure one half; the other is what is in DIR."),
+        typer.Option(
+            parser=_half, metavar="speed|quality", help="Measure one half; the other is what is in DIR."
+        ),
     ] = None,
     add: Add = False,
     output: Output = RESULTS,

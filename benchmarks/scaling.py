@@ -6,6 +6,7 @@ python -m benchmarks.scaling passages.jsonl.gz
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, NamedTuple
 
 import typer
@@ -85,16 +86,19 @@ def main(
 
 
 def _growth(unit: str, measured: Mapping[str, Sequence[_Measured]], *, flat: float | None) -> list[Figure]:
-    """Time of one unit, and peak memory, at each size, and how the largest compares with the smallest."""
+    """Time of one unit, and peak memory, at each size; how it grows from size to size, and over all."""
     times = {name: [one.milliseconds for one in own] for name, own in measured.items()}
     peaks = {name: [one.mebibytes for one in own] for name, own in measured.items()}
     smallest, *_, largest = measured
-    growth = f"{largest} / {smallest}"
+    steps = dict.fromkeys([*pairwise(measured), (smallest, largest)])
     return [
         *(Figure(f"time {unit}, {name}", own, "ms") for name, own in times.items()),
-        Figure(f"time {unit}, {growth}", ratios(times[largest], times[smallest]), at_most=1.1),
+        *(
+            Figure(f"time {unit}, {large} / {small}", ratios(times[large], times[small]), at_most=1.1)
+            for small, large in steps
+        ),
         *(Figure(f"peak memory, {name}", own, "MiB") for name, own in peaks.items()),
-        Figure(f"peak memory, {growth}", ratios(peaks[largest], peaks[smallest]), at_most=flat),
+        Figure(f"peak memory, {largest} / {smallest}", ratios(peaks[largest], peaks[smallest]), at_most=flat),
     ]
 
 
