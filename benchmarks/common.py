@@ -7,13 +7,13 @@ import platform
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from provence_rag import InvalidInputError, ProvenceError
+from provence_rag.hub import BUNDLED
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -26,7 +26,6 @@ __all__ = [
     "Output",
     "Python",
     "Runs",
-    "bundled_checkpoint",
     "cross_encoder",
     "data_name",
     "machine",
@@ -109,16 +108,11 @@ def data_name(data: str | Path) -> str:
     return Path(data).name.partition(".")[0]
 
 
-def bundled_checkpoint() -> str:
-    """The directory of the bundled model, which is a stock sequence classifier as well."""
-    return str(files("provence_rag") / "models" / "mini")
-
-
 def cross_encoder() -> CrossEncoder:
     """The bundled model as sentence-transformers runs it, in float32 on the CPU."""
     from sentence_transformers import CrossEncoder
 
-    model: CrossEncoder = CrossEncoder(bundled_checkpoint(), device="cpu", model_kwargs={"dtype": "float32"})
+    model: CrossEncoder = CrossEncoder(str(BUNDLED), device="cpu", model_kwargs={"dtype": "float32"})
     return model
 
 

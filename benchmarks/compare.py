@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -62,7 +62,7 @@ def main(
     distractors: Annotated[int, typer.Option(min=1, help="BM25 passages a question.")] = 9,
     runs: Runs = 3,
     only: Annotated[
-        Literal["speed", "quality"] | None,
+        str | None,
         typer.Option(
             parser=_half, metavar="speed|quality", help="Measure one half; the other is what is in DIR."
         ),

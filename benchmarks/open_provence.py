@@ -76,9 +76,10 @@ def compare(
     # Random weights know no threshold of their own: the middle one makes both keep some and drop some.
     threshold = _between([_probability(s) for passages in first for p in passages for s in p.sentences])
     options = PruningOptions(threshold=threshold)
+    found: dict[str, Any] = {}
     systems: dict[str, Callable[[], object]] = {
-        OURS: lambda: ours(options),
-        THEIRS: lambda: peer.process(jobs, threshold=threshold),
+        OURS: lambda: found.update({OURS: ours(options)}),
+        THEIRS: lambda: found.update({THEIRS: peer.process(jobs, threshold=threshold)}),
         CAREFUL: lambda: peer.process(jobs, threshold=threshold, gradients=False),
     }
     times = paired_times(systems, runs=runs)
@@ -90,7 +91,7 @@ def compare(
             *(Figure(name, values, "s") for name, values in times.items()),
             Figure(f"{THEIRS} / {OURS}", ratios(times[THEIRS], times[OURS]), at_least=2),
             Figure(f"{CAREFUL} / {OURS}", ratios(times[CAREFUL], times[OURS])),
-            *_agreement(ours(options), peer.process(jobs, threshold=threshold), jobs),
+            *_agreement(found[OURS], found[THEIRS], jobs),
         ],
     )
 

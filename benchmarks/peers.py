@@ -139,8 +139,7 @@ class ProvenceInt8(System):
             rule = self._model.config.dynamic_rule(question.language)
             for label, setting in self.settings.items():
                 least = [
-                    max(rule.floor, rule.share * max(own, default=0.0)) if setting is None else setting
-                    for own in scores
+                    rule.least_kept(max(own, default=0.0)) if setting is None else setting for own in scores
                 ]
                 kept[label].append([[s >= at for s in own] for own, at in zip(scores, least, strict=True)])
         return kept

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
-from benchmarks.common import bundled_checkpoint
+from provence_rag.hub import BUNDLED
 
 __all__ = ["XSMALL", "write_random_checkpoint"]
 
@@ -35,12 +35,11 @@ def write_random_checkpoint(directory: Path, **sizes: int) -> None:
         directory: Where to; it must exist.
         sizes: Arguments of `ModernBertConfig`, for example `XSMALL`.
     """
-    tokenizer = Path(bundled_checkpoint())
-    settings = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings = json.loads((BUNDLED / "tokenizer_config.json").read_text(encoding="utf-8"))
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"  # the name that transformers 4 knows it by
     (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    shutil.copy(tokenizer / "tokenizer.json", directory)
-    vocabulary = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    shutil.copy(BUNDLED / "tokenizer.json", directory)
+    vocabulary = json.loads((BUNDLED / "tokenizer.json").read_text(encoding="utf-8"))
     ids = {token["content"]: token["id"] for token in vocabulary["added_tokens"]}
     roles = ("bos", "cls", "eos", "sep", "pad")
     base: dict[str, Any] = {

@@ -137,8 +137,9 @@ class Report:
         directory.mkdir(parents=True, exist_ok=True)
         as_json = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
         (directory / f"{self.name}.json").write_text(f"{as_json}\n", encoding="utf-8")
-        (directory / f"{self.name}.md").write_text(report.to_markdown(), encoding="utf-8")
-        print(report.to_markdown())
+        as_markdown = report.to_markdown()
+        (directory / f"{self.name}.md").write_text(as_markdown, encoding="utf-8")
+        print(as_markdown)
 
     def _added_to(self, path: Path) -> Report:
         if not path.is_file():

@@ -58,6 +58,10 @@ class DynamicRule:
         check_share("floor", self.floor)
         check_share("share", self.share)
 
+    def least_kept(self, best: float) -> float:
+        """Smallest keep probability of a kept sentence, where `best` is the highest of the passage."""
+        return max(self.floor, self.share * best)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenceConfig:

@@ -63,7 +63,7 @@ class Provence(CrossEncoderMethods):
     ) -> Provence:
         """Load a checkpoint: our own, a reranker, or one of the Provence family. Never runs code from it.
 
-        Each family keeps its own rules; they are in `config`.
+        Each family keeps its own rules (see `docs/checkpoints.md`); they are in `config`.
 
         Args:
             name_or_path: A directory, or a model on the Hugging Face hub; None is the bundled bilingual

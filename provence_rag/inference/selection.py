@@ -69,8 +69,7 @@ def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfi
     if options.mode == "ratio":
         assert options.ratio is not None  # checked by PruningOptions
         return _without_worst(document, options.ratio)
-    rule = config.dynamic_rule(document.language)
-    return scores >= max(rule.floor, rule.share * float(scores.max(initial=0.0)))
+    return scores >= config.dynamic_rule(document.language).least_kept(float(scores.max(initial=0.0)))
 
 
 def _without_worst(document: Candidates, ratio: float) -> Mask:

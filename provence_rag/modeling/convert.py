@@ -14,7 +14,13 @@ from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtra
 from provence_rag.hub import ONNX_FILES
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling import Format
-from provence_rag.modeling.checkpoints import Checkpoint, check_vocabulary, read_checkpoint
+from provence_rag.modeling.checkpoints import (
+    PRUNING_LABELS,
+    Checkpoint,
+    check_vocabulary,
+    label_settings,
+    read_checkpoint,
+)
 
 try:
     from transformers import AutoModelForTokenClassification
@@ -110,9 +116,8 @@ def as_token_classifier(model: ProvenceModel) -> ProvenceModel:
         )
     if model.pruning_head is None:
         return model
-    labels = {0: "DROP", 1: "KEEP"}
-    settings: dict[str, Any] = {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
-    hf_config = type(model.transformer.config).from_dict({**model.transformer.config.to_dict(), **settings})
+    labels = label_settings(*PRUNING_LABELS)
+    hf_config = type(model.transformer.config).from_dict({**model.transformer.config.to_dict(), **labels})
     auto: Any = AutoModelForTokenClassification
     stock = auto.from_config(hf_config)
     encoder = f"{stock.base_model_prefix}."

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 from provence_rag.config import ProvenceConfig, architecture_of
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
-from provence_rag.modeling.checkpoints import Checkpoint, StoredTensors, check_sizes, read_checkpoint
+from provence_rag.modeling.checkpoints import (
+    PRUNING_LABELS,
+    Checkpoint,
+    StoredTensors,
+    check_sizes,
+    label_settings,
+    read_checkpoint,
+)
 
 try:
     import torch
@@ -28,7 +35,6 @@ except ModuleNotFoundError as error:  # pragma: no cover - exercised in an envir
 
 __all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
 
-_LABELS = {0: "DROP", 1: "KEEP"}
 _WEIGHTS = "model.safetensors"
 _TRANSFORMER, _PRUNING_HEAD = "transformer.", "pruning_head."
 
@@ -92,7 +98,7 @@ class ProvenceModel(nn.Module):
             raise InvalidInputError(
                 f"transformer must be a model of transformers in torch, got {type(transformer).__name__}"
             )
-        labels = 1 if config.can_rank else len(_LABELS)
+        labels = 1 if config.can_rank else len(PRUNING_LABELS)
         if transformer.config.num_labels != labels:
             raise InvalidInputError(
                 f"transformer must have {labels} label(s) in mode {config.mode!r}, "
@@ -102,7 +108,7 @@ class ProvenceModel(nn.Module):
         self.transformer = transformer
         self.pruning_head: nn.Linear | None = None
         if config.mode == "joint":
-            self.pruning_head = pruning_head or nn.Linear(transformer.config.hidden_size, len(_LABELS))
+            self.pruning_head = pruning_head or nn.Linear(transformer.config.hidden_size, len(PRUNING_LABELS))
             self.dropout = nn.Dropout(getattr(transformer.config, "hidden_dropout_prob", 0.0))
             # The stock forward returns logits only. Asking it for hidden states would store those of all
             # layers; the hook sees the last ones in passing.
@@ -173,7 +179,7 @@ class ProvenceModel(nn.Module):
         if config.can_rank:
             kwargs["num_labels"] = 1
         else:
-            kwargs |= {"id2label": _LABELS, "label2id": {label: i for i, label in _LABELS.items()}}
+            kwargs |= label_settings(*PRUNING_LABELS)
         return cls(_auto_class(config).from_pretrained(name_or_path, **kwargs), config)
 
     @classmethod
@@ -277,7 +283,7 @@ def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linea
         raise CheckpointError(
             f"the weights in {directory} have no pruning head: they were saved by a class that leaves it out"
         )
-    head = nn.Linear(transformer.config.hidden_size, len(_LABELS))
+    head = nn.Linear(transformer.config.hidden_size, len(PRUNING_LABELS))
     try:
         head.load_state_dict({name.removeprefix(_PRUNING_HEAD): tensor for name, tensor in weights.items()})
     except RuntimeError as error:

@@ -1,6 +1,6 @@
 """What others publish, read into our own terms. Only this room knows their names."""
 
-from provence_rag.modeling.checkpoints.base import Checkpoint
+from provence_rag.modeling.checkpoints.base import PRUNING_LABELS, Checkpoint, label_settings
 from provence_rag.modeling.checkpoints.detection import read_checkpoint
 from provence_rag.modeling.checkpoints.published import PUBLISHED, Published, example_of_card
 from provence_rag.modeling.checkpoints.sizes import check_sizes, check_vocabulary
@@ -8,6 +8,7 @@ from provence_rag.modeling.checkpoints.summary import Summary, summarize
 from provence_rag.modeling.checkpoints.weights import StoredTensors
 
 __all__ = [
+    "PRUNING_LABELS",
     "PUBLISHED",
     "Checkpoint",
     "Published",
@@ -16,6 +17,7 @@ __all__ = [
     "check_sizes",
     "check_vocabulary",
     "example_of_card",
+    "label_settings",
     "read_checkpoint",
     "summarize",
 ]

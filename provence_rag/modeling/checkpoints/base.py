@@ -15,7 +15,18 @@ from provence_rag.modeling.checkpoints.weights import StoredTensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "Source", "checkpoint_of", "model_settings", "setting"]
+__all__ = [
+    "PRUNING_LABELS",
+    "Checkpoint",
+    "Source",
+    "checkpoint_of",
+    "label_settings",
+    "model_settings",
+    "setting",
+]
+
+PRUNING_LABELS = ("DROP", "KEEP")
+"""What a pruning head says of a token, in the order of its outputs."""
 
 _NOT_FOR_THE_MODEL = ("attn_implementation", "auto_map", "experts_implementation", "quantization_config")
 """Keys of a config.json that name code to be run, or how weights are stored that are not read here."""
@@ -77,6 +88,16 @@ class Checkpoint:
             outputs = (f"{head}.{part}" for head in _RANKING_OUTPUTS for part in ("weight", "bias"))
             tensors |= {name: tensors[name][:1] for name in outputs if name in tensors}
         return tensors
+
+
+def label_settings(*names: str) -> dict[str, Any]:
+    """What transformers' configurations say of labels, given in the order of the outputs."""
+    id2label = dict(enumerate(names))
+    return {
+        "id2label": id2label,
+        "label2id": {name: i for i, name in id2label.items()},
+        "num_labels": len(names),
+    }
 
 
 def _current(name: str) -> str:
@@ -164,8 +185,7 @@ def checkpoint_of(
             f"{source.directory} has no trained head: nothing to rank and nothing to prune with"
         )
     mode: Literal["joint", "ranking", "pruning"] = "joint" if can_rank else "pruning"
-    labels = {"id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}, "num_labels": 1}
-    settings = {**stock, "architectures": stock.get("architectures"), **labels}
+    settings = {**stock, "architectures": stock.get("architectures"), **label_settings("LABEL_0")}
     kept = dict(names)
     if not can_prune:
         mode = "ranking"
@@ -174,7 +194,7 @@ def checkpoint_of(
         kept = {stored: name for stored, name in names.items() if not name.startswith(_HEADS)}
         kept |= {stored_names[f"pruning_head.{part}"]: f"classifier.{part}" for part in ("weight", "bias")}
         del settings["architectures"]  # it is no sequence classifier any more
-        settings |= {"id2label": {0: "DROP", 1: "KEEP"}, "label2id": {"DROP": 0, "KEEP": 1}, "num_labels": 2}
+        settings |= label_settings(*PRUNING_LABELS)
     if not can_rank and any(name.startswith("head.") for name in stored_names):
         raise CheckpointError(
             f"{source.directory} has no trained ranking head, and cannot be loaded for pruning alone: the "

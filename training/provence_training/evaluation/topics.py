@@ -89,7 +89,7 @@ def load_topics(
     records = read_json_lines(str(path)) if path.name.endswith(JSON_LINES) else iter(())
     first = next(records, None)
     has_answers = first is None or not (isinstance(first[1], dict) and "documents" in first[1])
-    if first is None or has_answers:
+    if has_answers:
         topics = _answered(load_passages(path), distractors, limit)
     else:
         chosen = _sample([first, *records], limit)
