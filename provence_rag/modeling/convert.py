@@ -21,6 +21,7 @@ from provence_rag.modeling.checkpoints import (
     label_settings,
     read_checkpoint,
 )
+from provence_rag.modeling.sample import sample_batches
 
 try:
     from transformers import AutoModelForTokenClassification
@@ -61,7 +62,8 @@ def convert(
     if to not in get_args(Format):
         raise InvalidInputError(f"to must be one of {', '.join(get_args(Format))}, got {to!r}")
     if to.startswith("onnx"):
-        from provence_rag.modeling.export import export_onnx, quantize_onnx
+        from provence_rag.modeling.export import export_onnx
+        from provence_rag.modeling.quantization import quantize_onnx
     source, target = Path(source), Path(target)
     checkpoint = read_checkpoint(source)
     tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, checkpoint.config.pair_template)
@@ -82,7 +84,8 @@ def convert(
             exact = target / ONNX_FILES["float32"] if to == "onnx" else Path(directory) / "model.onnx"
             export_onnx(model, exact)
             if to == "onnx-int8":
-                quantize_onnx(exact, target / ONNX_FILES["int8"])
+                sample = sample_batches(tokenizer, model.provence_config, checkpoint.pad_token_id)
+                quantize_onnx(exact, target / ONNX_FILES["int8"], sample)
     tokenizer.save(target)
     _write_tokenizer_config(checkpoint, model, target)
     if (source / _CARD).is_file():

@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 
 from provence_rag import Provence
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.checkpoints import read_checkpoint
 from provence_rag.modeling.model import ProvenceModel
+from provence_rag.modeling.sample import sample_batches
 from provence_training.calibration import Calibration, calibrate
 from provence_training.config import CalibrationConfig, ReleaseConfig
 from provence_training.evaluation import ProvenceEvaluator, load_topics
@@ -67,13 +70,17 @@ def _make(trained: Path, target: Path, files: Sequence[Path], config: ReleaseCon
 def _export(model: ProvenceModel, directory: Path, kinds: Sequence[str]) -> None:
     if not kinds:
         return
-    from provence_rag.modeling.export import export_onnx, quantize_onnx
+    from provence_rag.modeling.export import export_onnx
+    from provence_rag.modeling.quantization import quantize_onnx
 
     with tempfile.TemporaryDirectory() as scratch:
         exported = Path(scratch) / "model.onnx"
         export_onnx(model, exported)
         if "int8" in kinds:
-            quantize_onnx(exported, directory / "onnx" / "model_int8.onnx")
+            checkpoint = read_checkpoint(directory)
+            tokenizer = PairTokenizer.from_directory(directory, checkpoint.config.pair_template)
+            sample = sample_batches(tokenizer, checkpoint.config, checkpoint.pad_token_id)
+            quantize_onnx(exported, directory / "onnx" / "model_int8.onnx", sample)
         if "float32" in kinds:
             (directory / "onnx").mkdir(exist_ok=True)
             shutil.copy(exported, directory / "onnx" / "model.onnx")
