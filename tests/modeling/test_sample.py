@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from provence_rag import CheckpointError, Provence, ProvenceConfig
+from provence_rag import Provence, ProvenceConfig
 from provence_rag.backends.base import IntArray, Logits
 from provence_rag.hub import BUNDLED
 from provence_rag.inference.encoding import PairTokenizer
@@ -47,8 +47,3 @@ def test_as_inference_makes_them(tokenizer: PairTokenizer) -> None:
     model = Provence(Engine(Recorder(), tokenizer, config, pad_token_id=0))
     model.process("boiling point of water at 3000 metres", ["About 90 °C."])
     assert seen[0] in [batch["input_ids"][0].tolist() for batch in sample_batches(tokenizer, config, 0)]
-
-
-def test_windows_without_room(tokenizer: PairTokenizer) -> None:
-    with pytest.raises(CheckpointError, match=r"^max_length=4 has no room for a passage"):
-        sample_batches(tokenizer, ProvenceConfig(max_length=4), pad_token_id=0)
