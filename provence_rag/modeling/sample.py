@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def sample_batches(
     Raises:
         CheckpointError: The windows are too short for the tokenizer's special tokens.
     """
-    lines = (files(__package__) / "sample.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name("sample.jsonl").read_text(encoding="utf-8").splitlines()
     pairs = [
         Pair(record["question"], record["passage"], record.get("title")) for record in map(json.loads, lines)
     ]
