@@ -33,6 +33,8 @@ ALLOWED = {
     "transformers": {"provence_rag/modeling", "training"},
     "onnxruntime": {"provence_rag/backends/onnx.py", "provence_rag/modeling/export.py"},
     "onnx": {"provence_rag/modeling/export.py"},
+    "openvino": {"provence_rag/backends/openvino.py", "provence_rag/modeling/openvino.py"},
+    "nncf": {"provence_rag/modeling/openvino.py"},
     "langchain": {"integrations/langchain_provence/middleware.py"},
     "langgraph": {"integrations/langchain_provence/middleware.py"},
     "langchain_core": {"integrations/langchain_provence", "training"},
@@ -297,6 +299,8 @@ def test_dependencies() -> None:
             "transformers",
         },
         "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
+        "openvino": {"openvino"},
+        "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
-        "all": {"provence-rag[export,langchain-agents,llama-index,sentence-transformers,train]"},
+        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,sentence-transformers,train]"},
     }
