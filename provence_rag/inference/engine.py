@@ -14,7 +14,7 @@ from provence_rag.chunking import BaseChunker, heading_level
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError
 from provence_rag.inference.assembly import assemble
-from provence_rag.inference.batching import batches
+from provence_rag.inference.batching import batches, padded
 from provence_rag.inference.encoding import TextTokenizer, Window
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
 from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
@@ -141,22 +141,7 @@ class Engine:
 
     def _logits(self, windows: Sequence[Window], plans: Sequence[Plan]) -> Logits:
         """Pad some windows to a batch and run it."""
-        rows = [
-            np.concatenate(
-                [plans[number].head.ids, plans[number].document.tokens.ids[start:end], self._layout.after]
-            )
-            for number, start, end in windows
-        ]
-        shape = (len(rows), max(map(len, rows)))
-        input_ids = np.full(shape, self._pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros(shape, dtype=np.int64)
-        token_type_ids = np.zeros(shape, dtype=np.int64)
-        for row, (window, ids) in enumerate(zip(windows, rows, strict=True)):
-            input_ids[row, : len(ids)] = ids
-            attention_mask[row, : len(ids)] = 1
-            passage_start = plans[window.document].head.passage_start
-            token_type_ids[row, passage_start : len(ids)] = self._layout.passage_type
-        logits = self.backend.run(input_ids, attention_mask, token_type_ids)
+        logits = self.backend.run(*padded(windows, plans, self._layout, self._pad_token_id))
         has_ranking, has_pruning = logits.ranking is not None, logits.pruning is not None
         if (self.config.can_rank and not has_ranking) or (self.config.can_prune and not has_pruning):
             raise CheckpointError(

@@ -21,6 +21,7 @@ from provence_rag.modeling.checkpoints import (
     label_settings,
     read_checkpoint,
 )
+from provence_rag.modeling.sample import sample_batches
 
 try:
     from transformers import AutoModelForTokenClassification
@@ -113,21 +114,25 @@ def write_export(model: ProvenceModel, tokenizer: PairTokenizer, directory: Path
     """
     backend, _, dtype = to.partition("-")
     path = directory / EXPORTS[backend][dtype or "float32"]
-    if backend == "openvino":
-        from provence_rag.modeling.openvino import export_openvino
+    if to == "onnx":
+        from provence_rag.modeling.export import export_onnx
 
-        pad_token_id = model.transformer.config.pad_token_id or 0
-        export_openvino(model, path, sample_batches(tokenizer, model.provence_config, pad_token_id))
-        return
-    from provence_rag.modeling.export import export_onnx, quantize_onnx
-
-    if not dtype:
         export_onnx(model, path)
         return
+    # One window a batch: nothing is padded.
+    sample = sample_batches(tokenizer, model.provence_config, pad_token_id=0)
+    if to == "openvino-int8":
+        from provence_rag.modeling.openvino import export_openvino
+
+        export_openvino(model, path, sample)
+        return
+    from provence_rag.modeling.export import export_onnx
+    from provence_rag.modeling.quantization import quantize_onnx
+
     with tempfile.TemporaryDirectory() as scratch:
         exact = Path(scratch) / "model.onnx"
         export_onnx(model, exact)
-        quantize_onnx(exact, path)
+        quantize_onnx(exact, path, sample)
 
 
 def as_cross_encoder(model: ProvenceModel) -> ProvenceModel:

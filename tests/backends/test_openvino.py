@@ -9,7 +9,9 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-openvino = pytest.importorskip("openvino")
+pytest.importorskip("openvino")
+
+import openvino
 
 from provence_rag import CheckpointError, Provence
 from provence_rag.backends.openvino import OpenVinoBackend

@@ -25,12 +25,14 @@ from transformers import (
 )
 
 from provence_rag.config import ProvenceConfig
+from provence_rag.modeling.export import export_onnx
 from provence_rag.modeling.model import ProvenceModel
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 MakeModel = Callable[[str, str], ProvenceModel]
 MakeBatch = Callable[..., Batch]
 Checkpoint = Callable[[str, str], Path]
+Exported = Callable[[str, str], Path]
 
 ENCODERS = ("bert", "xlm_roberta", "deberta_v2", "modernbert")
 MODES = ("joint", "ranking", "pruning")
@@ -177,3 +179,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         return directory
 
     return save
+
+
+@pytest.fixture(scope="session")
+def exported(make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A float32 ONNX export for each encoder and mode; made once."""
+
+    @cache
+    def export(encoder: str, mode: str) -> Path:
+        path = tmp_path_factory.mktemp("onnx") / f"{encoder}-{mode}.onnx"
+        export_onnx(make_model(encoder, mode), path)
+        return path
+
+    return export

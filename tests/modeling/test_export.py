@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +13,11 @@ import torch
 from provence_rag import CheckpointError
 from provence_rag.backends.onnx import OnnxBackend
 from provence_rag.backends.torch import TorchBackend
-from provence_rag.modeling.export import export_onnx, quantize_onnx
+from provence_rag.modeling.export import export_onnx
 
 SHAPES = [(1, 1), (1, 9), (3, 20), (4, 33), (2, 60)]
 
 Exported = Any
-
-
-@pytest.fixture(scope="session")
-def exported(make_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A float32 export for each encoder and mode; made once."""
-
-    @cache
-    def export(encoder: str, mode: str) -> Path:
-        path = Path(tmp_path_factory.mktemp("onnx")) / f"{encoder}-{mode}.onnx"
-        export_onnx(make_model(encoder, mode), path)
-        return path
-
-    return export
-
-
-@pytest.fixture(scope="session")
-def quantized(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Its int8 version."""
-
-    @cache
-    def quantize(encoder: str) -> Path:
-        path = Path(tmp_path_factory.mktemp("int8")) / f"{encoder}.onnx"
-        quantize_onnx(exported(encoder, "joint"), path)
-        return path
-
-    return quantize
-
-
-def operators(path: Path) -> Counter[str]:
-    return Counter(node.op_type for node in onnx.load(path).graph.node)
-
-
-def initializers(path: Path) -> dict[str, Any]:
-    return {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
 
 
 def assert_close(ours: Any, theirs: Any, mask: Any, atol: float) -> None:
@@ -66,9 +30,6 @@ def assert_close(ours: Any, theirs: Any, mask: Any, atol: float) -> None:
             if name == "pruning":
                 one, other = one[mask == 1], other[mask == 1]
             np.testing.assert_allclose(one, other, rtol=0, atol=atol)
-
-
-# float32
 
 
 def test_it_agrees_with_torch(
@@ -148,91 +109,3 @@ def test_an_export_that_is_wrong_is_noticed(
         CheckpointError, match=r"does not give what BertForSequenceClassification gives in torch"
     ):
         export_onnx(make_model("bert", "joint"), tmp_path / "model.onnx")
-
-
-# int8
-
-
-def test_int8_is_close_to_float32(
-    make_batch: Any, exported: Exported, quantized: Exported, encoder: str
-) -> None:
-    exact = OnnxBackend(exported(encoder, "joint"), threads=1)
-    ours = OnnxBackend(quantized(encoder), threads=1)
-    batch = make_batch(encoder, 4, 33)
-    expected, logits = exact.run(*batch), ours.run(*batch)
-    inside = batch[1] == 1
-    assert logits.ranking.dtype == logits.pruning.dtype == np.float32
-    error = (logits.pruning - expected.pruning)[inside]
-    assert error.std() < 0.1 * expected.pruning[inside].std()
-    assert 0 < np.abs(logits.ranking - expected.ranking).max() < 0.5 * expected.ranking.std()
-
-
-def test_int8_keeps_names(exported: Exported, quantized: Exported, encoder: str) -> None:
-    before, after = (onnx.load(p).graph for p in (exported(encoder, "joint"), quantized(encoder)))
-    for attribute in ("input", "output"):
-        assert [n.name for n in getattr(after, attribute)] == [n.name for n in getattr(before, attribute)]
-
-
-def test_attention_is_fused(quantized: Exported) -> None:
-    count = operators(quantized("bert"))
-    assert count["QAttention"] == 2  # one a layer
-    assert count["SkipLayerNormalization"] == 4
-    assert count["BiasGelu"] == 2
-    assert count["Softmax"] == count["Erf"] == count["MatMul"] == 0
-
-
-def test_all_large_weights_are_int8(quantized: Exported, encoder: str) -> None:
-    arrays = initializers(quantized(encoder))
-    large = {name: array for name, array in arrays.items() if array.size >= 500}
-    assert large
-    # DeBERTa's embeddings of distances are no look-up, but are multiplied.
-    floats = [name for name, array in large.items() if array.dtype != np.int8]
-    assert [name for name in floats if "rel_embeddings" not in name] == []
-
-
-def test_matrices_have_seven_bits_and_a_scale_a_column(quantized: Exported) -> None:
-    arrays = initializers(quantized("bert"))
-    multiplied = [
-        name
-        for node in onnx.load(quantized("bert")).graph.node
-        if node.op_type in ("MatMulInteger", "QAttention")
-        for name in node.input
-        if name in arrays and name.endswith("_quantized")
-    ]
-    assert len(multiplied) >= 8
-    for name in multiplied:
-        # One more would overflow where two products are added in 16 bits.
-        assert np.abs(arrays[name]).max() <= 64
-        assert arrays[name.replace("_quantized", "_scale")].size == arrays[name].shape[1]
-
-
-def test_embeddings_have_a_scale_a_row(make_model: Any, quantized: Exported) -> None:
-    arrays = initializers(quantized("bert"))
-    (name,) = (name for name in arrays if name.endswith("word_embeddings.weight_int8"))
-    stored = arrays[name] * arrays[name.replace("_int8", "_scale")]
-    weights = make_model("bert", "joint").transformer.get_input_embeddings().weight.detach().numpy()
-    step = np.abs(weights).max(axis=1, keepdims=True) / 127
-    assert (np.abs(stored - weights) <= 0.5001 * step).all()
-
-
-def test_int8_is_deterministic(
-    make_batch: Any, exported: Exported, quantized: Exported, tmp_path: Path
-) -> None:
-    quantize_onnx(exported("bert", "joint"), tmp_path / "again.onnx")
-    assert (tmp_path / "again.onnx").read_bytes() == quantized("bert").read_bytes()
-    batch = make_batch("bert")
-    one, other = (OnnxBackend(quantized("bert"), threads=1).run(*batch) for _ in range(2))
-    assert_close(one, other, batch[1], atol=0)
-
-
-def test_neighbours_in_a_batch_matter_little(
-    make_batch: Any, quantized: Exported, exported: Exported
-) -> None:
-    backend = OnnxBackend(quantized("bert"), threads=1)
-    exact = OnnxBackend(exported("bert", "joint"), threads=1)
-    batch = make_batch("bert", 3, 20)
-    together = backend.run(*batch).pruning
-    spread = exact.run(*batch).pruning[batch[1] == 1].std()
-    for row, length in enumerate(batch[1].sum(1)):
-        alone = backend.run(*(array[row : row + 1, :length] for array in batch)).pruning[0]
-        assert np.abs(alone - together[row, :length]).max() < 0.2 * spread

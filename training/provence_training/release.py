@@ -57,8 +57,9 @@ def _make(trained: Path, target: Path, files: Sequence[Path], config: ReleaseCon
     model = ProvenceModel.from_pretrained(trained)
     model.save_pretrained(target, dtype=torch.float16 if config.precision == "float16" else torch.float32)
     copy_tokenizer(trained, target)
+    tokenizer = PairTokenizer.from_directory(trained, model.provence_config.pair_template)
     for to in config.exports:
-        write_export(model, PairTokenizer.from_directory(trained), target, to)
+        write_export(model, tokenizer, target, to)
     if config.calibration is not None:
         # On what will be run: integers have other scores than floats.
         calibration = _calibration(Provence.from_pretrained(target), files, config.calibration)

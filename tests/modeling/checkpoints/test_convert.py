@@ -22,9 +22,12 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 from langchain_provence import ProvenceCompressor
 from llama_index_provence import ProvencePostprocessor
 from provence_rag import CheckpointError, InvalidInputError, Provence, PruningOptions
+from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling import Format, export
 from provence_rag.modeling.checkpoints import detection, read_checkpoint
 from provence_rag.modeling.convert import convert
+from provence_rag.modeling.quantization import quantize_onnx
+from provence_rag.modeling.sample import sample_batches
 
 QUERY = "who invented the paper filter of coffee"
 DOCUMENTS = [
@@ -227,5 +230,8 @@ def test_weights_that_are_too_large_for_one_file(
     convert(miniature("xprovence").directory, tmp_path, "onnx")
     assert {path.name for path in (tmp_path / "onnx").iterdir()} == {"model.onnx", "model.onnx.data"}
     assert_same(Provence.from_pretrained(tmp_path), original(miniature, "xprovence"), 2e-5)
-    export.quantize_onnx(tmp_path / "onnx" / "model.onnx", tmp_path / "onnx" / "model_int8.onnx")
+    checkpoint = read_checkpoint(tmp_path)
+    tokenizer = PairTokenizer.from_directory(tmp_path)
+    sample = sample_batches(tokenizer, checkpoint.config, checkpoint.pad_token_id)
+    quantize_onnx(tmp_path / "onnx" / "model.onnx", tmp_path / "onnx" / "model_int8.onnx", sample)
     Provence.from_pretrained(tmp_path, dtype="int8").process(QUERY, DOCUMENTS)
