@@ -1,4 +1,4 @@
-"""The bundled model as int8 with ONNX Runtime, against float32 with torch.
+"""The bundled model as int8 with ONNX Runtime and OpenVINO, against float32 with torch.
 
 python -m benchmarks.backends passages.jsonl.gz
 """
@@ -25,15 +25,20 @@ from benchmarks.processes import environment, in_fresh_process
 from benchmarks.report import Figure, Report
 from benchmarks.timing import paired_times, ratios
 from provence_rag import ProvenceOutput
+from provence_rag.hub import BUNDLED, EXPORTS
 
 __all__ = ["main"]
 
 _DESCRIPTION = """{number} pairs of {data}, reranked and pruned by the bundled model: int8 with ONNX
-Runtime, and float32 with torch, in turns. Peak memory is that of a fresh process that loads the model and
-reads {few} pairs; "above the libraries" is without what importing ONNX Runtime or torch takes. The int8
-process ran in {python}."""
+Runtime{openvino}, and float32 with torch, in turns. Peak memory is that of a fresh process that loads the
+model and reads {few} pairs; "above the libraries" is without what importing the backend takes. The int8
+process of ONNX Runtime ran in {python}."""
 
-_LIBRARIES = {"int8": "provence_rag.backends.onnx", "float32": "provence_rag.backends.torch"}
+_LIBRARIES = {
+    "int8": "provence_rag.backends.onnx",
+    "openvino": "provence_rag.backends.openvino",
+    "float32": "provence_rag.backends.torch",
+}
 
 _FEW = 64
 """Pairs that each backend reads before it is timed, and of which memory is measured."""
@@ -48,9 +53,10 @@ def main(
     add: Add = False,
     output: Output = RESULTS,
 ) -> None:
-    """Compare the two backends: throughput, results, memory."""
+    """Compare the backends that the bundled model has weights for: throughput, results, memory."""
     read = read_pairs(data, pairs)
-    models = {name: load(name) for name in _LIBRARIES}
+    has_openvino = (BUNDLED / EXPORTS["openvino"]["int8"]).is_file()
+    models = {name: load(name) for name in _LIBRARIES if name != "openvino" or has_openvino}
     found: dict[str, ProvenceOutput] = {}
 
     def systems(number: int) -> dict[str, Callable[[], None]]:
@@ -63,31 +69,41 @@ def main(
 
     paired_times(systems(_FEW), runs=1, warm_up=0)
     times = paired_times(systems(pairs), runs=runs, warm_up=0)
-    pythons = {"int8": python, "float32": sys.executable}
     peaks, bare = {}, {}
-    for name, own in pythons.items():
+    for name in models:
+        own = python if name == "int8" else sys.executable
         peaks[name] = in_fresh_process(prune_pairs, name, read[:_FEW], python=own)[1]
         bare[name] = in_fresh_process(import_module, _LIBRARIES[name], python=own)[1]
     above = {name: peaks[name] - bare[name] for name in models}
     figures = [
-        Figure("throughput, int8 / float32", ratios(times["float32"], times["int8"]), at_least=3.0),
+        *(
+            figure
+            for name in models
+            if name != "float32"
+            for figure in _comparison(name, times, found, peaks)
+        ),
         *(Figure(f"throughput, {name}", [pairs / t for t in own], "pairs/s") for name, own in times.items()),
-        *_agreement(found["int8"], found["float32"]),
-        Figure("peak memory, int8 / float32", [peaks["int8"] / peaks["float32"]], at_most=0.5),
         *(Figure(f"peak memory, {name}", [own / 2**20], "MiB") for name, own in peaks.items()),
         *(Figure(f"above the libraries, {name}", [own / 2**20], "MiB") for name, own in above.items()),
     ]
     Report(
         name=f"backends-{data_name(data)}",
         description=_DESCRIPTION.format(
-            number=pairs, data=data_name(data), few=_FEW, python=environment(python)
+            number=pairs,
+            data=data_name(data),
+            openvino=" and OpenVINO" if has_openvino else "",
+            few=_FEW,
+            python=environment(python),
         ),
         figures=figures,
     ).save(output, add=add)
 
 
-def _agreement(one: ProvenceOutput, other: ProvenceOutput) -> list[Figure]:
-    """How far two results on the same pairs are apart."""
+def _comparison(
+    name: str, times: dict[str, list[float]], found: dict[str, ProvenceOutput], peaks: dict[str, int]
+) -> list[Figure]:
+    """What integers cost and gain, against float32 on the same pairs."""
+    one, other = found[name], found["float32"]
     masks = [
         (a, b)
         for mask, against in zip(one.pruning_masks, other.pruning_masks, strict=True)
@@ -95,11 +111,12 @@ def _agreement(one: ProvenceOutput, other: ProvenceOutput) -> list[Figure]:
     ]
     scores = list(zip(one.ranking_scores, other.ranking_scores, strict=True))
     apart = [abs(a - b) for a, b in scores if a is not None and b is not None]
+    alike = 100 * sum(a == b for a, b in masks) / len(masks)
     return [
-        Figure(
-            "sentences decided alike", [100 * sum(a == b for a, b in masks) / len(masks)], "%", at_least=98.5
-        ),
-        Figure("mean difference of scores", [sum(apart) / len(apart)], at_most=0.02),
+        Figure(f"throughput, {name} / float32", ratios(times["float32"], times[name]), at_least=3.0),
+        Figure(f"sentences decided alike, {name}", [alike], "%", at_least=98.5),
+        Figure(f"mean difference of scores, {name}", [sum(apart) / len(apart)], at_most=0.02),
+        Figure(f"peak memory, {name} / float32", [peaks[name] / peaks["float32"]], at_most=0.5),
     ]
 
 

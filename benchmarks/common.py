@@ -34,7 +34,15 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).parent / "results"
-_LIBRARIES = ("numpy", "onnxruntime", "tokenizers", "torch", "transformers", "sentence-transformers")
+_LIBRARIES = (
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "tokenizers",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+)
 # What decides how fast a CPU multiplies 8-bit integers.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 

@@ -28,12 +28,14 @@ _SLICE = 500
 
 
 def load(name: str) -> Provence:
-    """The bundled model as `int8` (ONNX Runtime) or `float32` (torch), or `fake_provence`."""
+    """The bundled model as `int8` (ONNX Runtime), `openvino` or `float32` (torch), or `fake_provence`."""
     from provence_rag import Provence
     from provence_rag.testing import fake_provence
 
     if name == "fake":
         return fake_provence()
+    if name == "openvino":
+        return Provence.from_pretrained(backend="openvino")
     return Provence.from_pretrained(backend="onnx" if name == "int8" else "torch", device="cpu", dtype=name)
 
 

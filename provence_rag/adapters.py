@@ -75,13 +75,13 @@ class ModelFields(BaseModel):
     device: str | None = Field(
         default=None, description="Where the model runs; None lets the backend choose."
     )
-    backend: Literal["auto", "onnx", "torch"] = Field(
+    backend: Literal["auto", "onnx", "openvino", "torch"] = Field(
         default="auto", description="What runs the model; auto takes ONNX Runtime on a CPU where it can."
     )
     dtype: str | None = Field(
         default=None,
-        description="int8 or float32 for ONNX; float32, float16 or bfloat16 for torch; None is the fastest "
-        "export for ONNX and float32 for torch.",
+        description="int8 or float32 for ONNX; int8 for OpenVINO; float32, float16 or bfloat16 for torch; "
+        "None is the fastest export for ONNX and float32 for torch.",
     )
     max_length: int | None = Field(
         default=None, ge=SHORTEST_WINDOW, description="Window in tokens; None is the checkpoint's own."

@@ -8,19 +8,22 @@ from typing import Any
 
 from provence_rag.errors import CheckpointError, InvalidInputError
 
-__all__ = ["BUNDLED", "ONNX_FILES", "check_links", "checkpoint_directory", "read_card"]
+__all__ = ["BUNDLED", "EXPORTS", "check_links", "checkpoint_directory", "read_card"]
 
 BUNDLED = Path(__file__).parent / "models" / "mini"
 """The bundled bilingual model."""
 
-ONNX_FILES = {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"}
-"""dtype -> the export in a checkpoint's directory; the fastest first."""
+EXPORTS = {
+    "onnx": {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"},
+    "openvino": {"int8": "openvino/model_int8.xml"},
+}
+"""backend -> dtype -> the export in a checkpoint's directory; the fastest first."""
 
-# Everything that can be used, and nothing that could be run. Large exports keep their weights in a second
-# file, `model.onnx_data`.
+# Everything that can be used, and nothing that could be run. OpenVINO, and large ONNX exports, keep their
+# weights in a second file: `model_int8.bin`, `model.onnx_data`.
 _FILES = ["README.md", "config.json", "config_sentence_transformers.json"]
 _FILES += ["tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json"]
-_EXPORTS = [f"{name}*" for name in ONNX_FILES.values()]
+_EXPORT_FILES = [f"{path.rpartition('.')[0]}.*" for paths in EXPORTS.values() for path in paths.values()]
 _PICKLED = ["pytorch_model*.bin"]
 """Only where there is nothing else. They are read as tensors (`weights_only=True`), which runs no code."""
 
@@ -34,7 +37,7 @@ def checkpoint_directory(
     token: str | bool | None = None,
     exports: bool = True,
 ) -> Path:
-    """Find a checkpoint, downloading it if need be, with its ONNX `exports` or without.
+    """Find a checkpoint, downloading it if need be, with its `exports` for CPUs or without.
 
     The other arguments are those of `Provence.from_pretrained`.
 
@@ -58,10 +61,10 @@ def checkpoint_directory(
 
     settings: dict[str, Any] = {"revision": revision, "cache_dir": cache_folder, "token": token}
     settings["local_files_only"] = local_files_only
-    files = _FILES + (_EXPORTS if exports else [])
+    files = _FILES + (_EXPORT_FILES if exports else [])
     try:
         found = Path(snapshot_download(name_or_path, allow_patterns=files, **settings))
-        if not any(True for pattern in ("*.safetensors", "onnx/*.onnx") for _ in found.glob(pattern)):
+        if not any(any(found.glob(kind)) for kind in ("*.safetensors", "onnx/*.onnx", "openvino/*.xml")):
             found = Path(snapshot_download(name_or_path, allow_patterns=[*files, *_PICKLED], **settings))
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise CheckpointError(
@@ -81,7 +84,7 @@ def check_links(directory: Path) -> None:
     home = directory.resolve()
     if home.parent.name == "snapshots":
         home = home.parents[1]
-    for pattern in (*_FILES, *_EXPORTS, *_PICKLED):
+    for pattern in (*_FILES, *_EXPORT_FILES, *_PICKLED):
         for path in (*directory.glob(pattern), *directory.glob(f"*/{pattern}")):
             if not path.resolve().is_relative_to(home):
                 raise CheckpointError(

@@ -243,7 +243,7 @@ def test_export(checkpoint: Path, tmp_path: Path, to: str) -> None:
 def test_export_to_something_unknown(checkpoint: Path, tmp_path: Path) -> None:
     done = run("export", "--to", "gguf", checkpoint, tmp_path / "out")
     assert (done.exit_code, list(tmp_path.iterdir())) == (2, [checkpoint])
-    formats = "safetensors, onnx, onnx-int8, token-classification, cross-encoder"
+    formats = "safetensors, onnx, onnx-int8, openvino-int8, token-classification, cross-encoder"
     assert done.stderr == f"provence: to must be one of {formats}, got 'gguf'\n"
 
 

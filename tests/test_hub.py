@@ -59,6 +59,9 @@ def test_a_name_is_downloaded_without_anything_that_could_be_run(
         "onnx/model.onnx_data",
         "onnx/model_int8.onnx",
         "onnx/model_fp16.onnx",
+        "openvino/model_int8.bin",
+        "openvino/model_int8.xml",
+        "openvino/openvino_model.xml",
         "pytorch_model.bin",
         "tokenizer.json",
         "training_args.bin",
@@ -68,13 +71,14 @@ def test_a_name_is_downloaded_without_anything_that_could_be_run(
     assert set(repository) - set(wanted) == {
         "modeling_evil.py",
         "onnx/model_fp16.onnx",
+        "openvino/openvino_model.xml",
         "pytorch_model.bin",
         "training_args.bin",
         "weights.pkl",
     }
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "onnx/model.onnx", None])
+@pytest.mark.parametrize("file", ["model.safetensors", "onnx/model.onnx", "openvino/model_int8.xml", None])
 def test_pickled_weights_are_downloaded_only_where_there_is_nothing_else(
     file: str | None, tmp_path: Path, downloads: list[dict[str, Any]]
 ) -> None:

@@ -37,6 +37,8 @@ ALLOWED = {
         "provence_rag/modeling/quantization.py",
     },
     "onnx": {"provence_rag/modeling/quantization.py"},
+    "openvino": {"provence_rag/backends/openvino.py", "provence_rag/modeling/openvino.py"},
+    "nncf": {"provence_rag/modeling/openvino.py"},
     "langchain": {"integrations/langchain_provence/middleware.py"},
     "langgraph": {"integrations/langchain_provence/middleware.py"},
     "langchain_core": {"integrations/langchain_provence", "training"},
@@ -301,6 +303,8 @@ def test_dependencies() -> None:
             "transformers",
         },
         "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
+        "openvino": {"openvino"},
+        "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
-        "all": {"provence-rag[export,langchain-agents,llama-index,sentence-transformers,train]"},
+        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,sentence-transformers,train]"},
     }

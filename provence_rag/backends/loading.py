@@ -7,11 +7,14 @@ from pathlib import Path
 
 from provence_rag.backends.base import Backend
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
-from provence_rag.hub import ONNX_FILES
+from provence_rag.hub import EXPORTS
 
 __all__ = ["fitting_backends", "load_backend"]
 
-_DTYPES = {"onnx": tuple(ONNX_FILES), "torch": ("float32", "float16", "bfloat16")}
+_TORCH_DTYPES = ("float32", "float16", "bfloat16")
+_DTYPES = {**{name: tuple(files) for name, files in EXPORTS.items()}, "torch": _TORCH_DTYPES}
+_AUTO = ("onnx", "torch")
+"""What `auto` chooses from: what comes with the base install, and what reads every checkpoint."""
 
 
 def fitting_backends(backend: str, device: str | None, dtype: str | None) -> list[str]:
@@ -21,10 +24,10 @@ def fitting_backends(backend: str, device: str | None, dtype: str | None) -> lis
         InvalidInputError: A value is unknown, or they do not go together.
     """
     if backend not in ("auto", *_DTYPES):
-        raise InvalidInputError(f"backend must be 'auto', 'onnx' or 'torch', got {backend!r}")
+        raise InvalidInputError(f"backend must be 'auto', 'onnx', 'openvino' or 'torch', got {backend!r}")
     if device is not None and (not isinstance(device, str) or not device):
         raise InvalidInputError(f"device must be a string such as 'cpu' or 'cuda:0', got {device!r}")
-    allowed = [name for name in _DTYPES if backend in ("auto", name)]
+    allowed = _AUTO if backend == "auto" else (backend,)
     fitting = [name for name in allowed if dtype is None or dtype in _DTYPES[name]]
     if not fitting:
         known = dict.fromkeys(dtype for name in allowed for dtype in _DTYPES[name])
@@ -32,11 +35,11 @@ def fitting_backends(backend: str, device: str | None, dtype: str | None) -> lis
             f"dtype must be one of {', '.join(known)} for backend={backend!r}, got {dtype!r}"
         )
     if device not in (None, "cpu"):
-        fitting = [name for name in fitting if name != "onnx"]
+        fitting = [name for name in fitting if name == "torch"]
     if not fitting:
         raise InvalidInputError(
-            f"device={device!r} needs torch, but backend={backend!r} with dtype={dtype!r} is ONNX Runtime on "
-            f"the CPU: use backend='torch' and one of {', '.join(_DTYPES['torch'])}"
+            f"device={device!r} needs torch, but backend={backend!r} with dtype={dtype!r} runs on the CPU "
+            f"only: use backend='torch' and one of {', '.join(_TORCH_DTYPES)}"
         )
     return fitting
 
@@ -49,15 +52,28 @@ def load_backend(directory: Path, *, backend: str, device: str | None, dtype: st
         CheckpointError: The checkpoint has no file for the backend, or one that cannot be used.
         MissingExtraError: The backend's libraries are not installed.
     """
-    fitting = fitting_backends(backend, device, dtype)
-    names = [name for key, name in ONNX_FILES.items() if dtype in (None, key)]
-    exports = [directory / name for name in names if (directory / name).is_file()]
-    if "onnx" in fitting and exports:
-        from provence_rag.backends.onnx import OnnxBackend
+    files: list[str] = []
+    for name in fitting_backends(backend, device, dtype):
+        if name == "torch":
+            return _load_torch(directory, device, dtype)
+        files = [file for kind, file in EXPORTS[name].items() if dtype in (None, kind)]
+        exports = [directory / file for file in files if (directory / file).is_file()]
+        if exports:
+            return _load_export(name, exports[0])
+    raise CheckpointError(f"{directory} has no {' or '.join(files)}: export it, or use backend='torch'")
 
-        return OnnxBackend(exports[0])
-    if fitting == ["onnx"]:
-        raise CheckpointError(f"{directory} has no {' or '.join(names)}: export it, or use backend='torch'")
+
+def _load_export(backend: str, path: Path) -> Backend:
+    if backend == "openvino":
+        from provence_rag.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(path)
+    from provence_rag.backends.onnx import OnnxBackend
+
+    return OnnxBackend(path)
+
+
+def _load_torch(directory: Path, device: str | None, dtype: str | None) -> Backend:
     if find_spec("torch") is None:
         raise MissingExtraError(f"{directory} on backend='torch'", "torch")
     from provence_rag.backends.torch import TorchBackend

@@ -38,7 +38,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
 ]
-BackendName = Literal["auto", "onnx", "torch"]
+BackendName = Literal["auto", "onnx", "openvino", "torch"]
 Backend = Annotated[
     BackendName,
     # Provence.from_pretrained checks the value, as it does for every caller.

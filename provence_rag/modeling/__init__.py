@@ -2,7 +2,10 @@
 
 from typing import Literal
 
-__all__ = ["Format"]
+__all__ = ["ExportFormat", "Format"]
 
-Format = Literal["safetensors", "onnx", "onnx-int8", "token-classification", "cross-encoder"]
+ExportFormat = Literal["onnx", "onnx-int8", "openvino-int8"]
+"""An export that a backend for CPUs runs: its name, and its dtype if that is not float32."""
+
+Format = Literal["safetensors", ExportFormat, "token-classification", "cross-encoder"]
 """What a checkpoint can be written as; see `provence_rag.modeling.convert`."""

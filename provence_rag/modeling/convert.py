@@ -11,9 +11,9 @@ from typing import Any, get_args
 
 from provence_rag.config import ProvenceConfig, read_config_json, read_json_object
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
-from provence_rag.hub import ONNX_FILES
+from provence_rag.hub import EXPORTS
 from provence_rag.inference.encoding import PairTokenizer
-from provence_rag.modeling import Format
+from provence_rag.modeling import ExportFormat, Format
 from provence_rag.modeling.checkpoints import (
     PRUNING_LABELS,
     Checkpoint,
@@ -27,10 +27,11 @@ try:
     from transformers import AutoModelForTokenClassification
 
     from provence_rag.modeling.model import ProvenceModel
+    from provence_rag.modeling.sample import sample_batches
 except ImportError as error:
     raise MissingExtraError("Converting a checkpoint", "torch") from error
 
-__all__ = ["as_cross_encoder", "as_token_classifier", "convert"]
+__all__ = ["as_cross_encoder", "as_token_classifier", "check_exporter", "convert", "write_export"]
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _CARD = "README.md"
@@ -50,20 +51,19 @@ def convert(
         target: Is made if need be. It may hold an earlier export of the same checkpoint, to which another
             kind of weights is added.
         to: `safetensors`: as it is, for torch; `onnx` and `onnx-int8`: for ONNX Runtime, float32 or 8 bits;
-            `token-classification`: the pruning head alone, as a stock token classifier; `cross-encoder`: the
-            ranking head alone, as a stock sequence classifier.
+            `openvino-int8`: for OpenVINO, 8 bits; `token-classification`: the pruning head alone, as a stock
+            token classifier; `cross-encoder`: the ranking head alone, as a stock sequence classifier.
         config: Takes the place of the checkpoint's own.
 
     Raises:
         InvalidInputError: `to` is unknown, or `target` holds something else.
         CheckpointError: The checkpoint cannot be read, or lacks the head.
-        MissingExtraError: Exporting to ONNX needs the extra `export`.
+        MissingExtraError: Exporting to ONNX needs the extra `export`, to OpenVINO `export-openvino`.
     """
     if to not in get_args(Format):
         raise InvalidInputError(f"to must be one of {', '.join(get_args(Format))}, got {to!r}")
-    if to.startswith("onnx"):
-        from provence_rag.modeling.export import export_onnx
-        from provence_rag.modeling.quantization import quantize_onnx
+    if to in ("onnx", "onnx-int8", "openvino-int8"):
+        check_exporter(to)
     source, target = Path(source), Path(target)
     checkpoint = read_checkpoint(source)
     tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, checkpoint.config.pair_template)
@@ -76,20 +76,63 @@ def convert(
     elif to == "cross-encoder":
         model = as_cross_encoder(model)
     _check_target(model, source, target)
-    if not to.startswith("onnx"):
-        model.save_pretrained(target)
-    else:
+    if to in ("onnx", "onnx-int8", "openvino-int8"):
         model.save_config(target)
-        with tempfile.TemporaryDirectory() as directory:
-            exact = target / ONNX_FILES["float32"] if to == "onnx" else Path(directory) / "model.onnx"
-            export_onnx(model, exact)
-            if to == "onnx-int8":
-                sample = sample_batches(tokenizer, model.provence_config, checkpoint.pad_token_id)
-                quantize_onnx(exact, target / ONNX_FILES["int8"], sample)
+        write_export(model, tokenizer, target, to)
+    else:
+        model.save_pretrained(target)
     tokenizer.save(target)
     _write_tokenizer_config(checkpoint, model, target)
     if (source / _CARD).is_file():
         shutil.copyfile(source / _CARD, target / _CARD)  # the licence goes with the weights
+
+
+def check_exporter(to: ExportFormat) -> None:
+    """Check that what an export needs is installed.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    if to == "openvino-int8":
+        import provence_rag.modeling.openvino
+    else:
+        import provence_rag.modeling.export  # noqa: F401
+
+
+def write_export(model: ProvenceModel, tokenizer: PairTokenizer, directory: Path, to: ExportFormat) -> None:
+    """Add an export for a CPU to a checkpoint's directory.
+
+    Args:
+        model: The model; it stays as it is.
+        tokenizer: Its tokenizer, for typical inputs of which integers' scales are found.
+        directory: The file is written where its backend looks for it, see `provence_rag.hub.EXPORTS`.
+        to: What is written.
+
+    Raises:
+        CheckpointError: The architecture cannot be exported.
+        MissingExtraError: Exporting to ONNX needs the extra `export`, to OpenVINO `export-openvino`.
+    """
+    backend, _, dtype = to.partition("-")
+    path = directory / EXPORTS[backend][dtype or "float32"]
+    if to == "onnx":
+        from provence_rag.modeling.export import export_onnx
+
+        export_onnx(model, path)
+        return
+    # One window a batch: nothing is padded.
+    sample = sample_batches(tokenizer, model.provence_config, pad_token_id=0)
+    if to == "openvino-int8":
+        from provence_rag.modeling.openvino import export_openvino
+
+        export_openvino(model, path, sample)
+        return
+    from provence_rag.modeling.export import export_onnx
+    from provence_rag.modeling.quantization import quantize_onnx
+
+    with tempfile.TemporaryDirectory() as scratch:
+        exact = Path(scratch) / "model.onnx"
+        export_onnx(model, exact)
+        quantize_onnx(exact, path, sample)
 
 
 def as_cross_encoder(model: ProvenceModel) -> ProvenceModel:

@@ -22,7 +22,7 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - exercised in an environment without onnx
     raise MissingExtraError("Exporting to ONNX", "export") from error
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "trace_onnx"]
 
 _OPSET = 17
 _LARGEST_FILE = 2_000_000_000
@@ -33,11 +33,17 @@ _TOLERANCE = 1e-3
 
 
 class _Exportable(nn.Module):
-    """The model with the outputs it has, as a tuple."""
+    """A float32 copy of a model on the CPU, with the outputs it has as a tuple."""
 
     def __init__(self, model: ProvenceModel) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model).to("cpu", torch.float32)
+        # The form of attention that ONNX Runtime's optimizer recognises.
+        self.model.transformer.set_attn_implementation("eager")
+        self.eval()
+        config = model.provence_config
+        self.inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * model.uses_token_types
+        self.outputs = ["ranking_logits"] * config.can_rank + ["pruning_logits"] * config.can_prune
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return tuple(output for output in self.model(*inputs) if output is not None)
@@ -58,34 +64,49 @@ def export_onnx(model: ProvenceModel, path: str | Path) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    model = copy.deepcopy(model).to("cpu", torch.float32).eval()
-    # The form of attention that the optimizer below recognises.
-    model.transformer.set_attn_implementation("eager")
-    exportable = _Exportable(model).eval()
-    names = ["input_ids", "attention_mask"] + ["token_type_ids"] * model.uses_token_types
-    config = model.provence_config
-    outputs = ["ranking_logits"] * config.can_rank + ["pruning_logits"] * config.can_prune
-    axes = {name: {0: "batch", 1: "tokens"} for name in [*names, *outputs]}
-    axes["ranking_logits"] = {0: "batch"}
-    with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        # The exporter warns of every Python value that it takes for a constant; the check below tells
-        # whether one of them mattered. (Exporting with dynamo=True, the newer way, needs onnxscript, takes
-        # ten times longer, and gives graphs that neither the optimizer fuses nor the quantizer reads.)
-        warnings.simplefilter("ignore")
+    exportable = _Exportable(model)
+    with tempfile.TemporaryDirectory() as directory:
         traced = Path(directory) / "traced.onnx"
+        _trace(exportable, traced)
+        is_large = sum(4 * tensor.numel() for tensor in model.state_dict().values()) > _LARGEST_FILE
+        _fuse(traced, path, model.transformer.config, is_large=is_large)
+    _check(path, exportable)
+
+
+def trace_onnx(model: ProvenceModel, path: Path) -> None:
+    """Write a float32 ONNX file of standard operators, and check that it gives what the model gives.
+
+    Args:
+        model: The model; it stays as it is.
+        path: The file to write. Weights of more than 2 GB go into files beside it.
+
+    Raises:
+        CheckpointError: The architecture cannot be exported.
+    """
+    exportable = _Exportable(model)
+    _trace(exportable, path)
+    _check(path, exportable)
+
+
+def _trace(exportable: _Exportable, path: Path) -> None:
+    names = [*exportable.inputs, *exportable.outputs]
+    axes = {name: {0: "batch", 1: "tokens"} for name in names}
+    axes["ranking_logits"] = {0: "batch"}
+    with warnings.catch_warnings():
+        # The exporter warns of every Python value that it takes for a constant; `_check` tells whether one
+        # of them mattered. (Exporting with dynamo=True, the newer way, needs onnxscript, takes ten times
+        # longer, and gives graphs that neither the optimizer fuses nor the quantizer reads.)
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             exportable,
-            _example(2, 16, len(names)),
-            str(traced),
-            input_names=names,
-            output_names=outputs,
-            dynamic_axes={name: axes[name] for name in [*names, *outputs]},
+            _example(2, 16, len(exportable.inputs)),
+            str(path),
+            input_names=exportable.inputs,
+            output_names=exportable.outputs,
+            dynamic_axes={name: axes[name] for name in names},
             opset_version=_OPSET,
             dynamo=False,
         )
-        is_large = sum(4 * tensor.numel() for tensor in model.state_dict().values()) > _LARGEST_FILE
-        _fuse(traced, path, model.transformer.config, is_large=is_large)
-    _check(path, exportable, names, outputs)
 
 
 def _example(rows: int, tokens: int, count: int) -> tuple[Tensor, ...]:
@@ -117,11 +138,12 @@ def _fuse(source: Path, target: Path, config: Any, *, is_large: bool) -> None:
     optimized.save_model_to_file(str(target), use_external_data_format=is_large)
 
 
-def _check(path: Path, exportable: _Exportable, names: list[str], outputs: list[str]) -> None:
+def _check(path: Path, exportable: _Exportable) -> None:
     """Compare with torch on a batch of another shape than the one traced."""
     settings = SessionOptions()
     settings.log_severity_level = 3
     session = InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    names, outputs = exportable.inputs, exportable.outputs
     inputs = _example(3, 29, len(names))
     with torch.inference_mode():
         expected = [output.numpy() for output in exportable(*inputs)]

@@ -22,6 +22,7 @@ from provence_rag.backends.onnx import OnnxBackend
         ("auto", None, "bfloat16", ["torch"]),
         ("auto", "cpu", "int8", ["onnx"]),
         ("onnx", "cpu", None, ["onnx"]),
+        ("openvino", "cpu", "int8", ["openvino"]),
         ("torch", "cuda:1", "float16", ["torch"]),
     ],
 )
@@ -32,7 +33,7 @@ def test_fitting_backends(backend: str, device: str | None, dtype: str | None, f
 @pytest.mark.parametrize(
     ("backend", "device", "dtype", "message"),
     [
-        ("tensorflow", None, None, "backend must be 'auto', 'onnx' or 'torch', got 'tensorflow'"),
+        ("tensorflow", None, None, "backend must be 'auto', 'onnx', 'openvino' or 'torch', got 'tensorflow'"),
         ("auto", 0, None, "device must be a string such as 'cpu' or 'cuda:0', got 0"),
         ("auto", "", None, "device must be a string such as 'cpu' or 'cuda:0', got ''"),
         (
@@ -52,10 +53,12 @@ def test_fitting_backends(backend: str, device: str | None, dtype: str | None, f
             "onnx",
             "cuda",
             None,
-            "device='cuda' needs torch, but backend='onnx' with dtype=None is ONNX Runtime on the CPU: "
+            "device='cuda' needs torch, but backend='onnx' with dtype=None runs on the CPU only: "
             "use backend='torch' and one of float32, float16, bfloat16",
         ),
-        ("auto", "cuda", "int8", "device='cuda' needs torch, but backend='auto' with dtype='int8' is ONNX"),
+        ("auto", "cuda", "int8", "device='cuda' needs torch, but backend='auto' with dtype='int8' runs on"),
+        ("openvino", None, "float32", "dtype must be one of int8 for backend='openvino', got 'float32'"),
+        ("openvino", "cuda", None, "device='cuda' needs torch, but backend='openvino' with dtype=None runs"),
     ],
 )
 def test_what_does_not_go_together(backend: str, device: str | None, dtype: str | None, message: str) -> None:
@@ -71,6 +74,22 @@ def test_auto_prefers_the_fastest_export(checkpoint: Path, monkeypatch: pytest.M
     load_backend(checkpoint, backend="auto", device=None, dtype=None)
     load_backend(checkpoint, backend="onnx", device="cpu", dtype="float32")
     assert loaded == ["model.onnx", "model_int8.onnx", "model.onnx"]
+
+
+def test_openvino_is_taken_only_where_it_is_asked_for(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "provence_rag.backends.openvino", raising=False)
+    message = f"{checkpoint} has no openvino/model_int8.xml: export it, or use backend='torch'"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        load_backend(checkpoint, backend="openvino", device=None, dtype=None)
+    (checkpoint / "openvino").mkdir()
+    (checkpoint / "openvino" / "model_int8.xml").touch()
+    assert load_backend(checkpoint, backend="auto", device=None, dtype=None).name == "onnx"
+    message = "backend='openvino' needs an optional dependency: pip install 'provence-rag[openvino]'"
+    with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
+        load_backend(checkpoint, backend="openvino", device=None, dtype=None)
 
 
 def test_a_missing_export(checkpoint: Path) -> None:

@@ -87,7 +87,7 @@ def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_pat
             {"name": "warm-up", **base, "pairs": [{"count": 40, **taught}]},
             {"name": "labels", **base, "pairs": [{}, {"count": 16, "teacher": True}], "patience": 3},
         ],
-        release={"precision": "float16", "onnx": ["int8"], "calibration": {"keep": 0.8}},
+        release={"precision": "float16", "exports": ["onnx-int8"], "calibration": {"keep": 0.8}},
     )
     result = invoke(config)
     assert result.exit_code == 0, result.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import torch
 
 from provence_rag import Provence
 from provence_rag.inference.encoding import PairTokenizer
-from provence_rag.modeling.checkpoints import read_checkpoint
+from provence_rag.modeling.convert import write_export
 from provence_rag.modeling.model import ProvenceModel
-from provence_rag.modeling.sample import sample_batches
 from provence_training.calibration import Calibration, calibrate
 from provence_training.config import CalibrationConfig, ReleaseConfig
 from provence_training.evaluation import ProvenceEvaluator, load_topics
@@ -40,7 +38,7 @@ def release(trained: Path, target: Path, dev: Sequence[Passage], config: Release
         config: What is to be done.
 
     Raises:
-        MissingExtraError: An ONNX export needs the extra `export`.
+        MissingExtraError: An export needs the extra `export` or `export-openvino`.
         InvalidInputError: There is nothing to calibrate on.
     """
     files = _write_dev(dev, target.with_name("dev"))
@@ -59,31 +57,14 @@ def _make(trained: Path, target: Path, files: Sequence[Path], config: ReleaseCon
     model = ProvenceModel.from_pretrained(trained)
     model.save_pretrained(target, dtype=torch.float16 if config.precision == "float16" else torch.float32)
     copy_tokenizer(trained, target)
-    _export(model, target, config.onnx)
+    tokenizer = PairTokenizer.from_directory(trained, model.provence_config.pair_template)
+    for to in config.exports:
+        write_export(model, tokenizer, target, to)
     if config.calibration is not None:
         # On what will be run: integers have other scores than floats.
         calibration = _calibration(Provence.from_pretrained(target), files, config.calibration)
         calibration.config.to_directory(target)
         log.info("calibrated:\n%s", calibration.to_markdown())
-
-
-def _export(model: ProvenceModel, directory: Path, kinds: Sequence[str]) -> None:
-    if not kinds:
-        return
-    from provence_rag.modeling.export import export_onnx
-    from provence_rag.modeling.quantization import quantize_onnx
-
-    with tempfile.TemporaryDirectory() as scratch:
-        exported = Path(scratch) / "model.onnx"
-        export_onnx(model, exported)
-        if "int8" in kinds:
-            checkpoint = read_checkpoint(directory)
-            tokenizer = PairTokenizer.from_directory(directory, checkpoint.config.pair_template)
-            sample = sample_batches(tokenizer, checkpoint.config, checkpoint.pad_token_id)
-            quantize_onnx(exported, directory / "onnx" / "model_int8.onnx", sample)
-        if "float32" in kinds:
-            (directory / "onnx").mkdir(exist_ok=True)
-            shutil.copy(exported, directory / "onnx" / "model.onnx")
 
 
 def _calibration(model: Provence, files: Sequence[Path], config: CalibrationConfig) -> Calibration:

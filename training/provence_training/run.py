@@ -15,6 +15,7 @@ from transformers import integrations
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.modeling.convert import check_exporter
 from provence_training.cache import ContentCache
 from provence_training.collator import Example
 from provence_training.config import PairConfig, StageConfig, TrainingConfig
@@ -78,8 +79,8 @@ def run_training(config: TrainingConfig) -> Path:
 
 def _check_installed(config: TrainingConfig) -> None:
     """Say now what is missing, and not after hours of training."""
-    if config.release.onnx:
-        import provence_rag.modeling.export  # noqa: F401  # raises MissingExtraError
+    for to in config.release.exports:
+        check_exporter(to)
     installed: list[str] = integrations.get_available_reporting_integrations()  # type: ignore[attr-defined,no-untyped-call]
     for name in config.report_to:
         if name not in installed:

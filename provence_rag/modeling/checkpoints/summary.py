@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from provence_rag.config import architecture_of
-from provence_rag.hub import ONNX_FILES, read_card
+from provence_rag.hub import EXPORTS, read_card
 from provence_rag.modeling.checkpoints.detection import read_checkpoint
 
 __all__ = ["Summary", "summarize"]
@@ -50,7 +50,7 @@ class Summary:
     score_activation: str
 
     weights: tuple[str, ...]
-    """Kinds of weights that are there: `torch`, `onnx-float32`, `onnx-int8`."""
+    """Kinds of weights that are there: `torch`, `onnx-int8`, `onnx-float32`, `openvino-int8`."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python types that JSON knows."""
@@ -71,7 +71,12 @@ def summarize(directory: Path) -> Summary:
     languages = [languages] if isinstance(languages, str) else languages
     shapes = checkpoint.tensors.shapes() if checkpoint.tensors.exist else {}
     names = shapes if checkpoint.names is None else checkpoint.names
-    exports = [f"onnx-{dtype}" for dtype, name in ONNX_FILES.items() if (directory / name).is_file()]
+    exports = [
+        f"{backend}-{dtype}"
+        for backend, files in EXPORTS.items()
+        for dtype, name in files.items()
+        if (directory / name).is_file()
+    ]
     config = checkpoint.config
     return Summary(
         family=checkpoint.family,
