@@ -24,6 +24,8 @@ SECTIONS = {
     "StageConfig": "Each entry of `stages`",
     "PairConfig": "Each entry of `stages.pairs`",
     "LossConfig": "`stages.loss`",
+    "StatesConfig": "`stages.states`",
+    "RangesConfig": "`stages.ranges`",
     "ReleaseConfig": "`release`",
     "CalibrationConfig": "`release.calibration`",
 }

@@ -23,10 +23,12 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PairConfig",
+    "RangesConfig",
     "ReleaseConfig",
     "ScaleConfig",
     "ShrinkConfig",
     "StageConfig",
+    "StatesConfig",
     "TeacherConfig",
     "TrainingConfig",
 ]
@@ -275,6 +277,38 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StatesConfig:
+    """Token states of a larger encoder that one layer learns: `provence_training.hidden.StatesLoss`."""
+
+    model: str
+    """The bi-encoder that the model was cut from, or one with all pieces of its vocabulary: a directory or a
+    name on the hub."""
+
+    layer: Count
+    """The layer that learns them, counted from 1. Those above it are free to compare question and passage."""
+
+    weight: Positive = 1.0
+    """Weight beside the other parts of the loss."""
+
+    query_prefix: str = ""
+    """What the bi-encoder expects in front of a question, such as "query: "."""
+
+    passage_prefix: str = ""
+    """What it expects in front of a passage."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RangesConfig:
+    """How activations are kept in a range, for int8: `provence_training.hidden.RangeLoss`."""
+
+    limit: Positive = 6.0
+    """Size from which on they cost."""
+
+    weight: Positive = 0.001
+    """Weight of the squared excess."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StageConfig:
     """One run of the trainer."""
 
@@ -286,6 +320,12 @@ class StageConfig:
 
     loss: LossConfig = LossConfig()
     """How."""
+
+    states: StatesConfig | None = None
+    """Learn a bi-encoder's token states besides."""
+
+    ranges: RangesConfig | None = None
+    """Keep activations in a range besides, so that int8 loses less."""
 
     epochs: Positive = 3.0
     """Passes over all pairs."""
