@@ -84,7 +84,7 @@ def test_two_stages_with_a_teacher(
     taught = {"random": 0.5, "labels": False, "teacher": True}
     config = make_config(
         data={"train": [write_data(tmp_path / "zoo.jsonl", 40)], "dev_share": 0.25},
-        teacher={"kind": "provence", "model": str(joint)},
+        teachers=[{"kind": "provence", "model": str(joint)}],
         stages=[
             {"name": "warm-up", **base, "pairs": [{"count": 40, **taught}]},
             {

@@ -197,6 +197,9 @@ class TeacherConfig:
     batch_size: Count = 32
     """Texts that it reads at once."""
 
+    languages: tuple[str, ...] = ()
+    """Languages of the passages that it scores; by default all."""
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class PairConfig:
@@ -220,7 +223,7 @@ class PairConfig:
     """Learn from the labels."""
 
     teacher: bool = False
-    """Learn from a teacher's scores: those of the run's `teacher`, or those that came with the data."""
+    """Learn from a teacher's scores: those of the run's `teachers`, or those that came with the data."""
 
     window: Mapping[str, tuple[Count, Count]] | None = Field(
         default_factory=lambda: {"default": (200, 900), "ja": (100, 420), "zh": (100, 420)}
@@ -422,7 +425,8 @@ class TrainingConfig:
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
-    teacher: TeacherConfig | None = None
+    teachers: tuple[TeacherConfig, ...] = ()
+    """Models whose scores are learned from: the mean of those that score a pair."""
     stages: tuple[StageConfig, ...] = Field(default=(StageConfig(),), min_length=1)
     release: ReleaseConfig = ReleaseConfig()
 
@@ -445,11 +449,11 @@ class TrainingConfig:
             raise InvalidInputError(f"stages must have names of their own, got {', '.join(names)}")
         wants_teacher = any(pairs.teacher for stage in self.stages for pairs in stage.pairs)
         columns = [source.path for source in self.data.train if source.teacher_column]
-        if wants_teacher and self.teacher is None and not columns:
+        if wants_teacher and not self.teachers and not columns:
             raise InvalidInputError(
-                "pairs with teacher: true need a teacher, or a teacher_column in the training data"
+                "pairs with teacher: true need teachers, or a teacher_column in the training data"
             )
-        if not wants_teacher and (self.teacher is not None or columns):
+        if not wants_teacher and (self.teachers or columns):
             raise InvalidInputError(
                 "there are teacher scores, but no pairs with teacher: true would learn from them"
             )
