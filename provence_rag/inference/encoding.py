@@ -127,6 +127,11 @@ class PairTokenizer:
         added = self._tokenizer.get_added_tokens_decoder()
         return max(self._tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=-1) + 1)
 
+    def pieces(self) -> list[str]:
+        """The vocabulary, by id."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
+        return sorted(vocabulary, key=vocabulary.__getitem__)
+
     @classmethod
     def copy_of(cls, tokenizer: Any, pair_template: Sequence[str] | None = None) -> PairTokenizer:
         """Take a tokenizer that is in use elsewhere; a copy, since truncation and padding are changed in it.

@@ -17,7 +17,7 @@ from provence_training.data import load_passages
 ROOT = Path(__file__).parents[2]
 LEAST: dict[str, Any] = {"output": "runs/a", "data": {"train": ["a.jsonl"]}}
 TAUGHT: dict[str, Any] = {
-    "teacher": {"kind": "cross-encoder", "model": "owner/reranker"},
+    "teachers": [{"kind": "cross-encoder", "model": "owner/reranker"}],
     "stages": [{"pairs": [{"teacher": True}]}],
 }
 
@@ -128,14 +128,14 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"stages": [{"pairs": [{"teacher": True}]}]},
-            "pairs with teacher: true need a teacher, or a teacher_column in the training data",
+            "pairs with teacher: true need teachers, or a teacher_column in the training data",
         ),
         (
             {"data": {"train": [{"path": "a.jsonl", "teacher_column": "score"}]}},
             "there are teacher scores, but no pairs with teacher: true would learn from them",
         ),
         (
-            {"teacher": TAUGHT["teacher"]},
+            {"teachers": TAUGHT["teachers"]},
             "there are teacher scores, but no pairs with teacher: true would learn from them",
         ),
         (
@@ -178,9 +178,9 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_teachers(tmp_path: Path) -> None:
-    assert read(tmp_path, {**LEAST, **TAUGHT}).teacher is not None
+    assert read(tmp_path, {**LEAST, **TAUGHT}).teachers
     given = {"train": [{"path": "a.jsonl", "teacher_column": "score"}]}
-    assert read(tmp_path, {**LEAST, "data": given, "stages": TAUGHT["stages"]}).teacher is None
+    assert read(tmp_path, {**LEAST, "data": given, "stages": TAUGHT["stages"]}).teachers == ()
 
 
 @pytest.mark.parametrize(

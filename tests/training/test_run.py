@@ -77,15 +77,24 @@ def logged(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
 
 
-def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_path: Path) -> None:
+def test_two_stages_with_a_teacher(
+    make_config: MakeConfig, joint: Path, encoder: Path, tmp_path: Path
+) -> None:
     base = {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3}
     taught = {"random": 0.5, "labels": False, "teacher": True}
     config = make_config(
         data={"train": [write_data(tmp_path / "zoo.jsonl", 40)], "dev_share": 0.25},
-        teacher={"kind": "provence", "model": str(joint)},
+        teachers=[{"kind": "provence", "model": str(joint)}],
         stages=[
             {"name": "warm-up", **base, "pairs": [{"count": 40, **taught}]},
-            {"name": "labels", **base, "pairs": [{}, {"count": 16, "teacher": True}], "patience": 3},
+            {
+                "name": "labels",
+                **base,
+                "pairs": [{}, {"count": 16, "teacher": True}],
+                "states": {"model": str(encoder), "layer": 1},
+                "ranges": {"limit": 1.0},
+                "patience": 3,
+            },
         ],
         release={"precision": "float16", "exports": ["onnx-int8"], "calibration": {"keep": 0.8}},
     )
@@ -99,7 +108,7 @@ def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_pat
     )
     assert warm_up[0]["ranking_teacher"] > 0
     assert warm_up[0]["ranking"] == warm_up[0]["pruning"] == 0
-    assert min(labels[0][part] for part in ("ranking", "pruning")) > 0
+    assert min(labels[0][part] for part in ("ranking", "pruning", "states", "ranges")) > 0
     assert {"eval_loss", "eval_ranking", "eval_pruning"} <= {name for entry in labels for name in entry}
 
     model = Provence.from_pretrained(tmp_path / "run" / "model")

@@ -214,7 +214,12 @@ class FakeTeacher:
         self.gives_logits = gives_logits
 
     def score(self, pairs: Any) -> list[TeacherScores]:
+        assert len(pairs) == len(self.scores)
         return self.scores
+
+
+def configured(**settings: Any) -> TeacherConfig:
+    return TeacherConfig(kind="provence", model="fake", **settings)
 
 
 def test_logits_are_taken_as_they_are() -> None:
@@ -223,7 +228,7 @@ def test_logits_are_taken_as_they_are() -> None:
     )
     titled = replace(PAIRS[1].passage, title="A title")
     first, second = taught_examples(
-        [replace(PAIRS[1], passage=titled, with_title=True), PAIRS[0]], teacher, None
+        [replace(PAIRS[1], passage=titled, with_title=True), PAIRS[0]], [(teacher, configured())]
     )
     assert first.teacher_score == 20.0
     assert first.sentence_teacher_scores == pytest.approx([math.nan, 1.0, math.nan], nan_ok=True)
@@ -233,12 +238,29 @@ def test_logits_are_taken_as_they_are() -> None:
 
 def test_similarities_are_scaled() -> None:
     pairs, scores = scored(80, "en", 0.0)
-    examples = taught_examples(pairs, FakeTeacher(scores, gives_logits=False), None)
+    examples = taught_examples(pairs, [(FakeTeacher(scores, gives_logits=False), configured())])
     expected = scaled_scores(pairs, scores, ScaleConfig())
     assert [e.teacher_score for e in examples] == [s.passage for s in expected]
     scale = ScaleConfig(right=1.0)
-    logits = taught_examples(pairs, FakeTeacher(scores, gives_logits=True), scale)
+    logits = taught_examples(pairs, [(FakeTeacher(scores, gives_logits=True), configured(scale=scale))])
     assert [e.teacher_score for e in logits] == [s.passage for s in scaled_scores(pairs, scores, scale)]
+
+
+def test_of_several_teachers_the_mean_is_learned() -> None:
+    japanese = make_pair(passage=replace(PAIRS[0].passage, language="ja"))
+    pairs = [PAIRS[0], PAIRS[1], japanese]
+    sentences = [[1.0] * len(pair.window) for pair in pairs]
+    first = [TeacherScores(2.0, own) for own in sentences]
+    second = [TeacherScores(4.0, [3.0] * len(pairs[0].window)), TeacherScores(math.nan, None)]
+    examples = taught_examples(
+        pairs,
+        [
+            (FakeTeacher(first, gives_logits=True), configured()),
+            (FakeTeacher(second, gives_logits=True), configured(languages=("en",))),
+        ],
+    )
+    assert [e.teacher_score for e in examples] == [3.0, 2.0, 2.0]
+    assert [set(e.sentence_teacher_scores or ()) for e in examples] == [{2.0}, {1.0}, {1.0}]
 
 
 def test_scores_that_came_with_the_data(caplog: pytest.LogCaptureFixture) -> None:
@@ -249,6 +271,6 @@ def test_scores_that_came_with_the_data(caplog: pytest.LogCaptureFixture) -> Non
         make_pair(question=question, kind="bm25", label=0.0),  # the score is of another passage
         make_pair(**unknown),
     ]
-    examples = taught_examples(pairs, None, None)
+    examples = taught_examples(pairs, [])
     assert [(e.teacher_score, e.label) for e in examples] == [(2.5, None), (None, 0.0)]
     assert caplog.messages == ["1 of 3 pairs left out: nothing is known of them"]

@@ -24,10 +24,12 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "PairConfig",
+    "RangesConfig",
     "ReleaseConfig",
     "ScaleConfig",
     "ShrinkConfig",
     "StageConfig",
+    "StatesConfig",
     "TeacherConfig",
     "TrainingConfig",
 ]
@@ -196,6 +198,9 @@ class TeacherConfig:
     batch_size: Count = 32
     """Texts that it reads at once."""
 
+    languages: tuple[str, ...] = ()
+    """Languages of the passages that it scores; by default all."""
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class PairConfig:
@@ -219,7 +224,7 @@ class PairConfig:
     """Learn from the labels."""
 
     teacher: bool = False
-    """Learn from a teacher's scores: those of the run's `teacher`, or those that came with the data."""
+    """Learn from a teacher's scores: those of the run's `teachers`, or those that came with the data."""
 
     window: Mapping[str, tuple[Count, Count]] | None = Field(
         default_factory=lambda: {"default": (200, 900), "ja": (100, 420), "zh": (100, 420)}
@@ -276,6 +281,38 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StatesConfig:
+    """Token states of a larger encoder that one layer learns: `provence_training.hidden.StatesLoss`."""
+
+    model: str
+    """The bi-encoder that the model was cut from, or one with all pieces of its vocabulary: a directory or a
+    name on the hub."""
+
+    layer: Count
+    """The layer that learns them, counted from 1. Those above it are free to compare question and passage."""
+
+    weight: Positive = 1.0
+    """Weight beside the other parts of the loss."""
+
+    query_prefix: str = ""
+    """What the bi-encoder expects in front of a question, such as "query: "."""
+
+    passage_prefix: str = ""
+    """What it expects in front of a passage."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RangesConfig:
+    """How activations are kept in a range, for int8: `provence_training.hidden.RangeLoss`."""
+
+    limit: Positive = 6.0
+    """Size from which on they cost."""
+
+    weight: Positive = 0.001
+    """Weight of the squared excess."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StageConfig:
     """One run of the trainer."""
 
@@ -287,6 +324,12 @@ class StageConfig:
 
     loss: LossConfig = LossConfig()
     """How."""
+
+    states: StatesConfig | None = None
+    """Learn a bi-encoder's token states besides."""
+
+    ranges: RangesConfig | None = None
+    """Keep activations in a range besides, so that int8 loses less."""
 
     epochs: Positive = 3.0
     """Passes over all pairs."""
@@ -384,7 +427,8 @@ class TrainingConfig:
 
     data: DataConfig
     model: ModelConfig = ModelConfig()
-    teacher: TeacherConfig | None = None
+    teachers: tuple[TeacherConfig, ...] = ()
+    """Models whose scores are learned from: the mean of those that score a pair."""
     stages: tuple[StageConfig, ...] = Field(default=(StageConfig(),), min_length=1)
     release: ReleaseConfig = ReleaseConfig()
 
@@ -407,11 +451,11 @@ class TrainingConfig:
             raise InvalidInputError(f"stages must have names of their own, got {', '.join(names)}")
         wants_teacher = any(pairs.teacher for stage in self.stages for pairs in stage.pairs)
         columns = [source.path for source in self.data.train if source.teacher_column]
-        if wants_teacher and self.teacher is None and not columns:
+        if wants_teacher and not self.teachers and not columns:
             raise InvalidInputError(
-                "pairs with teacher: true need a teacher, or a teacher_column in the training data"
+                "pairs with teacher: true need teachers, or a teacher_column in the training data"
             )
-        if not wants_teacher and (self.teacher is not None or columns):
+        if not wants_teacher and (self.teachers or columns):
             raise InvalidInputError(
                 "there are teacher scores, but no pairs with teacher: true would learn from them"
             )

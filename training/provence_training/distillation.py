@@ -127,27 +127,24 @@ def _line(right: list[float], others: list[float], high: float, low: float) -> _
 
 
 def taught_examples(
-    pairs: Sequence[Pair], teacher: Teacher | None, scale: ScaleConfig | None
+    pairs: Sequence[Pair], teachers: Sequence[tuple[Teacher, TeacherConfig]]
 ) -> list[Example]:
-    """Examples with a teacher's logits.
+    """Examples with teachers' logits.
 
     Args:
         pairs: To learn from.
-        teacher: Scores them; None: the scores that came with the data are taken, where a question meets its
-            own passage.
-        scale: How the teacher's scores become logits; None: they are.
+        teachers: Score them, each those of its languages; their mean is learned. With none of them, the
+            scores that came with the data are taken, where a question meets its own passage.
 
     Returns:
         The examples, without those of which nothing is known.
     """
-    if teacher is None:
-        scores = [TeacherScores(math.nan if pair.kind != "own" else _given(pair), None) for pair in pairs]
+    if teachers:
+        scores = [
+            _mean(of_pair) for of_pair in zip(*(_logits(pairs, *each) for each in teachers), strict=True)
+        ]
     else:
-        scores = teacher.score(pairs)
-        if not teacher.gives_logits and scale is None:
-            scale = ScaleConfig()
-        if scale is not None:
-            scores = scaled_scores(pairs, scores, scale)
+        scores = [TeacherScores(math.nan if pair.kind != "own" else _given(pair), None) for pair in pairs]
     examples = [
         pair.example(None if passage != passage else passage, sentences)
         for pair, (passage, sentences) in zip(pairs, scores, strict=True)
@@ -158,6 +155,34 @@ def taught_examples(
             "%d of %d pairs left out: nothing is known of them", len(examples) - len(known), len(examples)
         )
     return known
+
+
+def _logits(pairs: Sequence[Pair], teacher: Teacher, config: TeacherConfig) -> list[TeacherScores]:
+    """One teacher's; NaN for passages in languages that it does not score."""
+    asked = [
+        i for i, pair in enumerate(pairs) if not config.languages or pair.passage.language in config.languages
+    ]
+    chosen = [pairs[i] for i in asked]
+    scores = teacher.score(chosen)
+    scale = config.scale or (None if teacher.gives_logits else ScaleConfig())
+    if scale is not None:
+        scores = scaled_scores(chosen, scores, scale)
+    found = dict(zip(asked, scores, strict=True))
+    return [found.get(i, TeacherScores(math.nan, None)) for i in range(len(pairs))]
+
+
+def _mean(scores: Sequence[TeacherScores]) -> TeacherScores:
+    """What several teachers say of a pair, on average over those that say something."""
+    of_sentences = [s.sentences for s in scores if s.sentences is not None]
+    return TeacherScores(
+        _mean_of_known([s.passage for s in scores]),
+        [_mean_of_known(column) for column in zip(*of_sentences, strict=True)] if of_sentences else None,
+    )
+
+
+def _mean_of_known(values: Sequence[float]) -> float:
+    known = [x for x in values if x == x]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _given(pair: Pair) -> float:

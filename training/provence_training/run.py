@@ -118,11 +118,9 @@ def _examples(
         else:
             examples += [pair.example() for pair in drawn]
     if taught:
-        teacher = None
-        if config.teacher is not None:
-            teacher = load_teacher(config.teacher, ContentCache(output / "teacher.sqlite"))
-        scale = None if config.teacher is None else config.teacher.scale
-        examples += taught_examples(taught, teacher, scale)
+        cache = ContentCache(output / "teacher.sqlite")
+        teachers = [(load_teacher(teacher, cache), teacher) for teacher in config.teachers]
+        examples += taught_examples(taught, teachers)
     return examples
 
 

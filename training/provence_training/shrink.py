@@ -19,7 +19,14 @@ from provence_rag.config import read_config_json
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_training.vocabulary import cut_tokenizer
 
-__all__ = ["load_tokenizer", "select_layers", "shrink_encoder"]
+__all__ = [
+    "keep_pieces",
+    "layers_of",
+    "load_encoder",
+    "load_tokenizer",
+    "select_layers",
+    "shrink_encoder",
+]
 
 
 def select_layers(which: str, num_layers: int) -> list[int]:
@@ -77,12 +84,12 @@ def shrink_encoder(
     if "provence" in read_config_json(source):
         raise InvalidInputError(f"source={str(source)!r} has heads already: shrink an encoder and train it")
     tokenizer = load_tokenizer(source)
-    model = _load(source)
+    model = load_encoder(source)
     if layers is not None:
         _keep_layers(model, layers)
     if pieces is not None:
         tokenizer = cut_tokenizer(tokenizer, pieces)
-        _keep_pieces(model, pieces)
+        keep_pieces(model, pieces)
     old = AutoTokenizer.from_pretrained(source)
     new = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
@@ -111,8 +118,8 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     return Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
-def _load(directory: str | Path) -> Any:
-    """The bare encoder: a pooler that a checkpoint lacks would be made up."""
+def load_encoder(directory: str | Path) -> Any:
+    """The bare encoder of a checkpoint, in float32: a pooler that it lacks would be made up."""
     config = AutoConfig.from_pretrained(directory)
     parameters = inspect.signature(MODEL_MAPPING[type(config)]).parameters  # type: ignore[arg-type]
     settings = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
@@ -124,6 +131,25 @@ def _keep_layers(model: Any, layers: Sequence[int]) -> None:
     total = config.num_hidden_layers
     if not layers or not all(0 <= layer < total for layer in layers):
         raise InvalidInputError(f"layers must be some of the {total} from 0 on, got {list(layers)}")
+    parent, name, stack = _stack(model)
+    setattr(parent, name, nn.ModuleList(stack[layer] for layer in layers))
+    config.num_hidden_layers = len(layers)
+    if getattr(config, "layer_types", None) is not None:
+        config.layer_types = [config.layer_types[layer] for layer in layers]
+
+
+def layers_of(model: Any) -> Sequence[nn.Module]:
+    """An encoder's layers, in order.
+
+    Raises:
+        CheckpointError: It has no single list of them.
+    """
+    return [*_stack(model)[2]]
+
+
+def _stack(model: Any) -> tuple[nn.Module, str, nn.ModuleList]:
+    """The module that holds the list of layers, the list's name there, and the list."""
+    total = model.config.num_hidden_layers
     found = [
         (parent, name, child)
         for parent in model.modules()
@@ -131,15 +157,16 @@ def _keep_layers(model: Any, layers: Sequence[int]) -> None:
         if isinstance(child, nn.ModuleList) and len(child) == total
     ]
     if len(found) != 1:
-        raise CheckpointError(f"{type(model).__name__} has no single list of its {total} layers to cut")
-    parent, name, stack = found[0]
-    setattr(parent, name, nn.ModuleList(stack[layer] for layer in layers))
-    config.num_hidden_layers = len(layers)
-    if getattr(config, "layer_types", None) is not None:
-        config.layer_types = [config.layer_types[layer] for layer in layers]
+        raise CheckpointError(f"{type(model).__name__} has no single list of its {total} layers")
+    return found[0]
 
 
-def _keep_pieces(model: Any, pieces: Sequence[int]) -> None:
+def keep_pieces(model: Any, pieces: Sequence[int]) -> None:
+    """Give an encoder the embeddings of some pieces of its vocabulary only, in their order.
+
+    Raises:
+        InvalidInputError: The padding token is not among them.
+    """
     config, new_ids = model.config, {old: new for new, old in enumerate(pieces)}
     if config.pad_token_id is not None and config.pad_token_id not in new_ids:
         raise InvalidInputError(f"pieces must hold the padding token, {config.pad_token_id}")
@@ -158,7 +185,7 @@ def _keep_pieces(model: Any, pieces: Sequence[int]) -> None:
 def _verify(model: nn.Module, tokenizer: Any, directory: str) -> None:
     """Some architectures build a layer by its place: what is read back must be what was written."""
     batch = tokenizer("a b c", "d", return_tensors="pt")
-    written, read = (m(**batch).last_hidden_state for m in (model, _load(directory)))
+    written, read = (m(**batch).last_hidden_state for m in (model, load_encoder(directory)))
     if not torch.allclose(written, read, atol=1e-4):
         raise CheckpointError(
             f"{type(model).__name__} cannot go without the layers left out: what is loaded computes otherwise"

@@ -24,6 +24,7 @@ from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.config import StageConfig, TrainingConfig
+from provence_training.hidden import HiddenLoss, RangeLoss, StatesLoss
 from provence_training.loss import ProvenceLoss
 from provence_training.starting_point import copy_tokenizer
 from provence_training.trainer import ProvenceTrainer, last_checkpoint
@@ -73,6 +74,7 @@ def run_stage(
         raise InvalidInputError(f"stage {stage.name} has no examples to learn from")
     directory.mkdir(parents=True, exist_ok=True)
     model = ProvenceModel.from_pretrained(start)
+    tokenizer = PairTokenizer.from_directory(start)
     callbacks: list[TrainerCallback] = [_LogFile(directory / "log.jsonl")]
     if stage.patience is not None:
         callbacks.append(EarlyStoppingCallback(stage.patience))
@@ -83,7 +85,8 @@ def run_stage(
         model,
         _arguments(stage, directory, run, evaluates=bool(dev_examples)),
         loss=ProvenceLoss(**loss),
-        collator=ProvenceCollator.for_model(model, PairTokenizer.from_directory(start)),
+        hidden_losses=_hidden_losses(stage, model, tokenizer),
+        collator=ProvenceCollator.for_model(model, tokenizer),
         examples=examples,
         dev_examples=dev_examples,
         head_learning_rate=stage.head_learning_rate,
@@ -96,6 +99,17 @@ def run_stage(
         model.save_pretrained(partial)
         copy_tokenizer(start, partial)
         partial.rename(directory / "model")
+
+
+def _hidden_losses(
+    stage: StageConfig, model: ProvenceModel, tokenizer: PairTokenizer
+) -> dict[str, HiddenLoss]:
+    losses: dict[str, HiddenLoss] = {}
+    if stage.states is not None:
+        losses["states"] = StatesLoss(model, tokenizer, stage.states)
+    if stage.ranges is not None:
+        losses["ranges"] = RangeLoss(model, stage.ranges)
+    return losses
 
 
 def balanced_weight(examples: Sequence[Example]) -> float:

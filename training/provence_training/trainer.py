@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,18 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from provence_rag.errors import InvalidInputError
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.batches import StepSampler
 from provence_training.collator import Example, ProvenceCollator
+from provence_training.hidden import HiddenLoss
 from provence_training.loss import ProvenceLoss
 
 __all__ = ["ExampleDataset", "ProvenceTrainer", "last_checkpoint"]
+
+
+_HIDDEN = "hidden_losses.pt"
+"""What the hidden losses have learned, in a checkpoint."""
 
 
 class ExampleDataset(Dataset[Example]):
@@ -47,11 +53,15 @@ class ProvenceTrainer(Trainer):
         model: The model to train.
         args: transformers' arguments.
         loss: The joint loss.
+        hidden_losses: What is added to it, by name.
         collator: Makes batches of examples.
         examples: What to train on.
         dev_examples: What the loss is measured on whenever `args` says so: `eval_loss` and its parts.
         head_learning_rate: Learning rate of the heads; freshly made ones need a larger one. None: `args`'.
         callbacks: Of transformers.
+
+    Raises:
+        InvalidInputError: A hidden loss has parameters and several processes train: each would have its own.
     """
 
     # What the count of a step's targets divides needs no division by the number of its batches.
@@ -63,6 +73,7 @@ class ProvenceTrainer(Trainer):
         args: TrainingArguments,
         *,
         loss: ProvenceLoss,
+        hidden_losses: Mapping[str, HiddenLoss] | None = None,
         collator: ProvenceCollator,
         examples: Sequence[Example],
         dev_examples: Sequence[Example] = (),
@@ -79,6 +90,9 @@ class ProvenceTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = True  # what earlier releases ask instead of `loss_is_scaled_for_ga`
         self.loss = loss
+        self.hidden_losses = nn.ModuleDict(dict(hidden_losses or {})).to(args.device)
+        if args.world_size > 1 and [*self.hidden_losses.parameters()]:
+            raise InvalidInputError("states are learned by one process only: start no others")
         self.head_learning_rate = args.learning_rate if head_learning_rate is None else head_learning_rate
         self._collator = collator
         self._examples = examples
@@ -87,6 +101,7 @@ class ProvenceTrainer(Trainer):
         )  # the loss may compare within a query
         self._parts: dict[str, Tensor] = {}
         self._steps = 0
+        self._num_batches = 1
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
@@ -94,6 +109,7 @@ class ProvenceTrainer(Trainer):
         """The batches of a step, and how many targets of each part all processes have in them, shape (4,)."""
         self._steps += 1
         batches = list(islice(epoch_iterator, num_batches))
+        self._num_batches = max(1, len(batches))
         counts = torch.zeros(len(self.loss.parts), dtype=torch.long, device=device)
         for batch in batches:
             counts += self.loss.counts(batch["targets"]).to(device)
@@ -108,6 +124,10 @@ class ProvenceTrainer(Trainer):
     ) -> Tensor:
         """The joint loss of a batch: what it adds to that of the step."""
         parts = self._loss_parts(model, inputs, num_items_in_batch)
+        for name, hidden_loss in self.hidden_losses.items():
+            value = hidden_loss(inputs["input_ids"], inputs["attention_mask"])
+            parts[name] = value / self._num_batches / self.args.world_size
+            parts["loss"] = parts["loss"] + parts[name]
         # Gradients are averaged over the processes, and are to be added up.
         parts = {name: value * self.args.world_size for name, value in parts.items()}
         for name, value in parts.items():
@@ -175,12 +195,23 @@ class ProvenceTrainer(Trainer):
             rate = self.args.learning_rate if name in encoder else self.head_learning_rate
             decay = self.args.weight_decay if parameter.ndim > 1 else 0.0
             groups[rate, decay].append(parameter)
+        groups[self.head_learning_rate, 0.0] += self.hidden_losses.parameters()
         optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args)
         self.optimizer = optimizer(
             [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
             **settings,
         )
         return self.optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if output_dir is not None:
+            torch.save(self.hidden_losses.state_dict(), Path(output_dir) / _HIDDEN)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        stored = torch.load(Path(resume_from_checkpoint) / _HIDDEN, weights_only=True)
+        self.hidden_losses.load_state_dict(stored)
 
 
 def last_checkpoint(directory: str | Path) -> str | None:
