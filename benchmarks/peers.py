@@ -118,7 +118,9 @@ class ProvenceInt8(System):
 
     settings: ClassVar = {
         "dynamic": None,
-        **{f"threshold {value}": value for value in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)},
+        **{
+            f"threshold {value}": value for value in (0.0003, 0.002, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+        },
     }
     backend: ClassVar[Any] = "onnx"
     dtype: ClassVar = "int8"

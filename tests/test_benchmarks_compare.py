@@ -225,7 +225,7 @@ def test_the_command_measures_both_halves_and_either(tmp_path: Path, monkeypatch
     ]
     settings, equal = first["tables"].values()
     rows = {(row["system"], row["setting"]): row for row in settings}
-    assert rows["provence-rag, int8", "threshold 0.02"]["answers kept"] == 1.0
+    assert rows["provence-rag, int8", "threshold 0.0003"]["answers kept"] == 1.0
     assert rows["BM25", "best 40 of all"]["removed"] == 0.0
     assert [row["system"] for row in equal] == ["provence-rag, int8, threshold", "BM25, best"]
     assert (tmp_path / "compare-train.svg").is_file()

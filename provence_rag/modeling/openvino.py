@@ -52,7 +52,7 @@ def export_openvino(
         raise InvalidInputError("batches is empty: scales are found on typical inputs")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(sys.stderr):  # progress bars
         traced = Path(directory) / "traced.onnx"
         trace_onnx(model, traced)

@@ -189,6 +189,7 @@ def test_teachers(tmp_path: Path) -> None:
 def test_recipes_can_be_read(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "data")
     monkeypatch.setenv("ENCODER", "encoder")
+    monkeypatch.setenv("ENGLISH", "english")
     assert len(read_config(recipe).stages) >= 1
 
 
