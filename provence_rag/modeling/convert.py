@@ -27,7 +27,6 @@ try:
     from transformers import AutoModelForTokenClassification
 
     from provence_rag.modeling.model import ProvenceModel
-    from provence_rag.modeling.sample import sample_batches
 except ImportError as error:
     raise MissingExtraError("Converting a checkpoint", "torch") from error
 
@@ -62,8 +61,9 @@ def convert(
     """
     if to not in get_args(Format):
         raise InvalidInputError(f"to must be one of {', '.join(get_args(Format))}, got {to!r}")
-    if to in ("onnx", "onnx-int8", "openvino-int8"):
-        check_exporter(to)
+    export: Any = to if to in get_args(ExportFormat) else None
+    if export:
+        check_exporter(export)
     source, target = Path(source), Path(target)
     checkpoint = read_checkpoint(source)
     tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, checkpoint.config.pair_template)
@@ -76,9 +76,9 @@ def convert(
     elif to == "cross-encoder":
         model = as_cross_encoder(model)
     _check_target(model, source, target)
-    if to in ("onnx", "onnx-int8", "openvino-int8"):
+    if export:
         model.save_config(target)
-        write_export(model, tokenizer, target, to)
+        write_export(model, tokenizer, target, export)
     else:
         model.save_pretrained(target)
     tokenizer.save(target)
@@ -119,8 +119,7 @@ def write_export(model: ProvenceModel, tokenizer: PairTokenizer, directory: Path
 
         export_onnx(model, path)
         return
-    # One window a batch: nothing is padded.
-    sample = sample_batches(tokenizer, model.provence_config, pad_token_id=0)
+    sample = sample_batches(tokenizer, model.provence_config)
     if to == "openvino-int8":
         from provence_rag.modeling.openvino import export_openvino
 

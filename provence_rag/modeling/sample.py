@@ -19,9 +19,7 @@ __all__ = ["sample_batches"]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def sample_batches(
-    tokenizer: PairTokenizer, config: ProvenceConfig, pad_token_id: int
-) -> list[dict[str, NDArray[np.int64]]]:
+def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dict[str, NDArray[np.int64]]]:
     """A model's inputs for the questions and passages of `sample.jsonl`, written for this purpose.
 
     They are short and long, answer and do not, are mostly in English and Japanese, with some Chinese, German,
@@ -30,7 +28,6 @@ def sample_batches(
     Args:
         tokenizer: The checkpoint's.
         config: The checkpoint's configuration.
-        pad_token_id: The checkpoint's padding token.
 
     Returns:
         `input_ids`, `attention_mask` and `token_type_ids` of one window each, shape (1, T): no padding.
@@ -47,7 +44,7 @@ def sample_batches(
         warnings.simplefilter("ignore")
         plans = Planner(tokenizer, config, None).plans(pairs, "auto")
     return [
-        dict(zip(_INPUTS, padded([window], plans, tokenizer.layout, pad_token_id), strict=True))
+        dict(zip(_INPUTS, padded([window], plans, tokenizer.layout, pad_token_id=0), strict=True))
         for plan in plans
         for window in plan.windows
     ]

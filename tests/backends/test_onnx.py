@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,17 +59,8 @@ def test_token_types_are_given_to_models_that_have_them(tmp_path: Path, save_onn
     assert logits.pruning[..., 1].tolist() == [[-0.5] * 4] * 2
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({}, "has neither ranking_logits nor pruning_logits, but odd"),
-        (
-            {"pruning": "pruning_logits", "inputs": ("input_ids", "pixel_values")},
-            "has inputs that are unknown here: pixel_values",
-        ),
-    ],
-)
-def test_other_models(tmp_path: Path, save_onnx: SaveOnnx, model: dict[str, str], message: str) -> None:
+def test_other_models(tmp_path: Path, save_onnx: SaveOnnx, other_model: tuple[dict[str, Any], str]) -> None:
+    model, message = other_model
     path = tmp_path / "m.onnx"
     save_onnx(path, **model)
     with pytest.raises(CheckpointError, match=re.escape(f"{path} {message}")):

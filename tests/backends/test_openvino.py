@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,17 +73,8 @@ def test_token_types_are_given_to_models_that_have_them(save: Save) -> None:
     assert logits.pruning[..., 1].tolist() == [[-0.5] * 4] * 2
 
 
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({}, "has neither ranking_logits nor pruning_logits, but odd"),
-        (
-            {"pruning": "pruning_logits", "inputs": ("input_ids", "pixel_values")},
-            "has inputs that are unknown here: pixel_values",
-        ),
-    ],
-)
-def test_other_models(save: Save, model: dict[str, str], message: str) -> None:
+def test_other_models(save: Save, other_model: tuple[dict[str, Any], str]) -> None:
+    model, message = other_model
     path = save(**model)
     with pytest.raises(CheckpointError, match=f"^{re.escape(f'{path} {message}')}$"):
         OpenVinoBackend(path)

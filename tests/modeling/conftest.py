@@ -166,6 +166,15 @@ def make_batch() -> MakeBatch:
 
 
 @pytest.fixture(scope="session")
+def sample(make_batch: MakeBatch) -> Callable[[str], list[dict[str, NDArray[np.int64]]]]:
+    """Random windows of 4 to 60 tokens to find ranges on, one a batch."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return lambda encoder: [
+        dict(zip(names, make_batch(encoder, 1, tokens), strict=True)) for tokens in range(4, 61, 2)
+    ]
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A saved model with its tokenizer. Tests that change files copy the directory."""
 

@@ -21,27 +21,17 @@ from provence_rag.backends.torch import TorchBackend
 from provence_rag.modeling.convert import convert
 from provence_rag.modeling.openvino import export_openvino
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
 Exported = Any
 
 
 @pytest.fixture(scope="session")
-def batches(make_batch: Any) -> Any:
-    """Windows to calibrate on, each a batch of its own."""
-    return lambda encoder: [
-        dict(zip(INPUTS, make_batch(encoder, 1, tokens), strict=True)) for tokens in range(8, 60, 4)
-    ]
-
-
-@pytest.fixture(scope="session")
-def exported(make_model: Any, batches: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(make_model: Any, sample: Any, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An export for each encoder and mode; made once."""
 
     @cache
     def export(encoder: str, mode: str = "joint") -> Path:
         path = Path(tmp_path_factory.mktemp("openvino")) / "deep" / f"{encoder}-{mode}.xml"
-        export_openvino(make_model(encoder, mode), path, batches(encoder))
+        export_openvino(make_model(encoder, mode), path, sample(encoder))
         return path
 
     return export
@@ -98,10 +88,10 @@ def test_the_encoder_is_int8_and_the_heads_are_not(exported: Exported, encoder: 
     assert len(floats) <= 2
 
 
-def test_the_model_stays_as_it_was(make_model: Any, batches: Any, tmp_path: Path) -> None:
+def test_the_model_stays_as_it_was(make_model: Any, sample: Any, tmp_path: Path) -> None:
     model = make_model("bert", "joint").half().train()
     attention = model.transformer.config._attn_implementation
-    export_openvino(model, tmp_path / "m.xml", batches("bert"))
+    export_openvino(model, tmp_path / "m.xml", sample("bert"))
     assert all(module.training for module in model.modules())
     assert {p.dtype for p in model.parameters()} == {torch.float16}
     assert model.transformer.config._attn_implementation == attention

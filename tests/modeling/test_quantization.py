@@ -19,15 +19,6 @@ from provence_rag.backends.onnx import OnnxBackend
 from provence_rag.modeling.quantization import quantize_onnx
 
 Exported = Any
-NAMES = ("input_ids", "attention_mask", "token_type_ids")
-
-
-@pytest.fixture(scope="session")
-def sample(make_batch: Any) -> Any:
-    """Random windows of 4 to 60 tokens, one a batch."""
-    return lambda encoder: [
-        dict(zip(NAMES, make_batch(encoder, 1, tokens), strict=True)) for tokens in range(4, 61, 2)
-    ]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from provence_rag.modeling.sample import sample_batches
 
 @pytest.mark.parametrize("max_length", [32, 512])
 def test_one_window_a_batch_without_padding(tokenizer: PairTokenizer, max_length: int) -> None:
-    batches = sample_batches(tokenizer, ProvenceConfig(max_length=max_length), pad_token_id=0)
+    batches = sample_batches(tokenizer, ProvenceConfig(max_length=max_length))
     lengths = [batch["input_ids"].shape[1] for batch in batches]
     assert max(lengths) <= max_length
     for batch, length in zip(batches, lengths, strict=True):
@@ -23,7 +23,7 @@ def test_one_window_a_batch_without_padding(tokenizer: PairTokenizer, max_length
 
 
 def test_of_many_lengths_without_what_the_bundled_tokenizer_does_not_know() -> None:
-    batches = sample_batches(PairTokenizer.from_directory(BUNDLED), ProvenceConfig(max_length=512), 1)
+    batches = sample_batches(PairTokenizer.from_directory(BUNDLED), ProvenceConfig(max_length=512))
     lengths = [batch["input_ids"].shape[1] for batch in batches]
     assert len(batches) >= 40
     assert min(lengths) < 20
@@ -46,4 +46,4 @@ def test_as_inference_makes_them(tokenizer: PairTokenizer) -> None:
     config = ProvenceConfig(max_length=512)
     model = Provence(Engine(Recorder(), tokenizer, config, pad_token_id=0))
     model.process("boiling point of water at 3000 metres", ["About 90 °C."])
-    assert seen[0] in [batch["input_ids"][0].tolist() for batch in sample_batches(tokenizer, config, 0)]
+    assert seen[0] in [batch["input_ids"][0].tolist() for batch in sample_batches(tokenizer, config)]

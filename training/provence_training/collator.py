@@ -17,7 +17,7 @@ from provence_rag.inference.encoding import PairTokenizer, sentence_bounds
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.loss import IGNORE, Targets
 
-__all__ = ["Example", "ProvenceCollator"]
+__all__ = ["Example", "ProvenceCollator", "pad_rows"]
 
 IntArray = NDArray[np.int64]
 
@@ -127,6 +127,16 @@ class ProvenceCollator:
         if self.uses_token_types:
             batch["token_type_ids"] = torch.from_numpy(token_type_ids)
         return batch
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input ids and attention mask of some texts, each of shape (B, T)."""
+    shape = len(rows), max(map(len, rows))
+    input_ids, attention_mask = torch.full(shape, pad_token_id), torch.zeros(shape, dtype=torch.long)
+    for number, row in enumerate(rows):
+        input_ids[number, : len(row)] = torch.tensor(row)
+        attention_mask[number, : len(row)] = 1
+    return input_ids, attention_mask
 
 
 def _targets(examples: Sequence[Example], sentence_ids: IntArray) -> Targets:

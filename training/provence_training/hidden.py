@@ -13,6 +13,7 @@ from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairLayout, PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.collator import pad_rows
 from provence_training.config import RangesConfig, StatesConfig
 from provence_training.shrink import keep_pieces, layers_of, load_encoder, load_tokenizer
 
@@ -112,12 +113,12 @@ class StatesLoss(HiddenLoss):
         ]
         return self._weight * torch.stack(values).mean()
 
-    def _parts(self, row: Sequence[int]) -> tuple[tuple[int, list[int]], tuple[int, list[int]]]:
+    def _parts(self, row: list[int]) -> tuple[tuple[int, list[int]], tuple[int, list[int]]]:
         """Where the question and the passage of a window start, and their tokens."""
         before, between, after = self._layout.before, self._layout.between, self._layout.after
         end = row.index(between[0], len(before))
         start = end + len(between)
-        return (len(before), [*row[len(before) : end]]), (start, [*row[start : len(row) - len(after)]])
+        return (len(before), row[len(before) : end]), (start, row[start : len(row) - len(after)])
 
     def _distance(
         self, states: Tensor, side: Sequence[tuple[int, list[int]]], prefix: Sequence[int]
@@ -140,14 +141,9 @@ class StatesLoss(HiddenLoss):
         teacher, (device, layout) = self._teacher[0], (self.projection.weight.device, self._layout)
         before, after = [*layout.before, *prefix], layout.after
         room = teacher.config.max_position_embeddings - len(before) - len(after) - 2
-        cut = [[*text[:room]] for text in texts]
-        width = max(map(len, cut)) + len(before) + len(after)
-        ids = torch.full((len(cut), width), teacher.config.pad_token_id or 0)
-        mask = torch.zeros_like(ids)
-        for row, text in enumerate(cut):
-            whole = [*before, *text, *after]
-            ids[row, : len(whole)] = torch.tensor(whole)
-            mask[row, : len(whole)] = 1
+        cut = [text[:room] for text in texts]
+        rows = [[*before, *text, *after] for text in cut]
+        ids, mask = pad_rows(rows, teacher.config.pad_token_id or 0)
         teacher.to(device)
         found = teacher(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
         return [found[row, len(before) :][: len(text)] for row, text in enumerate(cut)]

@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from transformers import AutoModel
 
 from provence_training.cache import ContentCache, content_key, fingerprint
+from provence_training.collator import pad_rows
 from provence_training.passages import Passage
 from provence_training.sampling import Pair
 from provence_training.teacher import TeacherScores
@@ -115,14 +116,9 @@ class LateChunkingTeacher:
         order = sorted(range(len(encodings)), key=lambda i: -lengths[i])
         states: dict[int, FloatArray] = {}
         while order:
-            longest = lengths[order[0]]
-            size = max(1, _TOKENS_PER_BATCH // longest)
+            size = max(1, _TOKENS_PER_BATCH // lengths[order[0]])
             batch, order = order[:size], order[size:]
-            ids = torch.full((len(batch), longest), self._padding)
-            mask = torch.zeros_like(ids)
-            for row, i in enumerate(batch):
-                ids[row, : lengths[i]] = torch.tensor(encodings[i].ids)
-                mask[row, : lengths[i]] = 1
+            ids, mask = pad_rows([encodings[i].ids for i in batch], self._padding)
             ids, mask = ids.to(self._model.device), mask.to(self._model.device)
             hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.cpu()  # (B, T, H)
             for row, i in enumerate(batch):

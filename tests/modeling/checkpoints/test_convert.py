@@ -232,6 +232,6 @@ def test_weights_that_are_too_large_for_one_file(
     assert_same(Provence.from_pretrained(tmp_path), original(miniature, "xprovence"), 2e-5)
     checkpoint = read_checkpoint(tmp_path)
     tokenizer = PairTokenizer.from_directory(tmp_path)
-    sample = sample_batches(tokenizer, checkpoint.config, checkpoint.pad_token_id)
+    sample = sample_batches(tokenizer, checkpoint.config)
     quantize_onnx(tmp_path / "onnx" / "model.onnx", tmp_path / "onnx" / "model_int8.onnx", sample)
     Provence.from_pretrained(tmp_path, dtype="int8").process(QUERY, DOCUMENTS)

@@ -1,0 +1,22 @@
+"""What no backend takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(
+    params=[
+        ({}, "has neither ranking_logits nor pruning_logits, but odd"),
+        (
+            {"pruning": "pruning_logits", "inputs": ("input_ids", "pixel_values")},
+            "has inputs that are unknown here: pixel_values",
+        ),
+    ]
+)
+def other_model(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
+    """A model for `save_onnx` that is none of ours, and what is said of it behind the file's name."""
+    model: tuple[dict[str, Any], str] = request.param
+    return model
