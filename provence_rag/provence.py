@@ -10,25 +10,17 @@ from typing import Any, Literal, overload
 
 from provence_rag.backends.base import Backend
 from provence_rag.backends.loading import fitting_backends, load_backend
-from provence_rag.checks import (
-    check_count,
-    check_number,
-    check_rows,
-    check_share,
-    check_text,
-    check_texts,
-    check_titles,
-    shown,
-)
+from provence_rag.checks import check_count, check_rows, check_text, check_texts, check_titles, shown
 from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
-from provence_rag.inference.engine import Engine, Pair, ScoredPair
+from provence_rag.inference.engine import Engine, Pair
 from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
+from provence_rag.ranking import AS_GIVEN, Ranking
 from provence_rag.results import ProvenceOutput, PrunedPassage
 from provence_rag.sharing import backend_of, config_json_of
 
@@ -204,13 +196,13 @@ class Provence(CrossEncoderMethods):
             CheckpointError: Documents are to be ranked and the checkpoint has no ranking head.
         """
         query = check_text("query", query, blank=False)
+        ranking = Ranking(
+            top_k=top_k, score_threshold=score_threshold, min_documents=min_documents, reorder=reorder
+        )
         return self._process(
             [_pairs(query, documents, titles)],
             options,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            min_documents=min_documents,
-            reorder=reorder,
+            ranking,
             batch_size=batch_size,
             show_progress=show_progress,
         )[0]
@@ -248,13 +240,13 @@ class Provence(CrossEncoderMethods):
         if titles is not None:
             title_groups = check_rows("titles", titles, of="lists of strings", length=size, whose="queries")
         rows = zip(queries, groups, title_groups, strict=True)
+        ranking = Ranking(
+            top_k=top_k, score_threshold=score_threshold, min_documents=min_documents, reorder=reorder
+        )
         return self._process(
             [_pairs(*row, place=f"[{number}]") for number, row in enumerate(rows)],
             options,
-            top_k=top_k,
-            score_threshold=score_threshold,
-            min_documents=min_documents,
-            reorder=reorder,
+            ranking,
             batch_size=batch_size,
             show_progress=show_progress,
         )
@@ -384,11 +376,8 @@ class Provence(CrossEncoderMethods):
         self,
         groups: Sequence[Sequence[Pair]],
         options: PruningOptions | None,
+        ranking: Ranking = AS_GIVEN,
         *,
-        top_k: int | None = None,
-        score_threshold: float | None = None,
-        min_documents: int = 0,
-        reorder: bool = False,
         batch_size: int | None = None,
         show_progress: bool = False,
     ) -> list[list[PrunedPassage]]:
@@ -398,19 +387,9 @@ class Provence(CrossEncoderMethods):
             raise InvalidInputError(f"options must be a PruningOptions, got {shown(options)}")
         if not self.config.can_prune and options.mode not in ("dynamic", "off"):
             raise CheckpointError(f"this checkpoint only ranks: mode {options.mode!r} needs a pruning head")
-        if top_k is not None:
-            check_count("top_k", top_k, 1)
-        if score_threshold is not None:
-            check = check_share if self.config.score_activation == "sigmoid" else check_number
-            check("score_threshold", score_threshold)
-        check_count("min_documents", min_documents, 0)
-        if top_k is not None and min_documents > top_k:
-            raise InvalidInputError(f"min_documents={min_documents} is more than top_k={top_k}")
+        ranking.check(self.config)
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
-        ranks = reorder or top_k is not None or score_threshold is not None
-        if ranks and not self.config.can_rank:
-            raise CheckpointError("this checkpoint only prunes: it has no ranking head to order documents by")
         pairs = [pair for group in groups for pair in group]
         progress = _progress_bar if show_progress else None
         scored = iter(
@@ -419,21 +398,9 @@ class Provence(CrossEncoderMethods):
         results = []
         for group in groups:
             mine = list(islice(scored, len(group)))
-            order = _order(mine, top_k, score_threshold, min_documents) if ranks else range(len(mine))
+            order = ranking.order(mine)
             results.append(self._engine.prune([mine[i] for i in order], order, options))
         return results
-
-
-def _order(
-    scored: Sequence[ScoredPair], top_k: int | None, score_threshold: float | None, min_documents: int
-) -> list[int]:
-    """Positions by relevance, best first; earlier ones first among equals."""
-    # By logits: scores near 1 are rounded to the same number.
-    order = sorted(range(len(scored)), key=lambda i: scored[i].logit or 0.0, reverse=True)
-    if score_threshold is not None:
-        reached = sum((one.score or 0.0) >= score_threshold for one in scored)
-        order = order[: max(reached, min_documents)]
-    return order[:top_k]
 
 
 def _pairs(query: str, documents: Any, titles: Any, place: str = "") -> list[Pair]:

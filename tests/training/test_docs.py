@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ SECTIONS = {
 
 def descriptions(name: str) -> dict[str, str]:
     """The docstring behind each field of a class; "" without one."""
-    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(inspect.getfile(getattr(config, name))).read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     found = {}
     for node, following in zip(body, [*body[1:], None], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,15 @@ def test_sources_that_cannot_be_used(encoder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as refused:
         shrink_encoder(encoder, tmp_path / "small")
     assert str(refused.value) == f"source={str(encoder)!r} has heads already: shrink an encoder and train it"
+
+
+def test_nothing_is_unpickled(encoder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "pickled"
+    shutil.copytree(encoder, source)
+    torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
+    (source / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"is no encoder that can be read: .*model\.safetensors"):
+        shrink_encoder(source, tmp_path / "out", layers=[0])
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,27 @@ Everything has a default but `data.train` and `output`: with these two alone, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.errors import InvalidInputError
 from provence_rag.modeling import ExportFormat
-
-try:
-    from pydantic import BeforeValidator, ConfigDict, Field
-    from pydantic.dataclasses import dataclass
-except ImportError as error:  # pragma: no cover - exercised in an environment without the extra
-    raise MissingExtraError("Training", "train") from error
+from provence_training.config_stages import (
+    LossConfig,
+    PairConfig,
+    RangesConfig,
+    StageConfig,
+    StatesConfig,
+)
+from provence_training.config_values import (
+    STRICT,
+    BeforeValidator,
+    Count,
+    Field,
+    NotNegative,
+    Positive,
+    Share,
+    dataclass,
+)
 
 __all__ = [
     "CalibrationConfig",
@@ -34,14 +44,8 @@ __all__ = [
     "TrainingConfig",
 ]
 
-_STRICT = ConfigDict(extra="forbid")
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSource:
     """One file or data set; a bare string is its `path`."""
 
@@ -81,7 +85,7 @@ def _source(value: Any) -> Any:
 Sources = tuple[Annotated[DataSource, BeforeValidator(_source)], ...]
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataConfig:
     """What is learned from."""
 
@@ -98,7 +102,7 @@ class DataConfig:
     """At most so many pairs of the development data are drawn for the loss on the way."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ShrinkConfig:
     """How an encoder is made smaller before it is trained."""
 
@@ -110,7 +114,7 @@ class ShrinkConfig:
     all."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
     """What is trained."""
 
@@ -149,7 +153,7 @@ class ModelConfig:
                     raise InvalidInputError(f"{name} needs encoder: a checkpoint is taken as it is")
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ScaleConfig:
     """The line that turns a teacher's similarities into logits, fitted for each language.
 
@@ -172,7 +176,7 @@ class ScaleConfig:
     """Logits stay within plus and minus this."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TeacherConfig:
     """A model whose scores are learned from. They are cached in the output directory."""
 
@@ -198,191 +202,14 @@ class TeacherConfig:
     batch_size: Count = 32
     """Texts that it reads at once."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What it computes in: bfloat16 is several times as fast on processors and GPUs that have it."""
+
     languages: tuple[str, ...] = ()
     """Languages of the passages that it scores; by default all."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class PairConfig:
-    """One way of pairing questions with passages, and what is learned from the pairs."""
-
-    count: Count | None = None
-    """Pairs to draw. By default every question meets its own passage once, and others by the shares below."""
-
-    bm25: Share = 0.35
-    """Share of pairs with one of the passages that BM25 finds for the question and that lack its answer."""
-
-    random: Share = 0.2
-    """Share of pairs with a random passage that lacks the answer. The rest are questions with their own
-    passages."""
-
-    per_question: Count = 1
-    """Passages that a question meets at a time. With more than 1, the first is its own, and the others are
-    drawn in the ratio of `bm25` to `random`: what `margin_mse` compares."""
-
-    labels: bool = True
-    """Learn from the labels."""
-
-    teacher: bool = False
-    """Learn from a teacher's scores: those of the run's `teachers`, or those that came with the data."""
-
-    window: Mapping[str, tuple[Count, Count]] | None = Field(
-        default_factory=lambda: {"default": (200, 900), "ja": (100, 420), "zh": (100, 420)}
-    )
-    """Passages are cut to a run of sentences around what answers (anywhere, without labels), about as long as
-    a number of characters drawn from this range, by language. null: whole passages, cut at `max_length`."""
-
-    titles: Share = 0.2
-    """Share of pairs in which the passage's title goes in front."""
-
-    keyword_queries: Share = 0.3
-    """Share of questions rewritten as people type them: lower case, no question mark."""
-
-    def __post_init__(self) -> None:
-        """Check what goes together."""
-        if self.bm25 + self.random > 1:
-            raise InvalidInputError(
-                f"bm25 and random must be at most 1 together, got {self.bm25 + self.random}"
-            )
-        if self.per_question > 1 and self.bm25 + self.random == 0:
-            raise InvalidInputError("per_question needs shares of bm25 or random passages")
-        if not self.labels and not self.teacher:
-            raise InvalidInputError("labels and teacher must not both be false")
-        if self.count is None and self.bm25 + self.random == 1:
-            raise InvalidInputError("count must be given where no question meets its own passage")
-        for language, (low, high) in (self.window or {}).items():
-            if low > high:
-                raise InvalidInputError(f"window.{language} must be [shortest, longest], got {[low, high]}")
-        if self.window is not None and "default" not in self.window:
-            raise InvalidInputError("window must have an entry default, for all languages without one")
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class LossConfig:
-    """The arguments of `provence_training.loss.ProvenceLoss`."""
-
-    ranking_weight: NotNegative = 1.0
-    """Weight of ranking."""
-
-    pruning_weight: NotNegative = 0.5
-    """Weight of pruning."""
-
-    teacher_weight: NotNegative = 1.0
-    """Weight of a teacher's scores against labels, within each of the two."""
-
-    ranking_regression: Literal["mse", "margin_mse"] = "mse"
-    """How a teacher's relevance scores are learned."""
-
-    pooling: Literal["token", "sentence", "softmax"] = "sentence"
-    """What pruning labels are compared with."""
-
-    positive_weight: Positive | Literal["balanced"] = 1.0
-    """Weight of sentences to keep; `balanced`: how many more sentences there are to drop."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class StatesConfig:
-    """Token states of a larger encoder that one layer learns: `provence_training.hidden.StatesLoss`."""
-
-    model: str
-    """The bi-encoder that the model was cut from, or one with all pieces of its vocabulary: a directory or a
-    name on the hub."""
-
-    layer: Count
-    """The layer that learns them, counted from 1. Those above it are free to compare question and passage."""
-
-    weight: Positive = 1.0
-    """Weight beside the other parts of the loss."""
-
-    query_prefix: str = ""
-    """What the bi-encoder expects in front of a question, such as "query: "."""
-
-    passage_prefix: str = ""
-    """What it expects in front of a passage."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class RangesConfig:
-    """How activations are kept in a range, for int8: `provence_training.hidden.RangeLoss`."""
-
-    limit: Positive = 6.0
-    """Size from which on they cost."""
-
-    weight: Positive = 0.001
-    """Weight of the squared excess."""
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
-class StageConfig:
-    """One run of the trainer."""
-
-    name: Annotated[str, Field(pattern=r"^[\w-]+$")] = "train"
-    """Name of its directory, `stages/NAME` in the output."""
-
-    pairs: tuple[PairConfig, ...] = Field(default=(PairConfig(),), min_length=1)
-    """What it learns from, mixed."""
-
-    loss: LossConfig = LossConfig()
-    """How."""
-
-    states: StatesConfig | None = None
-    """Learn a bi-encoder's token states besides."""
-
-    ranges: RangesConfig | None = None
-    """Keep activations in a range besides, so that int8 loses less."""
-
-    epochs: Positive = 3.0
-    """Passes over all pairs."""
-
-    max_steps: Count | None = None
-    """Stop after so many steps of the optimizer instead."""
-
-    batch_size: Count = 32
-    """Pairs that a device reads at once."""
-
-    gradient_accumulation: Count = 1
-    """Batches to a step."""
-
-    learning_rate: Positive = 5e-5
-    """Highest learning rate of the encoder."""
-
-    head_learning_rate: Positive | None = None
-    """That of the heads; by default the same. Fresh heads learn better with ten times as much."""
-
-    warmup: Share = 0.1
-    """Share of the steps in which the learning rate rises."""
-
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
-    """How it goes on."""
-
-    weight_decay: NotNegative = 0.01
-    """Of matrices."""
-
-    max_grad_norm: NotNegative = 1.0
-    """Longer gradients are cut to this length; 0: none is."""
-
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What is computed in; weights stay float32."""
-
-    gradient_checkpointing: bool = False
-    """Compute activations twice, to save memory."""
-
-    save_steps: Count = 100
-    """Steps from one checkpoint to the next: a run that is killed goes on from the last one."""
-
-    patience: Count | None = None
-    """Early stopping: after so many checkpoints without a lower loss on the development data, the best one is
-    taken. By default the last one is."""
-
-    def __post_init__(self) -> None:
-        """Check what goes together."""
-        if self.patience is not None and not any(pairs.labels for pairs in self.pairs):
-            raise InvalidInputError("patience needs pairs with labels, whose loss is measured")
-        if self.loss.ranking_regression == "margin_mse" and not any(pairs.teacher for pairs in self.pairs):
-            raise InvalidInputError("loss.ranking_regression margin_mse needs pairs with teacher: true")
-
-
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class CalibrationConfig:
     """The arguments of `provence_training.calibration.calibrate`."""
 
@@ -399,7 +226,7 @@ class CalibrationConfig:
     """A random sample of so many questions of each source; null takes all."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ReleaseConfig:
     """What becomes of the trained model."""
 
@@ -418,7 +245,7 @@ class ReleaseConfig:
     """Measure the result on so many questions of each source of the development data; null does not."""
 
 
-@dataclass(frozen=True, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingConfig:
     """A whole run: data, a model, stages of training, a released checkpoint."""
 

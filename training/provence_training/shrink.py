@@ -118,12 +118,19 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     return Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
-def load_encoder(directory: str | Path) -> Any:
-    """The bare encoder of a checkpoint, in float32: a pooler that it lacks would be made up."""
-    config = AutoConfig.from_pretrained(directory)
-    parameters = inspect.signature(MODEL_MAPPING[type(config)]).parameters  # type: ignore[arg-type]
-    settings = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
-    return AutoModel.from_pretrained(directory, dtype=torch.float32, **settings).eval()
+def load_encoder(directory: str | Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The bare encoder of a checkpoint: a pooler that it lacks would be made up. Nothing is unpickled.
+
+    Raises:
+        CheckpointError: There is no such model, or its weights are not safetensors.
+    """
+    try:
+        config = AutoConfig.from_pretrained(directory)
+        parameters = inspect.signature(MODEL_MAPPING[type(config)]).parameters  # type: ignore[arg-type]
+        settings = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
+        return AutoModel.from_pretrained(directory, dtype=dtype, use_safetensors=True, **settings).eval()
+    except (KeyError, OSError, ValueError) as error:
+        raise CheckpointError(f"{directory} is no encoder that can be read: {error}") from error
 
 
 def _keep_layers(model: Any, layers: Sequence[int]) -> None:
