@@ -77,7 +77,12 @@ def test_states_are_compared_token_by_token(
             for row, (start, goal) in enumerate(zip(starts, goals, strict=True))
         ]
         values.append(torch.stack(rows).mean())
-    assert value.item() == pytest.approx(0.5 * torch.stack(values).mean().item(), rel=1e-4)
+    expected = 0.5 * torch.stack(values).mean().item()
+    assert value.item() == pytest.approx(expected, rel=1e-4)
+
+    rounded = StatesLoss(student, tokenizer, config, dtype=torch.bfloat16)
+    student(**inputs)
+    assert rounded(**inputs).item() == pytest.approx(expected, rel=0.02)
 
 
 def test_layers_above_and_the_teacher_learn_nothing_from_states(

@@ -122,6 +122,20 @@ def test_two_stages_with_a_teacher(
     assert len((tmp_path / "run" / "dev" / "zoo.jsonl").read_text().splitlines()) == 10
 
 
+def test_bfloat16_where_there_is_no_gpu(make_config: MakeConfig, encoder: Path, tmp_path: Path) -> None:
+    stage = {
+        "epochs": 1,
+        "batch_size": 8,
+        "precision": "bfloat16",
+        "states": {"model": str(encoder), "layer": 1},
+    }
+    result = invoke(make_config(device="auto", stages=[stage]))
+    assert result.exit_code == 0, result.stderr
+    assert all(entry["states"] > 0 for entry in logged(tmp_path / "run" / "stages" / "train")[:-1])
+    weights = ProvenceModel.from_pretrained(tmp_path / "run" / "model").state_dict().values()
+    assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
+
+
 def test_a_finished_run_is_not_run_again(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     assert invoke(config).exit_code == 0

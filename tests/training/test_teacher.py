@@ -113,6 +113,17 @@ def test_a_provence_checkpoint(cache: ContentCache, joint: Path) -> None:
 
 
 @pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+@pytest.mark.parametrize("kind", ["cross-encoder", "provence", "late-chunking"])
+def test_bfloat16_is_nearly_the_same(cache: ContentCache, joint: Path, encoder: Path, kind: str) -> None:
+    model = encoder if kind == "late-chunking" else joint
+    exact, rounded = (teach(cache, kind, model, precision=name) for name in ("float32", "bfloat16"))
+    assert rounded != exact
+    for one, other in zip(rounded, exact, strict=True):
+        assert one.passage == pytest.approx(other.passage, abs=0.03)
+        assert (one.sentences or []) == pytest.approx(other.sentences or [], abs=0.03)
+
+
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
 def test_what_a_provence_checkpoint_does_not_reach(cache: ContentCache, joint: Path) -> None:
     long = make_pair()
     text = TEXT + " the dog" * 60

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
@@ -39,8 +40,9 @@ def load_teacher(config: TeacherConfig, cache: ContentCache) -> Teacher:
         CheckpointError: There is no such model.
         MissingExtraError: sentence-transformers is needed and not installed.
     """
+    dtype = getattr(torch, config.precision)
     if config.kind == "cross-encoder":
-        return CrossEncoderTeacher(config.model, cache, batch_size=config.batch_size)
+        return CrossEncoderTeacher(config.model, cache, batch_size=config.batch_size, dtype=dtype)
     if config.kind == "bi-encoder":
         return BiEncoderTeacher(
             config.model,
@@ -48,12 +50,17 @@ def load_teacher(config: TeacherConfig, cache: ContentCache) -> Teacher:
             query_prefix=config.query_prefix,
             passage_prefix=config.passage_prefix,
             batch_size=config.batch_size,
+            dtype=dtype,
         )
     directory = checkpoint_directory(config.model)
     if config.kind == "provence":
-        return ProvenceTeacher(directory, cache, batch_size=config.batch_size)
+        return ProvenceTeacher(directory, cache, batch_size=config.batch_size, dtype=dtype)
     return LateChunkingTeacher(
-        directory, cache, query_prefix=config.query_prefix, passage_prefix=config.passage_prefix
+        directory,
+        cache,
+        query_prefix=config.query_prefix,
+        passage_prefix=config.passage_prefix,
+        dtype=dtype,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairLayout, PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
@@ -75,19 +75,27 @@ class StatesLoss(HiddenLoss):
         model: The model.
         tokenizer: The model's tokenizer.
         config: Teacher, layer, weight and the teacher's prefixes.
+        dtype: What the teacher computes in.
 
     Raises:
         InvalidInputError: The model has no such layer, or the teacher lacks pieces of its vocabulary.
         CheckpointError: There is no such teacher.
     """
 
-    def __init__(self, model: ProvenceModel, tokenizer: PairTokenizer, config: StatesConfig) -> None:
+    def __init__(
+        self,
+        model: ProvenceModel,
+        tokenizer: PairTokenizer,
+        config: StatesConfig,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         layers = layers_of(model.transformer.base_model)
         if config.layer > len(layers):
             raise InvalidInputError(f"states.layer must be 1 to {len(layers)}, got {config.layer}")
         layers[config.layer - 1].register_forward_hook(self._see)
-        teacher = _with_pieces_of(tokenizer, checkpoint_directory(config.model))
+        teacher = _with_pieces_of(tokenizer, checkpoint_directory(config.model), dtype)
         self._teacher = (teacher,)  # in a tuple, since a submodule would be trained and saved
         self._layout: PairLayout = tokenizer.layout
         prefixes = tokenizer.tokenize([config.query_prefix.strip(), config.passage_prefix.strip()])
@@ -126,13 +134,15 @@ class StatesLoss(HiddenLoss):
         """Mean over the windows that have tokens on this side."""
         side_of = [(row, start, tokens) for row, (start, tokens) in enumerate(side) if tokens]
         goals = self._read([tokens for _, _, tokens in side_of], prefix)
-        rows = [
-            states[row, start : start + len(goal)]
-            for (row, start, _), goal in zip(side_of, goals, strict=True)
-        ]
         goal = torch.cat(goals)  # (N, H)
         goal = (goal - goal.mean(0)) / goal.std(0).clamp(min=1e-6)
-        errors = (self.projection(torch.cat(rows)) - goal).square().mean(-1)  # (N,)
+        # One gather: the gradient of a slice is as large as what it was cut from, for each of them.
+        places = [
+            row * states.shape[1] + start + torch.arange(len(of_row))
+            for (row, start, _), of_row in zip(side_of, goals, strict=True)
+        ]
+        own = states.flatten(0, 1).index_select(0, torch.cat(places).to(states.device))
+        errors = (self.projection(own) - goal).square().mean(-1)  # (N,)
         return torch.stack([part.mean() for part in errors.split([len(g) for g in goals])]).mean()
 
     @torch.no_grad()
@@ -145,7 +155,7 @@ class StatesLoss(HiddenLoss):
         rows = [[*before, *text, *after] for text in cut]
         ids, mask = pad_rows(rows, teacher.config.pad_token_id or 0)
         teacher.to(device)
-        found = teacher(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state
+        found = teacher(input_ids=ids.to(device), attention_mask=mask.to(device)).last_hidden_state.float()
         return [found[row, len(before) :][: len(text)] for row, text in enumerate(cut)]
 
 
@@ -155,7 +165,7 @@ def _rows(input_ids: Tensor, attention_mask: Tensor) -> list[list[int]]:
     return [row[:length] for row, length in zip(input_ids.tolist(), lengths, strict=True)]
 
 
-def _with_pieces_of(tokenizer: PairTokenizer, directory: Path) -> Any:
+def _with_pieces_of(tokenizer: PairTokenizer, directory: Path, dtype: torch.dtype) -> Any:
     """An encoder that reads another tokenizer's ids."""
     own = load_tokenizer(directory).get_vocab()
     wanted = tokenizer.pieces()
@@ -165,9 +175,6 @@ def _with_pieces_of(tokenizer: PairTokenizer, directory: Path) -> Any:
             f"states.model={str(directory)!r} lacks {len(missing)} pieces of the model's vocabulary, such as "
             f"{missing[0]!r}: take the encoder that the model was cut from"
         )
-    try:
-        encoder = load_encoder(directory)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"states.model={str(directory)!r} is no encoder: {error}") from error
+    encoder = load_encoder(directory, dtype)
     keep_pieces(encoder, [own[piece] for piece in wanted])
     return encoder.requires_grad_(False)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
-from transformers import AutoModel
 
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.collator import pad_rows
 from provence_training.passages import Passage
 from provence_training.sampling import Pair
+from provence_training.shrink import load_encoder
 from provence_training.teacher import TeacherScores
 
 __all__ = ["LateChunkingTeacher"]
@@ -36,6 +36,7 @@ class LateChunkingTeacher:
         cache: Where embeddings are kept.
         query_prefix: What the bi-encoder expects in front of a question.
         passage_prefix: What it expects in front of a passage.
+        dtype: What it computes in.
     """
 
     gives_logits = False
@@ -47,10 +48,9 @@ class LateChunkingTeacher:
         *,
         query_prefix: str = "query: ",
         passage_prefix: str = "passage: ",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._model = AutoModel.from_pretrained(
-            directory, dtype=torch.float32, add_pooling_layer=False, use_safetensors=True
-        ).eval()
+        self._model = load_encoder(directory, dtype)
         if torch.cuda.is_available():
             self._model.cuda()
         self._tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
@@ -120,7 +120,8 @@ class LateChunkingTeacher:
             batch, order = order[:size], order[size:]
             ids, mask = pad_rows([encodings[i].ids for i in batch], self._padding)
             ids, mask = ids.to(self._model.device), mask.to(self._model.device)
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state.cpu()  # (B, T, H)
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+            hidden = hidden.float().cpu()  # (B, T, H)
             for row, i in enumerate(batch):
                 states[i] = hidden[row, : lengths[i]].numpy()
         return [states[i] for i in range(len(encodings))]

@@ -74,6 +74,9 @@ def run_stage(
         raise InvalidInputError(f"stage {stage.name} has no examples to learn from")
     directory.mkdir(parents=True, exist_ok=True)
     model = ProvenceModel.from_pretrained(start)
+    if stage.precision == "bfloat16" and _on_cpu(run):
+        # On a CPU, torch's fused attention has a slow backward pass in bfloat16: half of a step's time.
+        model.transformer.set_attn_implementation("eager")
     tokenizer = PairTokenizer.from_directory(start)
     callbacks: list[TrainerCallback] = [_LogFile(directory / "log.jsonl")]
     if stage.patience is not None:
@@ -101,12 +104,17 @@ def run_stage(
         partial.rename(directory / "model")
 
 
+def _on_cpu(run: TrainingConfig) -> bool:
+    return run.device == "cpu" or not torch.accelerator.is_available()
+
+
 def _hidden_losses(
     stage: StageConfig, model: ProvenceModel, tokenizer: PairTokenizer
 ) -> dict[str, HiddenLoss]:
     losses: dict[str, HiddenLoss] = {}
     if stage.states is not None:
-        losses["states"] = StatesLoss(model, tokenizer, stage.states)
+        dtype = getattr(torch, stage.precision)
+        losses["states"] = StatesLoss(model, tokenizer, stage.states, dtype=dtype)
     if stage.ranges is not None:
         losses["ranges"] = RangeLoss(model, stage.ranges)
     return losses
@@ -146,7 +154,7 @@ def _arguments(stage: StageConfig, directory: Path, run: TrainingConfig, *, eval
         load_best_model_at_end=stage.patience is not None,
         metric_for_best_model="eval_loss",
         seed=run.seed,
-        use_cpu=run.device == "cpu",
+        use_cpu=_on_cpu(run),
         dataloader_pin_memory=run.device == "auto" and torch.cuda.is_available(),
         disable_tqdm=not sys.stderr.isatty(),
         remove_unused_columns=False,

@@ -23,9 +23,6 @@ __all__ = ["BiEncoderTeacher", "CrossEncoderTeacher", "ProvenceTeacher", "Teache
 
 FloatArray = NDArray[np.float32]
 
-_SAFELY: dict[str, Any] = {"model_kwargs": {"use_safetensors": True}}
-"""Nothing is unpickled."""
-
 
 class TeacherScores(NamedTuple):
     """What a teacher says of a pair's window; NaN where it says nothing."""
@@ -55,6 +52,7 @@ class CrossEncoderTeacher:
         model: Directory or name on the hub.
         cache: Where scores are kept.
         batch_size: Pairs that it reads at once.
+        dtype: What it computes in.
 
     Raises:
         InvalidInputError: The model has another number of labels.
@@ -63,8 +61,10 @@ class CrossEncoderTeacher:
 
     gives_logits = True
 
-    def __init__(self, model: str, cache: ContentCache, *, batch_size: int = 32) -> None:
-        self._model = _sentence_transformers().CrossEncoder(model, **_SAFELY)
+    def __init__(
+        self, model: str, cache: ContentCache, *, batch_size: int = 32, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._model = _sentence_transformers().CrossEncoder(model, model_kwargs=_model_kwargs(dtype))
         if self._model.num_labels != 1:
             raise InvalidInputError(f"{model} is no reranker: it has {self._model.num_labels} labels, not 1")
         self._cache = cache
@@ -98,6 +98,7 @@ class BiEncoderTeacher:
         query_prefix: What is put in front of a question; by default what the model's own prompts say.
         passage_prefix: What is put in front of a passage or sentence, likewise.
         batch_size: Texts that it reads at once.
+        dtype: What it computes in.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -113,8 +114,9 @@ class BiEncoderTeacher:
         query_prefix: str = "",
         passage_prefix: str = "",
         batch_size: int = 32,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._model = _sentence_transformers().SentenceTransformer(model, **_SAFELY)
+        self._model = _sentence_transformers().SentenceTransformer(model, model_kwargs=_model_kwargs(dtype))
         self._prefixes = {"query": query_prefix or None, "document": passage_prefix or None}
         self._cache = cache
         self._batch_size = batch_size
@@ -158,12 +160,20 @@ class ProvenceTeacher:
         directory: The checkpoint.
         cache: Where scores are kept.
         batch_size: Pairs that it reads at once.
+        dtype: What it computes in.
     """
 
     gives_logits = True
 
-    def __init__(self, directory: Path, cache: ContentCache, *, batch_size: int = 32) -> None:
-        self._model = ProvenceModel.from_pretrained(directory)
+    def __init__(
+        self,
+        directory: Path,
+        cache: ContentCache,
+        *,
+        batch_size: int = 32,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._model = ProvenceModel.from_pretrained(directory).to(dtype)
         if torch.cuda.is_available():
             self._model.cuda()
         self._collator = ProvenceCollator.for_model(self._model, PairTokenizer.from_directory(directory))
@@ -197,19 +207,24 @@ class ProvenceTeacher:
         count = len(targets.pruning_labels)
         pooled = torch.full((count,), torch.nan)
         if output.pruning_logits is not None:
-            keep = output.pruning_logits[..., 1] - output.pruning_logits[..., 0]
+            logits = output.pruning_logits.float()
+            keep = logits[..., 1] - logits[..., 0]
             pooled = pool_sentences(keep, targets.sentence_ids, count).cpu()
             seen = torch.isin(torch.arange(count), targets.sentence_ids.cpu())
             pooled = pooled.masked_fill(~seen, torch.nan)
         ranking = torch.full((len(examples),), torch.nan)
         if output.ranking_logits is not None:
-            ranking = output.ranking_logits.cpu()
+            ranking = output.ranking_logits.float().cpu()
         sentences = torch.split(pooled, [len(e.sentences) for e in examples])
         return [torch.cat([own[None], rest]).numpy() for own, rest in zip(ranking, sentences, strict=True)]
 
 
 def _text(pair: Pair) -> str:
     return make_example(pair.question.text, pair.passage, pair.window).document
+
+
+def _model_kwargs(dtype: torch.dtype) -> dict[str, Any]:
+    return {"dtype": dtype, "use_safetensors": True}  # nothing is unpickled
 
 
 def _sentence_transformers() -> Any:
