@@ -1,4 +1,4 @@
-"""The bundled model as int8 with ONNX Runtime and OpenVINO, against float32 with torch.
+"""The bundled model as int8 with ONNX Runtime and OpenVINO, and in bfloat16, against float32 with torch.
 
 python -m benchmarks.backends passages.jsonl.gz
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Annotated
+
+import typer
 
 from benchmarks.common import (
     RESULTS,
@@ -30,13 +33,14 @@ from provence_rag.hub import BUNDLED, EXPORTS
 __all__ = ["main"]
 
 _DESCRIPTION = """{number} pairs of {data}, reranked and pruned by the bundled model: int8 with ONNX
-Runtime{openvino}, and float32 with torch, in turns. Peak memory is that of a fresh process that loads the
+Runtime{openvino}, and {floats} with torch, in turns. Peak memory is that of a fresh process that loads the
 model and reads {few} pairs; "above the libraries" is without what importing the backend takes. The int8
 process of ONNX Runtime ran in {python}."""
 
 _LIBRARIES = {
     "int8": "provence_rag.backends.onnx",
     "openvino": "provence_rag.backends.openvino",
+    "bfloat16": "provence_rag.backends.torch",
     "float32": "provence_rag.backends.torch",
 }
 
@@ -49,6 +53,9 @@ def main(
     *,
     pairs: Number = 500,
     runs: Runs = 5,
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Torch in bfloat16 too, for a processor that has it.")
+    ] = False,
     python: Python = sys.executable,
     add: Add = False,
     output: Output = RESULTS,
@@ -56,7 +63,8 @@ def main(
     """Compare the backends that the bundled model has weights for: throughput, results, memory."""
     read = read_pairs(data, pairs)
     has_openvino = (BUNDLED / EXPORTS["openvino"]["int8"]).is_file()
-    models = {name: load(name) for name in _LIBRARIES if name != "openvino" or has_openvino}
+    left_out = {"openvino": not has_openvino, "bfloat16": not bfloat16}
+    models = {name: load(name) for name in _LIBRARIES if not left_out.get(name)}
     found: dict[str, ProvenceOutput] = {}
 
     def systems(number: int) -> dict[str, Callable[[], None]]:
@@ -92,6 +100,7 @@ def main(
             number=pairs,
             data=data_name(data),
             openvino=" and OpenVINO" if has_openvino else "",
+            floats="bfloat16 and float32" if bfloat16 else "float32",
             few=_FEW,
             python=environment(python),
         ),
@@ -102,7 +111,7 @@ def main(
 def _comparison(
     name: str, times: dict[str, list[float]], found: dict[str, ProvenceOutput], peaks: dict[str, int]
 ) -> list[Figure]:
-    """What integers cost and gain, against float32 on the same pairs."""
+    """What fewer bits cost and gain, against float32 on the same pairs."""
     one, other = found[name], found["float32"]
     masks = [
         (a, b)

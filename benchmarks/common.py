@@ -43,8 +43,19 @@ _LIBRARIES = (
     "transformers",
     "sentence-transformers",
 )
-# What decides how fast a CPU multiplies 8-bit integers.
-_INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+# What decides how fast a CPU multiplies numbers of 8 and 16 bits.
+_INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
 
 Data = Annotated[
     Path,

@@ -28,7 +28,7 @@ _SLICE = 500
 
 
 def load(name: str) -> Provence:
-    """The bundled model as `int8` (ONNX Runtime), `openvino` or `float32` (torch), or `fake_provence`."""
+    """The bundled model: `int8` (ONNX Runtime), `openvino`, `bfloat16` or `float32` (torch); or the fake."""
     from provence_rag import Provence
     from provence_rag.testing import fake_provence
 

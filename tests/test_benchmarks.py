@@ -204,7 +204,7 @@ def test_a_long_document_has_the_size_asked_for(monkeypatch: pytest.MonkeyPatch)
     ("name", "arguments", "what"),
     [
         ("reranking", ["--pairs", "5", "--runs", "1"], "time, rerank and prune / rerank"),
-        ("backends", ["--pairs", "5", "--runs", "1"], "throughput, int8 / float32"),
+        ("backends", ["--pairs", "5", "--runs", "1", "--bfloat16"], "throughput, bfloat16 / float32"),
         ("overhead", ["--pairs", "5", "--runs", "1"], "everything but the forward pass"),
         ("latency", ["--runs", "2"], "one call, p95"),
         (
