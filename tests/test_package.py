@@ -72,6 +72,7 @@ ROOMS = [
     {"chunking"},
     {"backends.base"},
     {"inference"},
+    {"ranking"},
     {"modeling"},
     {"backends"},
     {"sharing"},
