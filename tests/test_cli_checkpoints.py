@@ -66,7 +66,7 @@ def test_inspect() -> None:
         "languages": "en, ja",
         "licence": "cc-by-sa-3.0",
         "window": "512 tokens",
-        "threshold": "0.11",
+        "threshold": "0.025",
         "scores": "probabilities",
         "weights": "torch, onnx-int8",
     }
