@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.collator import pad_rows
 from provence_training.passages import Passage
 from provence_training.sampling import Pair
-from provence_training.shrink import load_encoder
+from provence_training.shrink import load_encoder, load_tokenizer
 from provence_training.teacher import TeacherScores
 
 __all__ = ["LateChunkingTeacher"]
@@ -53,7 +53,7 @@ class LateChunkingTeacher:
         self._model = load_encoder(directory, dtype)
         if torch.cuda.is_available():
             self._model.cuda()
-        self._tokenizer = Tokenizer.from_file(str(Path(directory) / "tokenizer.json"))
+        self._tokenizer = load_tokenizer(Path(directory))
         self._tokenizer.no_padding()
         positions = self._model.embeddings.position_embeddings
         behind = 0 if positions.padding_idx is None else positions.padding_idx + 1  # as RoBERTa counts

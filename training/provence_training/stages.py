@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -105,7 +106,8 @@ def run_stage(
 
 
 def _on_cpu(run: TrainingConfig) -> bool:
-    return run.device == "cpu" or not torch.accelerator.is_available()
+    device: torch.device = PartialState(cpu=run.device == "cpu").device
+    return device.type == "cpu"
 
 
 def _hidden_losses(
