@@ -34,8 +34,8 @@ __all__ = ["main"]
 
 _DESCRIPTION = """{number} pairs of {data}, reranked and pruned by the bundled model: int8 with ONNX
 Runtime{openvino}, and {floats} with torch, in turns. Peak memory is that of a fresh process that loads the
-model and reads {few} pairs; "above the libraries" is without what importing the backend takes. The int8
-process of ONNX Runtime ran in {python}."""
+model and reads {few} pairs; "above the libraries" is without what importing the backend takes. The
+processes with 8-bit weights ran in {python}."""
 
 _LIBRARIES = {
     "int8": "provence_rag.backends.onnx",
@@ -79,7 +79,7 @@ def main(
     times = paired_times(systems(pairs), runs=runs, warm_up=0)
     peaks, bare = {}, {}
     for name in models:
-        own = python if name == "int8" else sys.executable
+        own = python if name in ("int8", "openvino") else sys.executable
         peaks[name] = in_fresh_process(prune_pairs, name, read[:_FEW], python=own)[1]
         bare[name] = in_fresh_process(import_module, _LIBRARIES[name], python=own)[1]
     above = {name: peaks[name] - bare[name] for name in models}

@@ -74,8 +74,9 @@ Python = Annotated[
     str,
     typer.Option(
         metavar="PATH",
-        help="Interpreter of the fresh processes with the int8 model: that of a base install, say, since "
-        "optional libraries cost memory and time. This one by default.",
+        help="Interpreter of the fresh processes with 8-bit weights: that of a base install, say (for "
+        "`backends` with the extra `openvino`), since optional libraries cost memory and time. This one by "
+        "default.",
         show_default=False,
     ),
 ]

@@ -75,6 +75,7 @@ def _word_id(word: str) -> int:
 class _OverlapBackend:
     name = "fake"
     device = "cpu"
+    pad_to_multiple_of = 1
 
     def __init__(self, config: ProvenceConfig) -> None:
         self._config = config

@@ -31,6 +31,9 @@ class Backend(Protocol):
     name: str
     """`onnx`, `torch`, ..."""
 
+    pad_to_multiple_of: int
+    """Batches are padded to such a number of tokens, as far as windows may be that long; 1 if any will do."""
+
     @property
     def device(self) -> str:
         """Where it runs: `cpu`, `cuda:0`, ..."""

@@ -26,6 +26,7 @@ class OnnxBackend:
 
     name = "onnx"
     device = "cpu"
+    pad_to_multiple_of = 1
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()

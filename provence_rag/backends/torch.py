@@ -32,6 +32,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    pad_to_multiple_of = 1
 
     def __init__(self, model: ProvenceModel, *, device: str | None = None, dtype: str | None = None) -> None:
         if dtype is not None and dtype not in _DTYPES:

@@ -37,7 +37,12 @@ def batches(lengths: Sequence[int], batch_size: int | None = None) -> Iterator[l
 
 
 def padded(
-    windows: Sequence[Window], plans: Sequence[Plan], layout: PairLayout, pad_token_id: int
+    windows: Sequence[Window],
+    plans: Sequence[Plan],
+    layout: PairLayout,
+    *,
+    pad_token_id: int,
+    num_tokens: int | None = None,
 ) -> tuple[IntArray, IntArray, IntArray]:
     """What a model reads of some windows: input ids, attention mask and token types, each of shape (B, T).
 
@@ -45,13 +50,14 @@ def padded(
         windows: B windows.
         plans: Those that the windows' `document` counts.
         layout: The special tokens of a pair.
-        pad_token_id: Stands behind windows shorter than the longest.
+        pad_token_id: Stands behind windows of less than T tokens.
+        num_tokens: T; None is the longest window's.
     """
     rows = [
         np.concatenate([plans[number].head.ids, plans[number].document.tokens.ids[start:end], layout.after])
         for number, start, end in windows
     ]
-    shape = (len(rows), max(map(len, rows)))
+    shape = (len(rows), num_tokens or max(map(len, rows)))
     input_ids = np.full(shape, pad_token_id, dtype=np.int64)
     attention_mask = np.zeros(shape, dtype=np.int64)
     token_type_ids = np.zeros(shape, dtype=np.int64)

@@ -129,7 +129,7 @@ class Engine:
         grouped: Iterable[list[int]] = batches(lengths, batch_size)
         for batch in progress(grouped, len(windows)) if progress else grouped:
             chosen = [windows[i] for i in batch]
-            logits = self._logits(chosen, plans)
+            logits = self._logits(chosen, plans, self._padded_length(lengths[batch[0]]))
             if logits.ranking is not None:
                 np.maximum.at(ranking, [w.document for w in chosen], logits.ranking.astype(np.float64))
             if logits.pruning is not None:
@@ -139,9 +139,15 @@ class Engine:
                     probabilities[bases[number] + start : bases[number] + end] = row[skipped:][: end - start]
         return ranking, probabilities
 
-    def _logits(self, windows: Sequence[Window], plans: Sequence[Plan]) -> Logits:
+    def _padded_length(self, longest: int) -> int:
+        """Tokens that a batch is padded to, of which the longest window has so many."""
+        multiple = self.backend.pad_to_multiple_of
+        return min(-(-longest // multiple) * multiple, self.config.max_length)
+
+    def _logits(self, windows: Sequence[Window], plans: Sequence[Plan], num_tokens: int) -> Logits:
         """Pad some windows to a batch and run it."""
-        logits = self.backend.run(*padded(windows, plans, self._layout, self._pad_token_id))
+        inputs = padded(windows, plans, self._layout, pad_token_id=self._pad_token_id, num_tokens=num_tokens)
+        logits = self.backend.run(*inputs)
         has_ranking, has_pruning = logits.ranking is not None, logits.pruning is not None
         if (self.config.can_rank and not has_ranking) or (self.config.can_prune and not has_pruning):
             raise CheckpointError(

@@ -35,8 +35,9 @@ class Recorder:
     name = "recorder"
     device = "cpu"
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, pad_to_multiple_of: int = 1) -> None:
         self.backend = backend
+        self.pad_to_multiple_of = pad_to_multiple_of
         self.rows: list[tuple[list[int], list[int]]] = []
         self.shapes: list[tuple[int, ...]] = []
 
@@ -45,7 +46,7 @@ class Recorder:
         assert {input_ids.dtype, attention_mask.dtype, token_type_ids.dtype} == {np.dtype(np.int64)}
         self.shapes.append(input_ids.shape)
         lengths = attention_mask.sum(axis=1)
-        assert lengths.max() == input_ids.shape[1]
+        assert lengths.max() > input_ids.shape[1] - self.pad_to_multiple_of
         for ids, mask, types, length in zip(input_ids, attention_mask, token_type_ids, lengths, strict=True):
             assert mask.tolist() == [1] * length + [0] * (len(mask) - length)
             assert (ids[length:] == PAD).all()
@@ -120,6 +121,20 @@ def test_windows_of_all_pairs_share_batches(recording: Recording, tokenizer: Pai
     model.process_batch(["Which fox?", "Which cat?"], [[TEXT, "The fox."], ["The cat."]], batch_size=1)
     assert all(shape[0] == 1 for shape in recorder.shapes[1:])
     assert sum(shape[0] for shape in recorder.shapes[1:]) == recorder.shapes[0][0]
+
+
+@pytest.mark.parametrize("max_length", [64, 56])
+def test_lengths_that_suit_the_backend(hash_backend: Backend, max_length: int) -> None:
+    tokenizer, config = fake_provence()._engine._planner._tokenizer, ProvenceConfig(max_length=max_length)
+    exact, suited = Recorder(hash_backend), Recorder(hash_backend, pad_to_multiple_of=16)
+    texts = ["The fox.", TEXT, "The cat is a cat!", TEXT[:50]]
+    engines = [Engine(backend, tokenizer, config, pad_token_id=PAD) for backend in (exact, suited)]
+    expected, found = (Provence(engine).process("Which fox?", texts, batch_size=1) for engine in engines)
+    assert found == expected
+    assert suited.rows == exact.rows
+    lengths = {tokens for _, tokens in suited.shapes}
+    assert lengths == {min(-(-tokens // 16) * 16, max_length) for _, tokens in exact.shapes}
+    assert max_length in lengths
 
 
 def test_equal_texts_are_tokenized_once() -> None:
@@ -263,6 +278,7 @@ def test_a_backend_without_a_head_that_the_config_has(logits: Logits, missing: s
     class Broken:
         name = "broken"
         device = "cpu"
+        pad_to_multiple_of = 1
 
         def run(self, *_: IntArray) -> Logits:
             return logits
