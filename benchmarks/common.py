@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -57,6 +58,15 @@ _INSTRUCTIONS = (
     "bf16",
 )
 
+
+def _interpreter(python: str) -> str:
+    """An interpreter for processes that start in another folder."""
+    found = shutil.which(python)
+    if found is None:
+        raise typer.BadParameter(f"there is no interpreter {python!r}")
+    return str(Path(found).absolute())  # as a link, which tells Python its environment
+
+
 Data = Annotated[
     Path,
     typer.Argument(
@@ -74,6 +84,7 @@ Python = Annotated[
     str,
     typer.Option(
         metavar="PATH",
+        callback=_interpreter,
         help="Interpreter of the fresh processes with 8-bit weights: that of a base install, say (for "
         "`backends` with the extra `openvino`), since optional libraries cost memory and time. This one by "
         "default.",

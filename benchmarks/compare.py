@@ -114,7 +114,8 @@ def _earlier(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+    """A path for processes that start in another folder."""
+    return None if path is None else str(path.absolute())
 
 
 def _fields(topic: Topic) -> tuple[str, str, Sequence[str]]:

@@ -184,7 +184,8 @@ class Provence(CrossEncoderMethods):
             min_documents: Return at least so many, the best, although their scores are below
                 `score_threshold`.
             reorder: Return all documents, best first.
-            batch_size: Windows a batch; None fills batches up to a number of tokens.
+            batch_size: Windows a batch. None fills batches up to a number of tokens that suits a CPU, with
+                windows of nearly the same length; GPUs want more.
             show_progress: Show a progress bar on standard error.
 
         Returns:

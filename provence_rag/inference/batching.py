@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from provence_rag.inference.encoding import IntArray, PairLayout, Window
 from provence_rag.inference.planning import Plan
@@ -15,6 +16,11 @@ TOKENS_PER_BATCH = 1024
 """Padded tokens of a batch when the caller sets no batch size: enough to fill a CPU's cores, small enough
 that the activations fit its caches (with four times as many, int8 took a third longer on two cores)."""
 
+_TOKENS_OF_A_PASS = 32
+"""What another pass costs beside its tokens, in tokens: padding beyond that is not worth sharing a batch.
+(Questions with five passages are read 1.5 times as fast as with batches as large as they may be, with 20 1.2
+times; int8 on two cores.)"""
+
 
 def batches(lengths: Sequence[int], batch_size: int | None = None) -> Iterator[list[int]]:
     """Group windows by length, longest first, so that padding is rare.
@@ -23,17 +29,28 @@ def batches(lengths: Sequence[int], batch_size: int | None = None) -> Iterator[l
 
     Args:
         lengths: Tokens of each window.
-        batch_size: Windows a batch; None fills each up to `TOKENS_PER_BATCH` padded tokens.
+        batch_size: Windows a batch; None fills each up to `TOKENS_PER_BATCH` padded tokens, as long as its
+            padding costs less than another batch.
 
     Yields:
         Indices into `lengths`.
     """
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
+    unsorted = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-unsorted, kind="stable")
+    longest_first = unsorted[order]
     start = 0
     while start < len(order):
-        size = batch_size or max(1, TOKENS_PER_BATCH // max(1, lengths[order[start]]))
-        yield order[start : start + size]
+        size = batch_size or _worthwhile(longest_first[start:])
+        yield order[start : start + size].tolist()
         start += size
+
+
+def _worthwhile(lengths: NDArray[np.int64]) -> int:
+    """How many windows, of these from the longest on, are read faster together than in two passes."""
+    longest = int(lengths[0])
+    most = max(1, TOKENS_PER_BATCH // max(1, longest))
+    padding = np.cumsum(longest - lengths[:most])
+    return int(np.searchsorted(padding, _TOKENS_OF_A_PASS, side="right"))
 
 
 def padded(

@@ -29,5 +29,17 @@ def test_sizes() -> None:
     assert list(batches([half, half, half, half + 1])) == [[3], [0, 1], [2]]
 
 
+def test_windows_share_a_batch_where_that_is_little_padding() -> None:
+    assert list(batches([40, 100, 35, 98, 30])) == [[1, 3], [0, 2, 4]]
+    assert list(batches([40, 100, 35, 98, 30], 3)) == [[1, 3, 0], [2, 4]]
+
+
+@settings(deadline=None, derandomize=True)
+@given(lengths=LENGTHS)
+def test_padding_is_rare(lengths: list[int]) -> None:
+    for batch in batches(lengths):
+        assert sum(max(lengths[i] for i in batch) - lengths[j] for j in batch) <= 32
+
+
 def test_a_window_without_tokens_is_run_as_well() -> None:
     assert list(batches([0, 0, 3], 1)) == [[2], [0], [1]]
