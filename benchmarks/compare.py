@@ -17,9 +17,10 @@ import typer
 
 from benchmarks.common import RESULTS, Add, Data, Output, Runs, data_name, run
 from benchmarks.open_provence_peer import PeerPath, PeerPython
-from benchmarks.peers import SYSTEMS, Kept, Options, Question, kept_sentences, sentences, speed
+from benchmarks.peers import SYSTEMS, kept_sentences, speed
 from benchmarks.processes import in_fresh_process
 from benchmarks.report import Figure, Report
+from benchmarks.systems import Kept, Options, Question, sentences
 from provence_rag import InvalidInputError
 from provence_training.evaluation import JudgedSentences, Scored, Topic, load_topics
 

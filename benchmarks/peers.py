@@ -1,4 +1,4 @@
-"""What is compared: each a small class that says which sentences of a question's passages it keeps.
+"""The systems that are compared, each a small class.
 
 All of them cut passages into the same sentences, those of `MultilingualChunker`; only the choice differs.
 Each imports what it needs when it is made, so that a process has in its memory what one system takes.
@@ -6,111 +6,19 @@ Each imports what it needs when it is made, so that a process has in its memory 
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmarks.common import cross_encoder
-from benchmarks.processes import peak_memory
+from benchmarks.systems import Kept, Options, Question, System, sentences, split
 from provence_rag import Provence, PrunedPassage, PruningOptions
-from provence_rag.chunking import MultilingualChunker, Span
 
-__all__ = ["SYSTEMS", "Options", "Question", "kept_sentences", "sentences", "speed"]
+__all__ = ["SYSTEMS", "kept_sentences", "speed"]
 
 _COSINES = (0.3, 0.1, 0.2, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 """Bi-encoders differ: with all-MiniLM-L6-v2 0.3 removes most, with multilingual-e5-small 0.8."""
-
-Kept = list[list[bool]]
-"""For each passage, whether each of its sentences stays."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question with its passages, all of one language."""
-
-    query: str
-    language: str
-    passages: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user has beside what is installed; None for what is not there."""
-
-    embedding: str | None = None
-    """A directory of sentence-transformers."""
-
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    """What it expects in front of a question, and of a passage or sentence."""
-
-    open_provence: str | None = None
-    """A checkout."""
-
-    weights: str | None = None
-    """A checkpoint directory in OpenProvence's layout."""
-
-    peer_python: str | None = None
-    peer_path: str | None = None
-    """What OpenProvence runs with; see `OpenProvencePeer`."""
-
-    remember: bool = False
-    """Whether texts are embedded once only, where time does not count."""
-
-
-def sentences(question: Question) -> list[list[Span]]:
-    """Where the sentences of each passage are."""
-    chunker = MultilingualChunker(question.language)
-    return [chunker.spans(text) for text in question.passages]
-
-
-def _split(question: Question) -> list[list[str]]:
-    cut = zip(question.passages, sentences(question), strict=True)
-    return [[text[span.start : span.end] for span in spans] for text, spans in cut]
-
-
-class System(ABC):
-    """Something that prunes, or at least ranks."""
-
-    needs: ClassVar[Sequence[str]] = ()
-    """Modules that must be installed."""
-
-    wants: ClassVar[Sequence[str]] = ()
-    """Options that must be given."""
-
-    settings: ClassVar[dict[str, Any]]
-    """How much is pruned, by name. The first is the one that is timed; those that begin with the same word
-    make a curve."""
-
-    @abstractmethod
-    def __init__(self, options: Options) -> None: ...
-
-    @abstractmethod
-    def __call__(self, question: Question, setting: Any) -> Kept:
-        """Process the passages of a question."""
-
-    def in_all_settings(self, questions: Sequence[Question]) -> dict[str, list[Kept]]:
-        """What stays of each question's passages, for all settings."""
-        kept: dict[str, list[Kept]] = {label: [] for label in self.settings}
-        for question in questions:
-            for label, setting in self.settings.items():
-                kept[label].append(self(question, setting))
-        return kept
-
-    def peak_memory(self) -> int:
-        """In bytes, so far."""
-        return peak_memory()
-
-    @classmethod
-    def missing(cls, options: Options) -> list[str]:
-        """What is not installed or not given."""
-        given = asdict(options)
-        modules = [name for name in cls.needs if importlib.util.find_spec(name) is None]
-        return [*modules, *(f"--{name.replace('_', '-')}" for name in cls.wants if given[name] is None)]
 
 
 class ProvenceInt8(System):
@@ -247,7 +155,7 @@ class LlamaIndex(System):
         from llama_index.core.postprocessor import SentenceEmbeddingOptimizer
         from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
-        parts = dict(zip(question.passages, _split(question), strict=True))
+        parts = dict(zip(question.passages, split(question), strict=True))
         optimizer = SentenceEmbeddingOptimizer(
             embed_model=self._embedding, tokenizer_fn=parts.__getitem__, **setting
         )
@@ -299,7 +207,7 @@ class LangChain(System):
             def split_text(self, text: str) -> list[str]:
                 return parts[text]
 
-        parts = dict(zip(question.passages, _split(question), strict=True))
+        parts = dict(zip(question.passages, split(question), strict=True))
         # Without a number it keeps no more than 20; None counts as that.
         number = max(1, sum(map(len, parts.values())))
         near = EmbeddingsFilter(embeddings=self._embedding, k=number, similarity_threshold=setting)
@@ -324,7 +232,7 @@ class BM25(System):
         self._index = bm25.BM25
 
     def __call__(self, question: Question, setting: int) -> Kept:
-        parts = _split(question)
+        parts = split(question)
         scores = self._index([part for own in parts for part in own]).scores(question.query)
         best = set((-scores).argsort(kind="stable")[:setting].tolist())
         numbers = iter(range(len(scores)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -167,4 +168,4 @@ def _command() -> str:
     """The command that is running; of files, only the names."""
     program, *arguments = sys.argv
     words = [Path(word).name if Path(word).exists() else word for word in arguments]
-    return " ".join(["python -m", f"benchmarks.{Path(program).stem}", *words])
+    return shlex.join(["python", "-m", f"benchmarks.{Path(program).stem}", *words])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -159,6 +160,23 @@ def test_the_readme_has_the_results_and_what_they_miss() -> None:
             keys = ("what", "values", "unit", "at_most", "at_least")
             row = report.Figure(**{key: figure[key] for key in keys}).row()
             assert figure["met"] is None or f"| {' | '.join(row)} |" in readme, row
+
+
+def test_the_speed_that_the_first_page_tells_of() -> None:
+    results = ROOT / "benchmarks" / "results"
+    [section] = re.findall(r"## Speed\n(.+?)\n## ", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    told = {
+        "reranking-qed": ["time, rerank and prune / rerank", "peak memory, rerank and prune / rerank"],
+        "backends-qed": ["throughput, int8 / float32", "peak memory, int8 / float32"],
+        "open-provence-qed": ["OpenProvence / provence-rag", "OpenProvence, no gradients / provence-rag"],
+        "compare-qed": ["throughput, provence-rag, int8", "throughput, CrossEncoder"],
+        "latency-qed": ["one call, p50", "first pruned passage, whole process"],
+    }
+    for name, whats in told.items():
+        figures = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["figures"]
+        medians = {figure["what"]: f"{report.shown(figure['median'])} {figure['unit']}" for figure in figures}
+        for what in whats:
+            assert medians[what].strip() in section, what
 
 
 # --- data ----------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ pytest.importorskip("matplotlib")
 from benchmarks import compare, open_provence, peers
 from benchmarks.common import run
 from benchmarks.open_provence_peer import OpenProvencePeer, cut
-from benchmarks.peers import SYSTEMS, Options, Question
+from benchmarks.peers import SYSTEMS
 from benchmarks.random_checkpoint import write_random_checkpoint
+from benchmarks.systems import Options, Question
 from provence_rag import InvalidInputError, Provence
 
 ROOT = Path(__file__).parents[1]
