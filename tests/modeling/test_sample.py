@@ -36,7 +36,7 @@ def test_as_inference_makes_them(tokenizer: PairTokenizer) -> None:
     seen: list[list[int]] = []
 
     class Recorder:
-        name, device = "recorder", "cpu"
+        name, device, pad_to_multiple_of = "recorder", "cpu", 1
 
         def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
             seen.append(input_ids[0].tolist())
