@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -44,6 +45,9 @@ _LIBRARIES = {
     "float32": "provence_rag.backends.torch",
 }
 
+_EIGHT_BITS = ("int8", "openvino")
+"""Those that have targets, and run in the interpreter that is named."""
+
 _FEW = 64
 """Pairs that each backend reads before it is timed, and of which memory is measured."""
 
@@ -79,7 +83,7 @@ def main(
     times = paired_times(systems(pairs), runs=runs, warm_up=0)
     peaks, bare = {}, {}
     for name in models:
-        own = python if name in ("int8", "openvino") else sys.executable
+        own = python if name in _EIGHT_BITS else sys.executable
         peaks[name] = in_fresh_process(prune_pairs, name, read[:_FEW], python=own)[1]
         bare[name] = in_fresh_process(import_module, _LIBRARIES[name], python=own)[1]
     above = {name: peaks[name] - bare[name] for name in models}
@@ -127,9 +131,9 @@ def _comparison(
         Figure(f"mean difference of scores, {name}", [sum(apart) / len(apart)], at_most=0.02),
         Figure(f"peak memory, {name} / float32", [peaks[name] / peaks["float32"]], at_most=0.5),
     ]
-    if name == "bfloat16":  # the targets are those of 8-bit weights
-        return [Figure(figure.what, figure.values, figure.unit) for figure in figures]
-    return figures
+    if name in _EIGHT_BITS:
+        return figures
+    return [replace(figure, at_most=None, at_least=None) for figure in figures]
 
 
 if __name__ == "__main__":

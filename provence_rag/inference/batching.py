@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag.inference.encoding import IntArray, PairLayout, Window
 from provence_rag.inference.planning import Plan
@@ -45,7 +44,7 @@ def batches(lengths: Sequence[int], batch_size: int | None = None) -> Iterator[l
         start += size
 
 
-def _worthwhile(lengths: NDArray[np.int64]) -> int:
+def _worthwhile(lengths: IntArray) -> int:
     """How many windows, of these from the longest on, are read faster together than in two passes."""
     longest = int(lengths[0])
     most = max(1, TOKENS_PER_BATCH // max(1, longest))
