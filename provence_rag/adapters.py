@@ -192,6 +192,10 @@ class AdapterFields(ModelFields):
         default=PruningOptions.mode,
         description="How sentences are selected; None takes the mode whose value is given, else dynamic.",
     )
+    keep_answers: float | None = Field(
+        default=PruningOptions.keep_answers,
+        description="Share of the answers that is to survive, in [0, 1]; None is the checkpoint's default.",
+    )
     threshold: float | None = Field(
         default=PruningOptions.threshold,
         description="Smallest keep probability of a kept sentence, in [0, 1].",

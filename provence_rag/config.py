@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from provence_rag.checks import check_count, check_number, check_share
 from provence_rag.errors import CheckpointError, InvalidInputError
@@ -15,6 +16,7 @@ __all__ = [
     "SHORTEST_WINDOW",
     "DynamicRule",
     "ProvenceConfig",
+    "Rules",
     "architecture_of",
     "num_positions",
     "read_config_json",
@@ -63,6 +65,10 @@ class DynamicRule:
         return max(self.floor, self.share * best)
 
 
+Rules: TypeAlias = Mapping[str, DynamicRule]
+"""A rule per language (ISO 639-1), with `default` for all others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProvenceConfig:
     """How a checkpoint is to be used. Immutable; stored in its `config.json` under `provence`."""
@@ -101,8 +107,13 @@ class ProvenceConfig:
     threshold: float = 0.5
     """Keep probability used by the `threshold` mode when the caller gives none, in [0, 1]."""
 
-    dynamic: Mapping[str, DynamicRule] = field(default_factory=lambda: {"default": DynamicRule()})
-    """The `dynamic` rule per language (ISO 639-1), with `default` for all others."""
+    promises: Mapping[float, Rules] = field(default_factory=dict)
+    """Rules of the `dynamic` mode by what they promise: the share of answers, in [0, 1], that survived on the
+    data that they were calibrated on. A higher promise has no higher `floor` or `share`: it keeps no less of
+    any passage. Empty where the checkpoint was not calibrated."""
+
+    dynamic: Rules | float = field(default_factory=lambda: {"default": DynamicRule()})
+    """Rules of the `dynamic` mode where the caller asks for no promise, or the key of `promises` for them."""
 
     temperature: Mapping[str, float] = field(default_factory=lambda: {"default": 1.0})
     """What the logit of a sentence's keep probability is divided by, per language as above (temperature
@@ -131,9 +142,14 @@ class ProvenceConfig:
             )
         check_count("max_length", self.max_length, SHORTEST_WINDOW)
         check_share("threshold", self.threshold)
-        rules = self.dynamic.values()
-        if "default" not in self.dynamic or not all(isinstance(rule, DynamicRule) for rule in rules):
-            raise InvalidInputError(f"dynamic must hold a DynamicRule named 'default', got {self.dynamic!r}")
+        _check_promises(self.promises)
+        if isinstance(self.dynamic, Mapping):
+            _check_rules("dynamic", self.dynamic)
+        elif self.dynamic not in list(self.promises):
+            raise InvalidInputError(
+                f"dynamic must hold rules or be a key of promises ({', '.join(map(str, self.promises))}), "
+                f"got {self.dynamic!r}"
+            )
         if "default" not in self.temperature:
             raise InvalidInputError(f"temperature must hold one named 'default', got {self.temperature!r}")
         for language, temperature in self.temperature.items():
@@ -153,9 +169,36 @@ class ProvenceConfig:
         """Whether there is a pruning head."""
         return self.mode != "ranking"
 
-    def dynamic_rule(self, language: str) -> DynamicRule:
-        """The `dynamic` rule for a language; of a region ("zh-TW"), for its language."""
-        return _of_language(self.dynamic, language)
+    def rules(self, keep_answers: float | None = None) -> Rules:
+        """The rules of the `dynamic` mode.
+
+        Args:
+            keep_answers: Share of answers that is to survive, as in `PruningOptions`: the lowest promise that
+                is no lower is taken. None is the checkpoint's default.
+
+        Raises:
+            InvalidInputError: The checkpoint does not promise as much.
+        """
+        if keep_answers is None:
+            return self.dynamic if isinstance(self.dynamic, Mapping) else self.promises[self.dynamic]
+        # In single precision 0.97 is a little more than 0.97.
+        enough = [promise for promise in self.promises if promise >= keep_answers - 1e-6]
+        if not enough:
+            known = ", ".join(map(str, sorted(self.promises)))
+            why = (
+                f"is more than this checkpoint promises ({known})"
+                if known
+                else "needs a checkpoint with promises, and this one has none"
+            )
+            raise InvalidInputError(
+                f"keep_answers={keep_answers} {why}: give threshold=... instead, or calibrate it with "
+                f"`provence calibrate --keep {keep_answers}`"
+            )
+        return self.promises[min(enough)]
+
+    def dynamic_rule(self, language: str, keep_answers: float | None = None) -> DynamicRule:
+        """The rule for a language out of `rules`; of a region ("zh-TW"), for its language."""
+        return _of_language(self.rules(keep_answers), language)
 
     def temperature_of(self, language: str) -> float:
         """The temperature for a language or region."""
@@ -178,6 +221,7 @@ class ProvenceConfig:
     def to_dict(self) -> dict[str, Any]:
         """The block as it is written to `config.json`."""
         block = {**asdict(self), "languages": list(self.languages)}
+        block["promises"] = {str(promise): rules for promise, rules in block["promises"].items()}
         if self.pair_template is not None:
             block["pair_template"] = list(self.pair_template)
         return block
@@ -203,9 +247,11 @@ class ProvenceConfig:
             known = {f.name for f in fields(cls)}
             if unknown := sorted(values.keys() - known):
                 raise CheckpointError(f"unknown keys {', '.join(unknown)}: it may need a newer provence-rag")
-            if "dynamic" in values:
-                rules = dict(values["dynamic"])
-                values["dynamic"] = {language: DynamicRule(**rule) for language, rule in rules.items()}
+            if "promises" in values:
+                promises = dict(values["promises"]).items()
+                values["promises"] = {float(promise): _read_rules(rules) for promise, rules in promises}
+            if isinstance(values.get("dynamic"), Mapping):
+                values["dynamic"] = _read_rules(values["dynamic"])
             for name in ("languages", "pair_template"):
                 if isinstance(values.get(name), list):  # JSON has no tuples
                     values[name] = tuple(values[name])
@@ -259,6 +305,33 @@ def architecture_of(values: Mapping[str, Any]) -> str:
     """The class that a `config.json` names; empty if it names none."""
     architectures = values.get("architectures")
     return str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+
+
+def _read_rules(values: Any) -> Rules:
+    return {language: DynamicRule(**rule) for language, rule in dict(values).items()}
+
+
+def _check_rules(name: str, rules: Any) -> None:
+    if "default" not in rules or not all(isinstance(rule, DynamicRule) for rule in rules.values()):
+        raise InvalidInputError(f"{name} must hold a DynamicRule named 'default', got {rules!r}")
+
+
+def _check_promises(promises: Mapping[float, Rules]) -> None:
+    for promise, rules in promises.items():
+        check_share("a key of promises", promise)
+        _check_rules(f"promises[{promise}]", rules)
+    for (low, loose), (high, careful) in pairwise(sorted(promises.items())):
+        if loose.keys() != careful.keys():
+            raise InvalidInputError(
+                f"promises must have rules for the same languages, got {', '.join(loose)} for {low} and "
+                f"{', '.join(careful)} for {high}"
+            )
+        for language, rule in careful.items():
+            if rule.floor > loose[language].floor or rule.share > loose[language].share:
+                raise InvalidInputError(
+                    f"promises[{high}] must keep no less than promises[{low}], got {rule} against "
+                    f"{loose[language]} for {language!r}"
+                )
 
 
 def _of_language(values: Mapping[str, T], language: str) -> T:

@@ -12,7 +12,12 @@ __all__ = ["PruningMode", "PruningOptions"]
 
 PruningMode = Literal["dynamic", "threshold", "ratio", "budget", "off"]
 
-_VALUE_OF_MODE = {"threshold": "threshold", "ratio": "ratio", "budget": "max_tokens"}
+_VALUE_OF_MODE = {
+    "dynamic": "keep_answers",
+    "threshold": "threshold",
+    "ratio": "ratio",
+    "budget": "max_tokens",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +29,15 @@ class PruningOptions:
     """
 
     mode: PruningMode | None = None
-    """`dynamic`: the checkpoint's calibrated rule. `threshold`: sentences with a score >= `threshold`.
-    `ratio`: the worst sentences go until `ratio` of the text's characters are gone. `budget`: the best
-    sentences of all documents of a query, at most `max_tokens` tokens. `off`: nothing is pruned.
-    None takes the mode whose value is given, else `dynamic`."""
+    """`dynamic`: the checkpoint's calibrated rule, the one that promises `keep_answers`. `threshold`:
+    sentences with a score >= `threshold`. `ratio`: the worst sentences go until `ratio` of the text's
+    characters are gone. `budget`: the best sentences of all documents of a query, at most `max_tokens`
+    tokens. `off`: nothing is pruned. None takes the mode whose value is given, else `dynamic`."""
+
+    keep_answers: float | None = None
+    """Share of the answers that is to survive, in [0, 1]: takes the rule with which that share of them did,
+    on the data that the checkpoint was calibrated on. A share between two that the checkpoint has rules for
+    takes the higher one. None is the checkpoint's default."""
 
     threshold: float | None = None
     """Smallest keep probability of a kept sentence, in [0, 1]; None is the checkpoint's own."""
@@ -81,7 +91,7 @@ class PruningOptions:
                 )
         if self.mode in ("ratio", "budget") and getattr(self, _VALUE_OF_MODE[self.mode]) is None:
             raise InvalidInputError(f"mode {self.mode!r} needs {_VALUE_OF_MODE[self.mode]}")
-        for name in ("threshold", "ratio"):
+        for name in ("keep_answers", "threshold", "ratio"):
             if getattr(self, name) is not None:
                 check_share(name, getattr(self, name))
         if self.max_tokens is not None:

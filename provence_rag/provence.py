@@ -260,6 +260,7 @@ class Provence(CrossEncoderMethods):
         show_progress_bar: bool = False,
         *,
         pruning_mode: PruningMode | None = None,
+        keep_answers: float | None = None,
         pruning_threshold: float | None = None,
         pruning_ratio: float | None = None,
         max_tokens: int | None = None,
@@ -274,6 +275,7 @@ class Provence(CrossEncoderMethods):
             batch_size: See `process`.
             show_progress_bar: Show a progress bar on standard error.
             pruning_mode: `PruningOptions.mode`.
+            keep_answers: `PruningOptions.keep_answers`.
             pruning_threshold: `PruningOptions.threshold`.
             pruning_ratio: `PruningOptions.ratio`.
             max_tokens: `PruningOptions.max_tokens`, here for each pair.
@@ -285,6 +287,7 @@ class Provence(CrossEncoderMethods):
         """
         options = PruningOptions(
             mode=pruning_mode,
+            keep_answers=keep_answers,
             threshold=pruning_threshold,
             ratio=pruning_ratio,
             max_tokens=max_tokens,
@@ -305,6 +308,8 @@ class Provence(CrossEncoderMethods):
         threshold: float | None = None,
         min_sentences: int = 0,
         return_scores: Literal[False] = False,
+        *,
+        keep_answers: float | None = None,
     ) -> str: ...
 
     @overload
@@ -316,6 +321,7 @@ class Provence(CrossEncoderMethods):
         min_sentences: int = 0,
         *,
         return_scores: Literal[True],
+        keep_answers: float | None = None,
     ) -> tuple[str, list[float]]: ...
 
     def prune(
@@ -325,6 +331,8 @@ class Provence(CrossEncoderMethods):
         threshold: float | None = None,
         min_sentences: int = 0,
         return_scores: bool = False,
+        *,
+        keep_answers: float | None = None,
     ) -> str | tuple[str, list[float]]:
         """Prune one document.
 
@@ -334,14 +342,16 @@ class Provence(CrossEncoderMethods):
             threshold: Smallest keep probability of a kept sentence; None is the checkpoint's `dynamic` rule.
             min_sentences: Keep at least so many sentences.
             return_scores: Also return each sentence's keep probability.
+            keep_answers: `PruningOptions.keep_answers`, in place of a threshold.
 
         Raises:
+            InvalidInputError: An argument has a value that cannot be used.
             CheckpointError: The checkpoint has no pruning head.
         """
         if not self.config.can_prune:
             raise CheckpointError("this checkpoint only ranks: it has no pruning head")
         pair = Pair(check_text("query", query, blank=False), check_text("document", document))
-        options = PruningOptions(threshold=threshold, min_sentences=min_sentences)
+        options = PruningOptions(threshold=threshold, min_sentences=min_sentences, keep_answers=keep_answers)
         passage = self._process([[pair]], options)[0][0]
         if return_scores:
             return passage.text, [s.score for s in passage.sentences if s.score is not None]
@@ -386,8 +396,7 @@ class Provence(CrossEncoderMethods):
         options = PruningOptions() if options is None else options
         if not isinstance(options, PruningOptions):
             raise InvalidInputError(f"options must be a PruningOptions, got {shown(options)}")
-        if not self.config.can_prune and options.mode not in ("dynamic", "off"):
-            raise CheckpointError(f"this checkpoint only ranks: mode {options.mode!r} needs a pruning head")
+        _check_can_prune(self.config, options)
         ranking.check(self.config)
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
@@ -409,6 +418,16 @@ def _pairs(query: str, documents: Any, titles: Any, place: str = "") -> list[Pai
     texts = check_texts(f"documents{place}", documents)
     checked = check_titles(f"titles{place}", titles, len(texts))
     return [Pair(query, text, title) for text, title in zip(texts, checked, strict=True)]
+
+
+def _check_can_prune(config: ProvenceConfig, options: PruningOptions) -> None:
+    """Whether the checkpoint can do what is asked for, before it reads anything."""
+    if options.keep_answers is not None:
+        if not config.can_prune:
+            raise CheckpointError("this checkpoint only ranks: keep_answers needs a pruning head")
+        config.rules(options.keep_answers)
+    elif not config.can_prune and options.mode not in ("dynamic", "off"):
+        raise CheckpointError(f"this checkpoint only ranks: mode {options.mode!r} needs a pruning head")
 
 
 def _progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int]]:

@@ -30,7 +30,8 @@ def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: 
 
     It runs through the same chunking, windows, selection and assembly as a real one. A token of a passage
     gets the keep probability 0.9 if the query has it too, else 0.1; a passage's score grows with the number
-    of the query's words it has.
+    of the query's words it has. `keep_answers` up to 0.99 makes it keep more or less, by
+    rules that were calibrated on nothing.
 
     Args:
         can_rank: Whether it has a ranking head.
@@ -42,8 +43,12 @@ def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: 
     mode: Literal["joint", "ranking", "pruning"] = "joint" if can_rank else "pruning"
     if not can_prune:
         mode = "ranking"
-    rule = DynamicRule(floor=0.15, share=0.5)
-    config = ProvenceConfig(mode=mode, max_length=max_length, threshold=0.2, dynamic={"default": rule})
+    promises = {
+        0.9: {"default": DynamicRule(floor=0.3, share=0.8)},
+        0.97: {"default": DynamicRule(floor=0.15, share=0.5)},
+        0.99: {"default": DynamicRule(floor=0.12, share=0.2)},
+    }
+    config = ProvenceConfig(mode=mode, max_length=max_length, threshold=0.2, promises=promises, dynamic=0.97)
     return Provence(Engine(_OverlapBackend(config), _WordTokenizer(), config, pad_token_id=_PAD))
 
 

@@ -190,9 +190,9 @@ def test_prune_passes_every_option_on() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["threshold", "ratio"])
+@pytest.mark.parametrize("name", ["keep_answers", "threshold", "ratio"])
 def test_prune_infers_the_mode_from_its_value(name: str) -> None:
-    succeed("prune", "a.txt", f"--{name}", "0.3")
+    succeed("prune", "a.txt", f"--{name.replace('_', '-')}", "0.3")
     assert FakeProvence.calls[1]["options"] == PruningOptions(**{name: 0.3})
 
 

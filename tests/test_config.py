@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from provence_rag import CheckpointError, InvalidInputError, ProvenceConfig
 from provence_rag.config import DynamicRule, read_config_json
 
 RULES = {"default": DynamicRule(), "ja": DynamicRule(floor=0.2, share=0.4)}
+CAREFUL = {"default": DynamicRule(floor=0.05, share=0.5), "ja": DynamicRule(floor=0.2, share=0.1)}
 
 
 def write(directory: Path, **values: Any) -> Path:
@@ -36,11 +38,19 @@ def write(directory: Path, **values: Any) -> Path:
             temperature={"default": 0.5, "ja": 2.0},
             languages=("en", "ja"),
         ),
+        ProvenceConfig(promises={0.9: RULES, 0.97: CAREFUL}, dynamic=0.97),
+        ProvenceConfig(promises={0.9: RULES}, dynamic=CAREFUL),
     ],
 )
 def test_a_config_comes_back_from_json_as_it_was(config: ProvenceConfig, tmp_path: Path) -> None:
     assert ProvenceConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert ProvenceConfig.from_directory(write(tmp_path, provence=config.to_dict())) == config
+
+
+def test_what_is_promised_is_stored_once_and_under_its_share() -> None:
+    block = ProvenceConfig(promises={0.9: RULES, 0.97: CAREFUL}, dynamic=0.97).to_dict()
+    assert (list(block["promises"]), block["dynamic"]) == (["0.9", "0.97"], 0.97)
+    assert block["promises"]["0.9"]["ja"] == {"floor": 0.2, "share": 0.4}
 
 
 def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
@@ -57,6 +67,27 @@ def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
         ({"threshold": 1.5}, "threshold must be a number between 0 and 1, got 1.5"),
         ({"dynamic": {}}, "dynamic must hold a DynamicRule named 'default', got {}"),
         ({"dynamic": {"default": {"floor": 0.1}}}, "dynamic must hold a DynamicRule named 'default'"),
+        ({"dynamic": 0.97}, "dynamic must hold rules or be a key of promises (), got 0.97"),
+        (
+            {"promises": {0.9: RULES, 0.97: RULES}, "dynamic": 0.95},
+            "dynamic must hold rules or be a key of promises (0.9, 0.97), got 0.95",
+        ),
+        ({"promises": {97: RULES}}, "a key of promises must be a number between 0 and 1, got 97"),
+        ({"promises": {0.9: {}}}, "promises[0.9] must hold a DynamicRule named 'default', got {}"),
+        (
+            {"promises": {0.97: RULES, 0.9: {"default": DynamicRule()}}},
+            "promises must have rules for the same languages, got default for 0.9 and default, ja for 0.97",
+        ),
+        (
+            {"promises": {0.97: RULES, 0.9: CAREFUL}},
+            "promises[0.97] must keep no less than promises[0.9], got DynamicRule(floor=0.1, share=0.5) "
+            "against DynamicRule(floor=0.05, share=0.5) for 'default'",
+        ),
+        (
+            {"promises": {0.9: {**CAREFUL, "default": DynamicRule()}, 0.97: RULES}},
+            "promises[0.97] must keep no less than promises[0.9], got DynamicRule(floor=0.2, share=0.4) "
+            "against DynamicRule(floor=0.2, share=0.1) for 'ja'",
+        ),
         ({"temperature": {"ja": 1.0}}, "temperature must hold one named 'default', got {'ja': 1.0}"),
         ({"temperature": {"default": 0.0}}, "temperature['default'] must be above 0, got 0.0"),
         ({"temperature": {"default": "hot"}}, "temperature['default'] must be a number, got 'hot'"),
@@ -94,7 +125,12 @@ def test_bad_rules(values: dict[str, float]) -> None:
         ({"dynamic": {"default": {"ceiling": 1}}}, "ceiling"),
         ({"dynamic": {"default": {"floor": 7}}}, "floor must be a number between 0 and 1, got 7"),
         ({"dynamic": {"default": 0.1}}, "argument after ** must be a mapping"),
-        ({"dynamic": 0.1}, "not iterable"),
+        ({"dynamic": 0.1}, "dynamic must hold rules or be a key of promises (), got 0.1"),
+        ({"dynamic": None}, "dynamic must hold rules or be a key of promises (), got None"),
+        ({"promises": 0.9}, "not iterable"),
+        ({"promises": {"most": {"default": {}}}}, "could not convert string to float: 'most'"),
+        ({"promises": {"0.9": 0.1}}, "not iterable"),
+        ({"promises": {"0.9": {"default": {"floor": 7}}}}, "floor must be a number between 0 and 1, got 7"),
         ({"languages": "en"}, "languages must be a tuple of codes, got 'en'"),
         (None, "not iterable"),
         (["joint"], "dictionary update sequence"),
@@ -111,6 +147,43 @@ def test_the_rule_of_a_language() -> None:
     assert config.dynamic_rule("ja") is config.dynamic_rule("ja-JP") is config.dynamic_rule("JA_jp")
     assert config.dynamic_rule("ja") == RULES["ja"]
     assert config.dynamic_rule("en") == config.dynamic_rule("auto") == RULES["default"]
+
+
+@pytest.mark.parametrize(
+    ("keep_answers", "promise"),
+    [(0, 0.9), (0.5, 0.9), (0.9, 0.9), (0.91, 0.97), (0.97, 0.97), (np.float32(0.97), 0.97), (0.971, 0.99)],
+)
+def test_the_lowest_promise_that_is_enough_is_taken(keep_answers: float, promise: float) -> None:
+    promises = {p: {"default": DynamicRule(floor=1 - p)} for p in (0.97, 0.99, 0.9)}
+    config = ProvenceConfig(promises=promises, dynamic=0.97)
+    assert config.rules(keep_answers) is promises[promise]
+    assert config.dynamic_rule("ja", keep_answers) is promises[promise]["default"]
+    assert config.rules() is promises[0.97]
+
+
+def test_rules_of_its_own_are_the_default_whatever_is_promised() -> None:
+    config = ProvenceConfig(promises={0.9: RULES}, dynamic=CAREFUL)
+    assert config.rules() is CAREFUL
+    assert config.dynamic_rule("ja", 0.9) is RULES["ja"]
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (ProvenceConfig(), "needs a checkpoint with promises, and this one has none"),
+        (
+            ProvenceConfig(promises={0.97: CAREFUL, 0.9: RULES}, dynamic=0.9),
+            "is more than this checkpoint promises (0.9, 0.97)",
+        ),
+    ],
+)
+def test_more_than_is_promised(config: ProvenceConfig, why: str) -> None:
+    message = (
+        f"keep_answers=0.98 {why}: give threshold=... instead, or calibrate it with "
+        "`provence calibrate --keep 0.98`"
+    )
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
+        config.rules(0.98)
 
 
 def test_the_temperature_of_a_language() -> None:

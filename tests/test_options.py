@@ -15,6 +15,7 @@ from provence_rag import InvalidInputError, PruningOptions
     ("values", "mode"),
     [
         ({}, "dynamic"),
+        ({"keep_answers": 0.97}, "dynamic"),
         ({"threshold": 0.3}, "threshold"),
         ({"ratio": 0.5}, "ratio"),
         ({"max_tokens": 100}, "budget"),
@@ -42,6 +43,16 @@ def test_the_mode_is_that_of_the_value_given(values: dict[str, Any], mode: str) 
             {"mode": "dynamic", "threshold": 0.5},
             "threshold=0.5 has no effect in mode 'dynamic': use mode='threshold'",
         ),
+        (
+            {"keep_answers": 0.9, "ratio": 0.5},
+            "keep_answers and ratio belong to different modes: give one of them, or set mode",
+        ),
+        (
+            {"mode": "threshold", "keep_answers": 0.9},
+            "keep_answers=0.9 has no effect in mode 'threshold': use mode='dynamic'",
+        ),
+        ({"keep_answers": 97}, "keep_answers must be a number between 0 and 1, got 97"),
+        ({"keep_answers": True}, "keep_answers must be a number between 0 and 1, got True"),
         ({"mode": "off", "max_tokens": 9}, "max_tokens=9 has no effect in mode 'off': use mode='budget'"),
         ({"mode": "ratio"}, "mode 'ratio' needs ratio"),
         ({"mode": "budget"}, "mode 'budget' needs max_tokens"),

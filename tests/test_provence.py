@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provence_rag import CheckpointError, Provence, PrunedPassage, PruningOptions
+from provence_rag import CheckpointError, InvalidInputError, Provence, PrunedPassage, PruningOptions
 from provence_rag.testing import fake_provence
 
 QUERY = "Where do penguins live?"
@@ -89,6 +89,25 @@ def test_prune() -> None:
     pruned, scores = MODEL.prune(QUERY, text, return_scores=True)
     assert pruned == "Penguins live on ice."
     assert scores == [s.score for s in MODEL.process(QUERY, [text])[0].sentences]
+
+
+def test_keep_answers() -> None:
+    text = "Penguins live on ice. Cold penguins swim. The weather is fine."
+    careful = "Penguins live on ice. Cold penguins swim."
+    assert MODEL.prune(QUERY, text, keep_answers=0.9) == "Penguins live on ice."
+    assert MODEL.prune(QUERY, text, keep_answers=0.97) == MODEL.prune(QUERY, text) == careful
+    pruned, _ = MODEL.prune(QUERY, text, return_scores=True, keep_answers=0.9)
+    (passage,) = MODEL.process(QUERY, [text], options=PruningOptions(keep_answers=0.9))
+    output = MODEL.predict_with_pruning([QUERY], [text], keep_answers=0.9)
+    assert pruned == passage.text == output.pruned_documents[0] == "Penguins live on ice."
+
+
+def test_what_is_not_promised_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(MODEL._engine), "score", pytest.fail)
+    with pytest.raises(InvalidInputError, match=r"keep_answers=0\.999 is more .* \(0\.9, 0\.97, 0\.99\)"):
+        MODEL.process(QUERY, DOCUMENTS, options=PruningOptions(keep_answers=0.999))
+    with pytest.raises(CheckpointError, match="only ranks: keep_answers needs a pruning head"):
+        fake_provence(can_prune=False).process(QUERY, DOCUMENTS, options=PruningOptions(keep_answers=0.9))
 
 
 def test_rank_is_that_of_a_cross_encoder() -> None:

@@ -119,6 +119,16 @@ def test_a_higher_threshold_keeps_no_more(text: str, thresholds: tuple[float, fl
     assert all(a.kept or not b.kept for a, b in zip(low.sentences, high.sentences, strict=True))
 
 
+@_settings
+@given(text=TEXTS, promises=st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)))
+def test_a_higher_promise_keeps_no_less(text: str, promises: tuple[float, float]) -> None:
+    low, high = (
+        MODEL.process("penguins fish 東京", [text], options=PruningOptions(keep_answers=promise))[0]
+        for promise in sorted(promises)
+    )
+    assert all(b.kept or not a.kept for a, b in zip(low.sentences, high.sentences, strict=True))
+
+
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(text=TEXTS)
 def test_results_can_be_pickled_and_copied(text: str) -> None:

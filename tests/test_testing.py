@@ -50,6 +50,15 @@ def test_a_window_that_is_none(max_length: int) -> None:
         fake_provence(max_length=max_length)
 
 
+def test_it_takes_what_a_calibrated_checkpoint_takes() -> None:
+    text = "Penguins live on ice. Cold penguins swim. The weather is fine."
+    texts = [fake_provence().prune(QUERY, text, keep_answers=share) for share in (0.9, 0.95, 0.97, 0.99)]
+    assert texts == [
+        "Penguins live on ice.",
+        *["Penguins live on ice. Cold penguins swim."] * 3,
+    ]
+
+
 def test_small_windows_do_not_change_what_is_kept() -> None:
     options = PruningOptions(threshold=0.2)
     long = DOCUMENTS[1] * 20

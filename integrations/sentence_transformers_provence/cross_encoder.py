@@ -84,6 +84,7 @@ class PruningCrossEncoder(CrossEncoder):
         prompt_name: str | None = None,
         prompt: str | None = None,
         pruning_mode: PruningMode | None = None,
+        keep_answers: float | None = None,
         pruning_threshold: float | None = None,
         pruning_ratio: float | None = None,
         max_tokens: int | None = None,
@@ -105,6 +106,7 @@ class PruningCrossEncoder(CrossEncoder):
             batch_size,
             show_progress_bar,
             pruning_mode=pruning_mode,
+            keep_answers=keep_answers,
             pruning_threshold=pruning_threshold,
             pruning_ratio=pruning_ratio,
             max_tokens=max_tokens,
@@ -121,6 +123,7 @@ class PruningCrossEncoder(CrossEncoder):
         min_sentences: int = 0,
         return_scores: Literal[False] = False,
         *,
+        keep_answers: float | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
     ) -> str: ...
@@ -134,6 +137,7 @@ class PruningCrossEncoder(CrossEncoder):
         min_sentences: int = 0,
         *,
         return_scores: Literal[True],
+        keep_answers: float | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
     ) -> tuple[str, list[float]]: ...
@@ -146,6 +150,7 @@ class PruningCrossEncoder(CrossEncoder):
         min_sentences: int = 0,
         return_scores: bool = False,
         *,
+        keep_answers: float | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
     ) -> str | tuple[str, list[float]]:
@@ -156,9 +161,10 @@ class PruningCrossEncoder(CrossEncoder):
             InvalidInputError: An argument has a value that cannot be used.
         """
         (query,) = self._prompted([query], prompt, prompt_name)
+        arguments = (query, document, threshold, min_sentences)
         if return_scores:
-            return self.provence.prune(query, document, threshold, min_sentences, return_scores=True)
-        return self.provence.prune(query, document, threshold, min_sentences)
+            return self.provence.prune(*arguments, return_scores=True, keep_answers=keep_answers)
+        return self.provence.prune(*arguments, keep_answers=keep_answers)
 
     def _prompted(self, queries: Sequence[str], prompt: str | None, prompt_name: str | None) -> Sequence[str]:
         text = self._resolve_prompt(prompt, prompt_name)

@@ -63,6 +63,9 @@ def prune(
         # PruningOptions checks the value, as it does for every caller.
         typer.Option(parser=str, metavar="|".join(get_args(PruningMode)), help="How sentences are selected."),
     ] = PruningOptions.mode,
+    keep_answers: Annotated[
+        float | None, typer.Option(help="Share of the answers that is to survive, such as 0.97.")
+    ] = PruningOptions.keep_answers,
     threshold: Annotated[
         float | None, typer.Option(help="Keep sentences with at least this keep probability.")
     ] = PruningOptions.threshold,
@@ -106,6 +109,7 @@ def prune(
     _check_exclusive({"--json": as_json, "--html": html, "--plain": plain})
     options = PruningOptions(
         mode=mode,
+        keep_answers=keep_answers,
         threshold=threshold,
         ratio=ratio,
         max_tokens=max_tokens,

@@ -69,7 +69,8 @@ def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfi
     if options.mode == "ratio":
         assert options.ratio is not None  # checked by PruningOptions
         return _without_worst(document, options.ratio)
-    return scores >= config.dynamic_rule(document.language).least_kept(float(scores.max(initial=0.0)))
+    rule = config.dynamic_rule(document.language, options.keep_answers)
+    return scores >= rule.least_kept(float(scores.max(initial=0.0)))
 
 
 def _without_worst(document: Candidates, ratio: float) -> Mask:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,6 +15,11 @@ from provence_rag.inference.selection import Candidates, select
 CONFIG = ProvenceConfig(
     threshold=0.5,
     dynamic={"default": DynamicRule(floor=0.1, share=0.5), "ja": DynamicRule(floor=0.3, share=1.0)},
+    promises={
+        0.9: {"default": DynamicRule(floor=0.5, share=0.8)},
+        0.97: {"default": DynamicRule(floor=0.5, share=0.5)},
+        0.99: {"default": DynamicRule(floor=0.2, share=0.4)},
+    },
 )
 
 
@@ -58,6 +64,13 @@ def test_dynamic() -> None:
     assert kept(document([0.09, 0.05]), options) == [[]]
     assert kept(document([0.9, 0.89], language="ja"), options) == [[0]]
     assert kept(document([0.29], language="ja-JP"), options) == [[]]
+
+
+def test_promises() -> None:
+    one = document([0.9, 0.75, 0.5, 0.4, 0.3])
+    assert kept(one, PruningOptions(keep_answers=0.9)) == [[0, 1]]
+    assert kept(one, PruningOptions(keep_answers=0.95)) == [[0, 1, 2]]
+    assert kept(one, PruningOptions(keep_answers=0.99)) == [[0, 1, 2, 3]]
 
 
 def test_ratio() -> None:
@@ -241,6 +254,17 @@ def test_a_higher_threshold_keeps_no_more(
         for t in sorted(thresholds)
     )
     assert all(set(more) >= set(fewer) for more, fewer in zip(low, high, strict=True))
+
+
+@_settings
+@given(documents=DOCUMENTS, others=COMPANY)
+def test_a_higher_promise_keeps_no_less(documents: list[Candidates], others: dict[str, int]) -> None:
+    masks = [
+        select(documents, PruningOptions(keep_answers=promise, **others), CONFIG)  # type: ignore[arg-type]
+        for promise in (0.9, 0.97, 0.99)
+    ]
+    for low, high in pairwise(masks):
+        assert all((more | ~fewer).all() for fewer, more in zip(low, high, strict=True))
 
 
 @_settings

@@ -297,6 +297,15 @@ def test_neighbours_of_a_hit(run: Any) -> None:
     assert texts_of(run([text], context_after=2)) == ["Penguins live here. It snows. The sun is far."]
 
 
+def test_keep_answers(run: Any) -> None:
+    text = "Penguins live in the south. Cold penguins are far from here. The sun is far."
+    few, more = (texts_of(run([text], keep_answers=share))[0] for share in (0.9, 0.97))
+    assert more.startswith(few)
+    assert len(more) > len(few)
+    with pytest.raises(InvalidInputError, match=r"keep_answers=0\.999 is more than this checkpoint promises"):
+        run([text], keep_answers=0.999)
+
+
 def test_one_budget_for_all_passages(run: Any) -> None:
     other = "Traders met. Penguins live on ice. The sea was calm."
     results = run([GOOD, CARS, other], max_tokens=10)

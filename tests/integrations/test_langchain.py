@@ -163,6 +163,7 @@ def test_the_title_is_protected(model: Provence) -> None:
         {"mode": "ratio", "ratio": 0.4, "min_sentences": 1},
         {"max_tokens": 90, "context_before": 1, "context_after": 2, "language": "en"},
         {"threshold": 0.3, "keep_title": True, "keep_headings": True},
+        {"keep_answers": 0.95},
     ],
 )
 def test_options_reach_the_model(

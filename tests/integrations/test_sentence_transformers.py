@@ -95,7 +95,8 @@ def joint_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     head = torch.nn.Linear(32, 2)
     torch.nn.init.normal_(head.weight, std=0.5, generator=torch.Generator().manual_seed(6))
     torch.nn.init.zeros_(head.bias)
-    config = ProvenceConfig(max_length=64, threshold=0.3, dynamic={"default": DynamicRule(share=0.6)})
+    promises = {share: {"default": DynamicRule(share=1.5 - share)} for share in (0.5, 0.9)}
+    config = ProvenceConfig(max_length=64, threshold=0.3, promises=promises, dynamic=0.9)
     model = ProvenceModel(transformer(), config, head)
     model.save_pretrained(directory)
     save_tokenizer(directory)
@@ -234,6 +235,7 @@ def test_it_prunes_as_provence_does(joint_checkpoint: Path) -> None:
         {"pruning_mode": "threshold"},
         {"pruning_ratio": 0.5},
         {"max_tokens": 8},
+        {"keep_answers": 0.5},
         {"min_sentences": 2, "return_documents": False},
     ):
         assert_same(
@@ -242,6 +244,9 @@ def test_it_prunes_as_provence_does(joint_checkpoint: Path) -> None:
         )
     for document in DOCUMENTS:
         assert ours.prune(QUERY, document) == theirs.prune(QUERY, document)
+        best = theirs.prune(QUERY, document, keep_answers=0.5)
+        assert ours.prune(QUERY, document, keep_answers=0.5) == best
+        assert ours.prune(QUERY, document, return_scores=True, keep_answers=0.5)[0] == best
         text, scores = ours.prune(QUERY, document, 0.25, 1, return_scores=True)
         expected, expected_scores = theirs.prune(QUERY, document, 0.25, 1, return_scores=True)
         assert text == expected
