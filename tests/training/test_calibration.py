@@ -6,19 +6,22 @@ import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from provence_rag import CheckpointError, InvalidInputError, Provence
 from provence_rag.chunking import Span
 from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.testing import fake_provence
-from provence_training.calibration import calibrate, calibrate_rule, fit_temperature
+from provence_training.calibration import PROMISES, calibrate, calibrate_rules, fit_temperature
 from provence_training.cli.calibrate import calibrate as calibrate_command
 from provence_training.evaluation import (
     JudgedSentences,
@@ -57,6 +60,11 @@ def judged(*questions: tuple[Sequence[Sequence[float]], Sequence[int]]) -> Judge
             )
         )
     return JudgedSentences(topics, scored)
+
+
+def calibrate_rule(rows: JudgedSentences, **arguments: Any) -> DynamicRule:
+    """The rule for the promise that is asked for."""
+    return calibrate_rules(rows, **arguments)[arguments["keep"]]
 
 
 def reached(rows: JudgedSentences, rule: DynamicRule) -> PruningFigures:
@@ -122,6 +130,59 @@ def test_no_rule_of_a_fine_grid_does_better(seed: int, keep: float) -> None:
                 assert other.removed_off_topic is not None
                 best = max(best, other.removed + other.removed_off_topic)
     assert found.removed + found.removed_off_topic >= best - 0.02
+
+
+# Promises
+
+
+def random_questions(seed: int, count: int) -> JudgedSentences:
+    """Answers that mostly score well, in passages with other sentences that sometimes do."""
+    rng = np.random.default_rng(seed)
+    return judged(
+        *[
+            ([np.append(rng.random(1) ** 0.3, rng.random(4) ** 2), 0.8 * rng.random(5)], [0])
+            for _ in range(count)
+        ]
+    )
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9, 0.97, 1.0])
+def test_there_is_a_rule_for_every_promise_and_the_default(keep: float) -> None:
+    rules = calibrate_rules(random_questions(0, 50), keep=keep)
+    assert list(rules) == sorted({*PROMISES, keep})
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 150),
+    keep=st.sampled_from([0.5, 0.9, 0.95, 0.96, 0.99, 1.0]),
+    evidence=st.sampled_from(["any", "all"]),
+    removed_off_topic=st.none() | st.floats(0, 1),
+)
+def test_promises_are_kept_and_a_higher_one_keeps_no_less_of_any_passage(
+    seed: int, count: int, keep: float, evidence: Any, removed_off_topic: float | None
+) -> None:
+    rows = random_questions(seed, count)
+    rules = calibrate_rules(rows, keep=keep, evidence=evidence, removed_off_topic=removed_off_topic)
+    assert all(reached(rows, rule).answer_kept >= promise for promise, rule in rules.items())
+    for low, high in pairwise(rules.values()):
+        assert (high.floor, high.share) == (min(high.floor, low.floor), min(high.share, low.share))
+    ProvenceConfig(promises={promise: {"default": rule} for promise, rule in rules.items()})  # refuses others
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_default_is_chosen_as_if_there_were_no_other_promise(seed: int) -> None:
+    """Whichever promise is the default, its rule removes the most that any rule for it removes."""
+    rows = random_questions(seed, 150)
+
+    def merit(keep: float, promise: float) -> float:
+        figures = reached(rows, calibrate_rules(rows, keep=keep)[promise])
+        assert figures.removed_off_topic is not None
+        return figures.removed + figures.removed_off_topic
+
+    for promise in PROMISES:
+        assert merit(promise, promise) == max(merit(keep, promise) for keep in PROMISES)
 
 
 @pytest.mark.parametrize(
@@ -208,13 +269,19 @@ def with_config(**changes: Any) -> Provence:
 def test_a_model_with_the_new_configuration_reaches_what_was_found() -> None:
     sets = [load_topics(ANSWERS)]
     found = calibrate(fake_provence(), sets, keep=0.8)
-    assert list(found.config.dynamic) == list(found.config.temperature) == ["default", "en", "ja"]
-    assert list(found.reached) == ["default", "en", "ja"]
-    changes = {name: getattr(found.config, name) for name in ("dynamic", "temperature", "threshold")}
+    assert list(found.config.promises) == list(found.reached) == [0.8, *PROMISES]
+    assert found.config.dynamic == 0.8
+    for promise, by_language in found.reached.items():
+        assert list(by_language) == list(found.config.promises[promise]) == ["default", "en", "ja"]
+    assert list(found.config.temperature) == ["default", "en", "ja"]
+    changed = ("promises", "dynamic", "temperature", "threshold")
+    changes = {name: getattr(found.config, name) for name in changed}
     (everything, english, japanese) = ProvenceEvaluator([ANSWERS])(with_config(**changes)).sets
     for name, one in (("en", english), ("ja", japanese)):
-        assert one.systems[0].pruning["dynamic"] == found.reached[name]
-        assert found.reached[name].answer_kept >= 0.8
+        assert one.systems[0].pruning["dynamic"] == found.reached[0.8][name]
+        for promise, by_language in found.reached.items():
+            assert one.systems[0].promises[f"{promise:g}"] == by_language[name]
+            assert by_language[name].answer_kept >= promise
     model = with_config(**changes)
     for language in ("en", "ja"):
         topics = [topic for topic in sets[0].topics if topic.language == language]
@@ -232,6 +299,18 @@ def test_calibrating_twice_changes_nothing() -> None:
     second = calibrate(hot, [SET], keep=1.0)
     assert second.config == first.config
     assert second.reached == first.reached
+
+
+def test_too_few_questions_for_a_promise(caplog: pytest.LogCaptureFixture) -> None:
+    calibrate(fake_provence(), [load_topics(ANSWERS, distractors=1)], keep=0.8)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "default: 24 questions are too few to promise 0.97 (needs 34), 0.99 (needs 100)",
+        "en: 12 questions are too few to promise 0.93 (needs 15), 0.95 (needs 20), 0.97 (needs 34), "
+        "0.99 (needs 100)",
+        "ja: 12 questions are too few to promise 0.93 (needs 15), 0.95 (needs 20), 0.97 (needs 34), "
+        "0.99 (needs 100)",
+    ]
 
 
 def test_a_model_that_only_ranks() -> None:
@@ -266,10 +345,15 @@ def test_the_command_changes_the_configuration_alone(checkpoint: Path) -> None:
     after = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     block, old = after.pop("provence"), before.pop("provence")
     assert after == before
-    assert {name for name in block if block[name] != old[name]} == {"dynamic", "temperature", "threshold"}
+    assert {name for name in block if block[name] != old[name]} == {
+        "promises",
+        "dynamic",
+        "temperature",
+        "threshold",
+    }
 
     model = Provence.from_pretrained(checkpoint)
-    assert set(model.config.dynamic) == {"default", "en", "ja"}
+    assert model.config.dynamic == 0.8
     again = ProvenceEvaluator([ANSWERS], limit=8, distractors=2)(model)
     for one in again.sets[1:]:
         figures = one.systems[0].pruning["dynamic"]
@@ -277,5 +361,5 @@ def test_the_command_changes_the_configuration_alone(checkpoint: Path) -> None:
         rule, language = model.config.dynamic_rule(one.languages[0]), one.languages[0]
         temperature = model.config.temperature_of(language)
         row = [temperature, rule.floor, rule.share, figures.answer_kept, figures.all_kept, figures.removed]
-        assert f"| {language} | {' | '.join(f'{x:.3f}' for x in row)} |" in done.stdout
-    assert done.stdout.endswith(f"\nthreshold: {model.config.threshold:g}\n")
+        assert f"| 0.8 | {language} | {' | '.join(f'{x:.3f}' for x in row)} |" in done.stdout
+    assert done.stdout.endswith(f"\npromise by default: 0.8\n\nthreshold: {model.config.threshold:g}\n")

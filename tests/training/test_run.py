@@ -115,7 +115,8 @@ def test_two_stages_with_a_teacher(
     (passage,) = model.process("where sat the cat", ["the cat sat on mat. rain is cold."])
     assert passage.score is not None
     stored = ProvenceConfig.from_directory(tmp_path / "run" / "model")
-    assert {"default", "en"} == set(stored.dynamic)
+    assert {"default", "en"} == set(stored.rules(0.97))
+    assert stored.dynamic == 0.8
     assert (tmp_path / "run" / "model" / "onnx" / "model_int8.onnx").is_file()
     report = json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())
     assert report["sets"][0]["num_questions"] == 10

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -18,10 +21,17 @@ from provence_training.evaluation import JudgedSentences, PruningFigures, TopicS
 from provence_training.evaluation.pruning import Evidence
 from provence_training.evaluation.report import markdown_table
 
-__all__ = ["Calibration", "calibrate", "calibrate_rule", "fit_temperature"]
+__all__ = ["PROMISES", "Calibration", "calibrate", "calibrate_rules", "fit_temperature"]
+
+PROMISES = (0.9, 0.93, 0.95, 0.97, 0.99)
+"""Shares of answers that every calibration finds rules for."""
+
+log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
+_MOST_KEPT = DynamicRule(floor=0.0, share=0.0)
+_LEAST_KEPT = DynamicRule(floor=1.0, share=1.0)
 _FLOORS = (0.0, *np.unique(np.geomspace(0.001, 1.0, 100).round(3)).tolist())
 _HOTTEST = 20.0
 """Temperatures are looked for between 1 / 20 and 20."""
@@ -32,25 +42,29 @@ class Calibration:
     """What a calibration found."""
 
     config: ProvenceConfig
-    """The model's configuration with new temperatures, `dynamic` rules and threshold."""
+    """The model's configuration with new temperatures, promises and threshold."""
 
-    reached: dict[str, PruningFigures]
-    """What each rule reaches on the data it was chosen on: by language, and `default` on all together."""
+    reached: dict[float, dict[str, PruningFigures]]
+    """What each rule reaches on the data it was chosen on: by promise and language, and `default` on all
+    languages together."""
 
     def to_markdown(self) -> str:
-        """A table of what was chosen and what it reaches, and the threshold."""
-        header = ["language", "temperature", "floor", "share", "answer kept", "all kept", "removed"]
+        """A table of what was chosen and what it reaches, the default promise and the threshold."""
+        header = ["promise", "language", "temperature", "floor", "share", "answer kept", "all kept"]
         rows = []
-        for name, figures in self.reached.items():
-            rule = self.config.dynamic[name]
-            rows.append(
-                [
-                    *(name, self.config.temperature[name], rule.floor, rule.share),
-                    *(figures.answer_kept, figures.all_kept, figures.removed, figures.removed_off_topic),
-                ]
-            )
-        table = markdown_table([*header, "removed off topic"], rows)
-        return f"{table}\n\nthreshold: {self.config.threshold:g}\n"
+        for promise, by_language in self.reached.items():
+            for name, figures in by_language.items():
+                rule = self.config.promises[promise][name]
+                rows.append(
+                    [
+                        *(f"{promise:g}", name, self.config.temperature[name], rule.floor, rule.share),
+                        *(figures.answer_kept, figures.all_kept, figures.removed, figures.removed_off_topic),
+                    ]
+                )
+        table = markdown_table([*header, "removed", "removed off topic"], rows)
+        return (
+            f"{table}\n\npromise by default: {self.config.dynamic}\n\nthreshold: {self.config.threshold:g}\n"
+        )
 
 
 def calibrate(
@@ -64,13 +78,16 @@ def calibrate(
 ) -> Calibration:
     """Calibrate a model for each language, and as `default` for all together.
 
-    First the temperature, which makes keep probabilities honest; then the `dynamic` rule on these. The
-    threshold is the largest one that keeps the answers of all languages together.
+    First the temperature, which makes keep probabilities honest; then on these a `dynamic` rule for each of
+    `PROMISES` and for `keep`, which becomes the checkpoint's default. The threshold is the largest one that
+    keeps the answers of all languages together.
+
+    Logs a warning for a language with too few questions to lose one and keep a promise: .99 needs 100.
 
     Args:
         model: It prunes.
         sets: Topics with marked answers; other ones are not read.
-        keep: See `calibrate_rule`, as the next two.
+        keep: See `calibrate_rules`, as the next two.
         evidence: Whether a question's answer is one of its answer spans, or all of them.
         removed_off_topic: Share of the other passages' characters that should go.
         show_progress: Show a progress bar.
@@ -85,8 +102,8 @@ def calibrate(
     topics = [topic for one in sets for topic in one.topics if topic.answers is not None]
     scored = score_with(model, topics, show_progress=show_progress)
     temperature: dict[str, float] = {}
-    dynamic: dict[str, DynamicRule] = {}
-    reached: dict[str, PruningFigures] = {}
+    promises: dict[float, dict[str, DynamicRule]] = defaultdict(dict)
+    reached: dict[float, dict[str, PruningFigures]] = defaultdict(dict)
     languages = sorted({topic.language for topic in topics})
     for name, chosen in [("default", languages), *((language, [language]) for language in languages)]:
         rows = [i for i, topic in enumerate(topics) if topic.language in chosen]
@@ -95,17 +112,19 @@ def calibrate(
         raw = tempered(sentences.scores, 1 / sentences.by_language(model.config.temperature_of))
         temperature[name] = fit_temperature(raw, sentences.labels)
         sentences = sentences.with_scores(tempered(raw, temperature[name]))
-        rule = calibrate_rule(sentences, keep=keep, evidence=evidence, removed_off_topic=removed_off_topic)
-        dynamic[name] = rule
-        reached[name] = _figures(sentences, rule)
-    config = replace(model.config, temperature=temperature, dynamic=dynamic)
+        rules = calibrate_rules(sentences, keep=keep, evidence=evidence, removed_off_topic=removed_off_topic)
+        _warn_of_few_questions(name, sentences.num_questions, list(rules))
+        for promise, rule in rules.items():
+            promises[promise][name] = rule
+            reached[promise][name] = _figures(sentences, rule)
+    config = replace(model.config, temperature=temperature, promises=dict(promises), dynamic=keep)
     everything = JudgedSentences(topics, scored)
     change = everything.by_language(
         lambda language: config.temperature_of(language) / model.config.temperature_of(language)
     )
     scores = tempered(everything.scores, change)
     threshold = _reached_by(everything.answer_keys(scores, evidence=evidence), keep)
-    return Calibration(config=replace(config, threshold=_down(threshold)), reached=reached)
+    return Calibration(config=replace(config, threshold=_down(threshold)), reached=dict(reached))
 
 
 def fit_temperature(scores: FloatArray, labels: NDArray[np.bool_]) -> float:
@@ -131,34 +150,48 @@ def fit_temperature(scores: FloatArray, labels: NDArray[np.bool_]) -> float:
     return float(f"{math.exp(-low):.3g}")
 
 
-def calibrate_rule(
+def calibrate_rules(
     sentences: JudgedSentences,
     *,
     keep: float,
     evidence: Evidence = "any",
     removed_off_topic: float | None = None,
-) -> DynamicRule:
-    """Choose the rule that removes the most text while it keeps the answers.
+) -> dict[float, DynamicRule]:
+    """For each promise, choose the rule that removes the most text while it keeps the answers.
 
     For each floor, the largest share that still keeps them is exact; of these pairs the best one is taken.
+    The rule for `keep` is chosen first; of the others, from it outward, one for a higher promise has no
+    higher floor and no higher share, so that a higher promise keeps no less of any passage.
 
     Args:
         sentences: With the model's scores.
-        keep: Share of the questions whose answer must survive, in [0, 1].
+        keep: Share of the questions whose answer must survive, in [0, 1]. It is a promise, as `PROMISES` are.
         evidence: Whether a question's answer is one of its answer spans, or all of them.
         removed_off_topic: Share of the other passages' characters that should go, in [0, 1]. Of the rules
             that reach it, the one is taken that removes the most of the answering passages; if none does,
             the one that comes nearest. None weighs both shares the same.
 
     Returns:
-        A rule that keeps at least `keep` of the answers; in the worst case it keeps everything.
+        By promise, from the lowest to the highest, a rule that keeps at least this share of the answers; in
+        the worst case it keeps everything.
 
     Raises:
         InvalidInputError: An argument has a value that cannot be used.
     """
     _check(keep, evidence, removed_off_topic)
-    rules = _candidates(sentences, keep, evidence)
-    return max(rules, key=lambda rule: _merit(_figures(sentences, rule), removed_off_topic))
+
+    def best(promise: float, most: DynamicRule = _MOST_KEPT, least: DynamicRule = _LEAST_KEPT) -> DynamicRule:
+        candidates = _candidates(sentences, promise, evidence, most, least)
+        return max(candidates, key=lambda rule: _merit(_figures(sentences, rule), removed_off_topic))
+
+    promises = sorted({*PROMISES, keep})
+    default = promises.index(keep)
+    rules = {keep: best(keep)}
+    for low, high in pairwise(promises[default:]):
+        rules[high] = best(high, least=rules[low])
+    for high, low in pairwise(promises[default::-1]):
+        rules[low] = best(low, most=rules[high])
+    return dict(sorted(rules.items()))
 
 
 def _check(keep: float, evidence: str, removed_off_topic: float | None) -> None:
@@ -167,6 +200,13 @@ def _check(keep: float, evidence: str, removed_off_topic: float | None) -> None:
         raise InvalidInputError(f"evidence must be any or all, got {evidence!r}")
     if removed_off_topic is not None:
         check_share("removed_off_topic", removed_off_topic)
+
+
+def _warn_of_few_questions(name: str, count: int, promises: Sequence[float]) -> None:
+    """Where losing one answer already breaks a promise, the rule says nothing about the promised share."""
+    needed = {promise: math.ceil(1 / (1 - promise) - 1e-9) for promise in promises if promise < 1}
+    if few := [f"{promise:g} (needs {number})" for promise, number in needed.items() if count < number]:
+        log.warning("%s: %d questions are too few to promise %s", name, count, ", ".join(few))
 
 
 def _figures(sentences: JudgedSentences, rule: DynamicRule) -> PruningFigures:
@@ -180,16 +220,22 @@ def _merit(reached: PruningFigures, wanted: float | None) -> tuple[float, float]
     return min(off_topic, wanted), reached.removed
 
 
-def _candidates(sentences: JudgedSentences, keep: float, evidence: Evidence) -> list[DynamicRule]:
-    """Floors, each with the largest share that keeps the answers; 0 always does."""
+def _candidates(
+    sentences: JudgedSentences, keep: float, evidence: Evidence, most: DynamicRule, least: DynamicRule
+) -> list[DynamicRule]:
+    """Floors, each with the largest share that keeps the answers; 0 always does.
+
+    They keep no more than the rule `most` and no less than the rule `least`.
+    """
     shares = sentences.shares()
     highest = _reached_by(sentences.answer_keys(sentences.scores, evidence=evidence), keep)
     rules = []
     for floor in _FLOORS:
-        if floor <= highest:
+        if most.floor <= floor <= min(highest, least.floor):
             keys = np.where(sentences.scores >= floor, shares, 0.0)
-            share = _reached_by(sentences.answer_keys(keys, evidence=evidence), keep)
-            rules.append(DynamicRule(floor=floor, share=_down(share)))
+            share = _down(_reached_by(sentences.answer_keys(keys, evidence=evidence), keep))
+            if share >= most.share:
+                rules.append(DynamicRule(floor=floor, share=min(share, least.share)))
     return rules
 
 

@@ -213,8 +213,8 @@ class TeacherConfig:
 class CalibrationConfig:
     """The arguments of `provence_training.calibration.calibrate`."""
 
-    keep: Share = 0.92
-    """Share of the questions whose answer survives."""
+    keep: Share = 0.97
+    """Share of the questions whose answer survives, where the caller asks for no other share."""
 
     evidence: Literal["any", "all"] = "any"
     """Whether a question's answer is one of its answer spans, or all of them."""

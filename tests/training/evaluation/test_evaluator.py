@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from provence_rag import InvalidInputError, Provence
+from provence_rag import InvalidInputError, Provence, PruningOptions
 from provence_rag.testing import fake_provence
 from provence_training.cli.evaluate import evaluate
 from provence_training.evaluation import (
@@ -88,6 +88,19 @@ def test_the_figures_are_those_of_the_parts(report: EvaluationReport) -> None:
     assert own.pruning["dynamic"] == rows.figures(rows.kept_by(model.config.dynamic_rule))
     assert own.pruning["threshold 0.2"] == rows.figures(rows.scores >= 0.2)
     assert list(own.pruning) == ["dynamic", "threshold 0.2", "best 1", "best 2", "best 3"]
+    assert list(own.promises) == ["0.9", "0.97", "0.99"]
+    for promise, figures in own.promises.items():
+        passages = [
+            model.process(
+                topic.query,
+                topic.documents,
+                options=PruningOptions(keep_answers=float(promise), language=topic.language),
+            )
+            for topic in topics
+        ]
+        kept = [s.kept for row in passages for passage in row for s in passage.sentences]
+        assert figures == rows.figures(np.array(kept))
+    assert own.promises["0.97"] == own.pruning["dynamic"] != own.promises["0.9"]
     assert own.curves["threshold"] == rows.curve(rows.scores)
     languages = [one.systems[0].pruning["dynamic"].answer_kept for one in report.sets[2:]]
     assert own.pruning["dynamic"].answer_kept == pytest.approx(np.mean(languages))
@@ -105,7 +118,7 @@ def test_ranking_only_and_pruning_only() -> None:
     evaluator = ProvenceEvaluator([ANSWERS], limit=4)
     own = evaluator(fake_provence(can_prune=False)).sets[0].systems[0]
     assert own.ranking is not None
-    assert (own.pruning, own.curves) == ({}, {})
+    assert (own.pruning, own.promises, own.curves) == ({}, {}, {})
     other = evaluator(fake_provence(can_rank=False)).sets[0].systems[0]
     assert other.ranking is None
     assert "dynamic" in other.pruning
@@ -149,6 +162,7 @@ def test_json_has_plain_types_and_rounded_figures(report: EvaluationReport) -> N
     assert expected.ranking is not None
     assert own["ranking"]["mrr"] == round(expected.ranking.mrr, 4)
     assert own["pruning"]["dynamic"]["removed"] == round(expected.pruning["dynamic"].removed, 4)
+    assert own["promises"]["0.9"]["removed"] == round(expected.promises["0.9"].removed, 4)
     assert own["curves"]["threshold"][0]["figures"].keys() == own["pruning"]["dynamic"].keys()
 
 
@@ -163,8 +177,24 @@ def test_markdown_has_the_figures_of_every_system(report: EvaluationReport) -> N
             for setting, figures in system.pruning.items():
                 row = f"| {system.name}, {setting} | {figures.answer_kept:.3f} | {figures.all_kept:.3f} |"
                 assert row in text
+        promised = one.systems[0].promises
+        for promise, figures in promised.items():
+            row = [figures.answer_kept, figures.removed, figures.removed_off_topic]
+            assert f"| provence, {promise} | {' | '.join(f'{x:.3f}' for x in row)} |" in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("| ranking")}
     assert widths == {6}
+
+
+def test_how_often_the_best_sentence_answers(report: EvaluationReport) -> None:
+    topics = load_topics(ANSWERS).topics
+    answers = []
+    for topic, one in zip(topics, score_with(fake_provence(), topics), strict=True):
+        assert one.keep is not None
+        best = one.sentences[0][int(one.keep[0].argmax())]
+        answers.append(any(a.start < best.end and best.start < a.end for a in topic.answers or ()))
+    section = report.to_markdown().partition("## evaluation\n")[2].partition("\n## ")[0]
+    assert 0 < np.mean(answers) < 1
+    assert f"\nBest sentence answers: provence {np.mean(answers):.3f}, embedding filter 0." in section
 
 
 def test_curves_are_read_off_between_their_points(report: EvaluationReport) -> None:

@@ -26,7 +26,10 @@ def calibrate(
         ),
     ],
     *,
-    keep: Annotated[float, typer.Option(help="Share of the questions whose answer must survive.")] = 0.92,
+    keep: Annotated[
+        float,
+        typer.Option(help="Share of the questions whose answer must survive, where the caller asks for no other share."),
+    ] = 0.97,
     evidence: Annotated[
         str,
         typer.Option(
@@ -47,7 +50,7 @@ def calibrate(
     dtype: Dtype = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print only; write nothing.")] = False,
 ) -> None:
-    """Choose a checkpoint's temperatures, dynamic rules and threshold on questions with known answers."""
+    """Choose a checkpoint's temperatures, rules and threshold on questions with known answers."""
     with needs_train("calibrate"):
         from provence_rag import Provence
         from provence_rag.cli.writing import write

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,20 +125,23 @@ class ProvenceEvaluator:
         if all(topic.answers is None or one.keep is None for topic, one in zip(topics, scored, strict=True)):
             return SystemReport(name=name, ranking=ranking)
         sentences = JudgedSentences(topics, scored)
-        pruning = {}
+        pruning, promises = {}, {}
         curves = {"threshold": sentences.curve(sentences.scores)}
         if config is not None:
             pruning["dynamic"] = sentences.figures(sentences.kept_by(config.dynamic_rule))
             pruning[f"threshold {config.threshold:g}"] = sentences.figures(
                 sentences.scores >= config.threshold
             )
+            for promise in sorted(config.promises):
+                kept = sentences.kept_by(partial(config.dynamic_rule, keep_answers=promise))
+                promises[f"{promise:g}"] = sentences.figures(kept)
             floors = sentences.by_language(lambda language: config.dynamic_rule(language).floor)
             above = np.where(sentences.scores >= floors, sentences.shares(), -1.0)
             curves["share of the best"] = sentences.curve(above)
         ranks = sentences.ranks()
         for count in _BEST:
             pruning[f"best {count}"] = sentences.figures(ranks < count)
-        return SystemReport(name=name, ranking=ranking, pruning=pruning, curves=curves)
+        return SystemReport(name=name, ranking=ranking, pruning=pruning, promises=promises, curves=curves)
 
 
 class _Section(NamedTuple):

@@ -118,6 +118,11 @@ class JudgedSentences:
         self._questions = np.searchsorted(questions, np.arange(number))  # first span of each
         self.labels[self._members] = True
 
+    @property
+    def num_questions(self) -> int:
+        """Questions with marked answers."""
+        return len(self._questions)
+
     def best(self) -> FloatArray:
         """For each sentence, the best score in its passage, shape (N,)."""
         best = np.full(len(self.languages), -np.inf)

@@ -34,6 +34,9 @@ class SystemReport:
     pruning: dict[str, PruningFigures] = field(default_factory=dict)
     """Figures of each setting; none from a system that does not prune, or without marked answers."""
 
+    promises: dict[str, PruningFigures] = field(default_factory=dict)
+    """Figures of the `dynamic` mode with each `keep_answers` that the checkpoint has rules for."""
+
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     """For each way to set what is kept, answers kept against characters removed."""
 
@@ -67,7 +70,7 @@ class EvaluationReport:
         return values
 
     def to_markdown(self) -> str:
-        """Tables for each set: ranking, pruning, and the curves at equal compression."""
+        """Tables for each set: ranking, pruning, promises, and the curves at equal compression."""
         return self._markdown({})
 
     def _markdown(self, plots: Mapping[str, str]) -> str:
@@ -85,6 +88,8 @@ class EvaluationReport:
                 parts.append(f"![Answers kept against characters removed]({plots[one.name]})")
             parts += _ranking_table(one, self.settings["k"])
             parts += _pruning_table(one)
+            parts += _best_sentences(one)
+            parts += _promise_table(one)
             parts += _curve_table(one)
         return "\n\n".join(parts) + "\n"
 
@@ -147,6 +152,21 @@ def _pruning_table(one: SetReport) -> list[str]:
     ]
     header = ["pruning", "answer kept", "all kept", "removed", "removed off topic"]
     return _with_rows([*header, "precision", "recall", "F1", "F2"], rows)
+
+
+def _best_sentences(one: SetReport) -> list[str]:
+    """How often the best sentence of an answering passage answers: with one kept, that is the precision."""
+    shares = [f"{s.name} {s.pruning['best 1'].precision:.3f}" for s in one.systems if s.pruning]
+    return [f"Best sentence answers: {', '.join(shares)}."] if shares else []
+
+
+def _promise_table(one: SetReport) -> list[str]:
+    rows = [
+        [f"{system.name}, {promise}", f.answer_kept, f.removed, f.removed_off_topic]
+        for system in one.systems
+        for promise, f in system.promises.items()
+    ]
+    return _with_rows(["keep_answers", "answer kept", "removed", "removed off topic"], rows)
 
 
 def _curves(one: SetReport) -> dict[str, list[CurvePoint]]:
