@@ -6,7 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from provence_rag.checks import check_count, check_share
-from provence_rag.errors import InvalidInputError
+from provence_rag.config import ProvenceConfig
+from provence_rag.errors import CheckpointError, InvalidInputError
 
 __all__ = ["PruningMode", "PruningOptions"]
 
@@ -103,6 +104,19 @@ class PruningOptions:
                 raise InvalidInputError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if not isinstance(self.language, str) or not self.language:
             raise InvalidInputError(f"language must be 'auto' or an ISO 639-1 code, got {self.language!r}")
+
+    def check(self, config: ProvenceConfig) -> None:
+        """Check that a checkpoint can select like this. One that only ranks keeps everything by default.
+
+        Raises:
+            CheckpointError: It has no pruning head.
+            InvalidInputError: It does not promise as much as `keep_answers`.
+        """
+        if not config.can_prune and self.keep_answers is not None:
+            raise CheckpointError("this checkpoint only ranks: keep_answers needs a pruning head")
+        if not config.can_prune and self.mode not in ("dynamic", "off"):
+            raise CheckpointError(f"this checkpoint only ranks: mode {self.mode!r} needs a pruning head")
+        config.rules(self.keep_answers)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

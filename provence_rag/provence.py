@@ -396,7 +396,7 @@ class Provence(CrossEncoderMethods):
         options = PruningOptions() if options is None else options
         if not isinstance(options, PruningOptions):
             raise InvalidInputError(f"options must be a PruningOptions, got {shown(options)}")
-        _check_can_prune(self.config, options)
+        options.check(self.config)
         ranking.check(self.config)
         if batch_size is not None:
             check_count("batch_size", batch_size, 1)
@@ -418,16 +418,6 @@ def _pairs(query: str, documents: Any, titles: Any, place: str = "") -> list[Pai
     texts = check_texts(f"documents{place}", documents)
     checked = check_titles(f"titles{place}", titles, len(texts))
     return [Pair(query, text, title) for text, title in zip(texts, checked, strict=True)]
-
-
-def _check_can_prune(config: ProvenceConfig, options: PruningOptions) -> None:
-    """Whether the checkpoint can do what is asked for, before it reads anything."""
-    if options.keep_answers is not None:
-        if not config.can_prune:
-            raise CheckpointError("this checkpoint only ranks: keep_answers needs a pruning head")
-        config.rules(options.keep_answers)
-    elif not config.can_prune and options.mode not in ("dynamic", "off"):
-        raise CheckpointError(f"this checkpoint only ranks: mode {options.mode!r} needs a pruning head")
 
 
 def _progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int]]:

@@ -132,6 +132,13 @@ def test_no_rule_of_a_fine_grid_does_better(seed: int, keep: float) -> None:
     assert found.removed + found.removed_off_topic >= best - 0.02
 
 
+def test_small_scores_have_rules_as_exact_as_large_ones() -> None:
+    """A sure model gives small scores; what three decimals cannot tell apart, three digits can."""
+    rows = judged(*[([[0.00045, 0.00022], [0.00031]], [0])] * 3)
+    result = reached(rows, calibrate_rule(rows, keep=1.0))
+    assert (result.answer_kept, result.removed, result.removed_off_topic) == (1.0, 0.5, 1.0)
+
+
 # Promises
 
 
@@ -360,6 +367,7 @@ def test_the_command_changes_the_configuration_alone(checkpoint: Path) -> None:
         assert figures.answer_kept >= 0.8
         rule, language = model.config.dynamic_rule(one.languages[0]), one.languages[0]
         temperature = model.config.temperature_of(language)
-        row = [temperature, rule.floor, rule.share, figures.answer_kept, figures.all_kept, figures.removed]
-        assert f"| 0.8 | {language} | {' | '.join(f'{x:.3f}' for x in row)} |" in done.stdout
+        row = f"| 0.8 | {language} | {temperature:.3f} | {rule.floor:g} | {rule.share:g} |"
+        reaches = [figures.answer_kept, figures.all_kept, figures.removed]
+        assert f"{row} {' | '.join(f'{x:.3f}' for x in reaches)} |" in done.stdout
     assert done.stdout.endswith(f"\npromise by default: 0.8\n\nthreshold: {model.config.threshold:g}\n")

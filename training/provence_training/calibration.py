@@ -32,7 +32,7 @@ FloatArray = NDArray[np.float64]
 
 _MOST_KEPT = DynamicRule(floor=0.0, share=0.0)
 _LEAST_KEPT = DynamicRule(floor=1.0, share=1.0)
-_FLOORS = (0.0, *np.unique(np.geomspace(0.001, 1.0, 100).round(3)).tolist())
+_FLOORS = (0.0, *(float(f"{floor:.3g}") for floor in np.geomspace(1e-5, 1.0, 171)))
 _HOTTEST = 20.0
 """Temperatures are looked for between 1 / 20 and 20."""
 
@@ -57,14 +57,14 @@ class Calibration:
                 rule = self.config.promises[promise][name]
                 rows.append(
                     [
-                        *(f"{promise:g}", name, self.config.temperature[name], rule.floor, rule.share),
+                        *(f"{promise:g}", name, self.config.temperature[name]),
+                        *(f"{rule.floor:g}", f"{rule.share:g}"),
                         *(figures.answer_kept, figures.all_kept, figures.removed, figures.removed_off_topic),
                     ]
                 )
         table = markdown_table([*header, "removed", "removed off topic"], rows)
-        return (
-            f"{table}\n\npromise by default: {self.config.dynamic}\n\nthreshold: {self.config.threshold:g}\n"
-        )
+        default, threshold = self.config.dynamic, self.config.threshold
+        return f"{table}\n\npromise by default: {default}\n\nthreshold: {threshold:g}\n"
 
 
 def calibrate(
@@ -246,5 +246,6 @@ def _reached_by(keys: FloatArray, share: float) -> float:
 
 
 def _down(x: float) -> float:
-    """Three digits, rounded so that no more is removed."""
-    return math.floor(x * 1000 + 1e-9) / 1000
+    """Three significant digits, rounded so that no more is removed."""
+    factor = 10.0 ** (2 - math.floor(math.log10(x))) if x > 0 else 1.0
+    return math.floor(x * factor + 1e-9) / factor

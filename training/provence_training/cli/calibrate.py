@@ -28,7 +28,9 @@ def calibrate(
     *,
     keep: Annotated[
         float,
-        typer.Option(help="Share of the questions whose answer must survive, where the caller asks for no other share."),
+        typer.Option(
+            help="Share of the questions whose answer must survive, where the caller asks for no other share."
+        ),
     ] = 0.97,
     evidence: Annotated[
         str,
