@@ -17,7 +17,7 @@ from provence_rag.modeling.model import ProvenceModel
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.config import RangesConfig, StatesConfig
 from provence_training.hidden import RangeLoss, StatesLoss
-from provence_training.shrink import shrink_encoder
+from provence_training.shrink import shrink_checkpoint
 
 EXAMPLES = [
     Example(query="where is the cat", document="the cat sat on the mat."),
@@ -103,7 +103,7 @@ def test_a_teacher_with_more_pieces_reads_the_student_s(
     # Without the pieces of the Japanese sentences, which have the highest ids but for one.
     vocabulary = Tokenizer.from_file(str(encoder / "tokenizer.json")).get_vocab()
     pieces = sorted(i for piece, i in vocabulary.items() if piece not in "。、犬猫がいるは")
-    shrink_encoder(encoder, tmp_path / "small", pieces=pieces)
+    shrink_checkpoint(encoder, tmp_path / "small", pieces=pieces)
     small = PairTokenizer.from_directory(tmp_path / "small")
     dropouts = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = make_model(vocab_size=small.num_ids, **dropouts).train()
@@ -122,7 +122,7 @@ def test_a_teacher_without_the_student_s_pieces_is_refused(
 ) -> None:
     vocabulary = Tokenizer.from_file(str(encoder / "tokenizer.json")).get_vocab()
     pieces = sorted(i for piece, i in vocabulary.items() if piece != "▁cat")
-    shrink_encoder(encoder, tmp_path / "small", pieces=pieces)
+    shrink_checkpoint(encoder, tmp_path / "small", pieces=pieces)
     with pytest.raises(InvalidInputError, match="lacks 1 pieces of the model's vocabulary, such as '▁cat'"):
         StatesLoss(student, tokenizer, StatesConfig(model=str(tmp_path / "small"), layer=1))
 

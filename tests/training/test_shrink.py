@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 import torch
 import typer
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, processors
+from sentence_transformers import CrossEncoder
+from tokenizers import AddedToken, Tokenizer, processors
 from transformers import (
     AutoModel,
     AutoTokenizer,
@@ -24,9 +26,10 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
-from provence_rag import CheckpointError, InvalidInputError, ProvenceConfig
+from provence_rag import CheckpointError, InvalidInputError, Provence
+from provence_rag.modeling.model import ProvenceModel
 from provence_training.cli.shrink import shrink
-from provence_training.shrink import select_layers, shrink_encoder
+from provence_training.shrink import select_layers, shrink_checkpoint
 from provence_training.vocabulary import select_pieces
 
 CORPUS = ["the cat sat on the mat", "猫がいる。猫がいる。", "the cat is hot", "abc"]
@@ -39,7 +42,7 @@ def pieces(unigram: Tokenizer) -> list[int]:
 
 @pytest.fixture
 def small(encoder: Path, pieces: list[int], tmp_path: Path) -> Path:
-    shrink_encoder(encoder, tmp_path / "small", pieces=pieces, layers=[0, 2])
+    shrink_checkpoint(encoder, tmp_path / "small", pieces=pieces, layers=[0, 2])
     return tmp_path / "small"
 
 
@@ -90,7 +93,7 @@ def test_it_is_a_stock_checkpoint(encoder: Path, small: Path, pieces: list[int])
 def test_with_all_layers_embeddings_of_kept_text_are_the_same(
     encoder: Path, pieces: list[int], tmp_path: Path
 ) -> None:
-    shrink_encoder(encoder, tmp_path / "small", pieces=pieces)
+    shrink_checkpoint(encoder, tmp_path / "small", pieces=pieces)
     states = []
     for directory in (encoder, tmp_path / "small"):
         batch = AutoTokenizer.from_pretrained(directory)(CORPUS, return_tensors="pt", padding=True)
@@ -101,7 +104,7 @@ def test_with_all_layers_embeddings_of_kept_text_are_the_same(
 
 
 def test_layers_alone(encoder: Path, tmp_path: Path) -> None:
-    shrink_encoder(encoder, tmp_path / "small", layers=[1])
+    shrink_checkpoint(encoder, tmp_path / "small", layers=[1])
     name = "embeddings.word_embeddings.weight"
     old, new = (load_file(d / "model.safetensors") for d in (encoder, tmp_path / "small"))
     torch.testing.assert_close(new[name], old[name], rtol=0, atol=0)
@@ -137,7 +140,7 @@ def test_other_post_processors(
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
     tokenizer.post_processor = processor
     tokenizer.save(str(encoder / "tokenizer.json"))
-    shrink_encoder(encoder, tmp_path / "small", pieces=pieces)
+    shrink_checkpoint(encoder, tmp_path / "small", pieces=pieces)
     small = Tokenizer.from_file(str(tmp_path / "small" / "tokenizer.json"))
     assert small.encode("the", "cat").tokens == expected
     assert max(small.encode("the", "cat").ids) < len(pieces)
@@ -181,7 +184,7 @@ def other_encoder(request: pytest.FixtureRequest, unigram: Tokenizer, tmp_path: 
 
 
 def test_encoders_of_other_architectures(other_encoder: Path, pieces: list[int], tmp_path: Path) -> None:
-    shrink_encoder(other_encoder, tmp_path / "small", pieces=pieces, layers=[0, 2, 3])
+    shrink_checkpoint(other_encoder, tmp_path / "small", pieces=pieces, layers=[0, 2, 3])
     small = AutoModel.from_pretrained(tmp_path / "small").eval()
     assert (small.config.num_hidden_layers, small.config.vocab_size) == (3, len(pieces))
     ids = Tokenizer.from_file(str(tmp_path / "small" / "tokenizer.json")).encode("the cat sat on").ids
@@ -198,7 +201,7 @@ def test_encoders_of_other_architectures(other_encoder: Path, pieces: list[int],
 def test_a_layer_that_cannot_go(other_encoder: Path, tmp_path: Path) -> None:
     """ModernBERT's first layer has no normalisation in front."""
     with pytest.raises(CheckpointError, match="ModernBertModel cannot go without the layers left out"):
-        shrink_encoder(other_encoder, tmp_path / "small", layers=[1, 2])
+        shrink_checkpoint(other_encoder, tmp_path / "small", layers=[1, 2])
     assert not (tmp_path / "small").exists()
 
 
@@ -210,13 +213,13 @@ def test_a_layer_that_cannot_go(other_encoder: Path, tmp_path: Path) -> None:
     [
         ({"layers": [3]}, "layers must be some of the 3 from 0 on, got [3]"),
         ({"layers": []}, "layers must be some of the 3 from 0 on, got []"),
-        ({"pieces": [0, 2, 3]}, "pieces must hold all special tokens: 1 is missing"),
+        ({"pieces": [0, 2, 3]}, "pieces must hold all special and added tokens: 1 is missing"),
     ],
 )
 @pytest.mark.parametrize("encoder", ["bert"], indirect=True)
 def test_what_cannot_be_kept(encoder: Path, tmp_path: Path, arguments: Any, message: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
-        shrink_encoder(encoder, tmp_path / "small", **arguments)
+        shrink_checkpoint(encoder, tmp_path / "small", **arguments)
     assert str(raised.value) == message
     assert not (tmp_path / "small").exists()
 
@@ -225,12 +228,52 @@ def test_what_cannot_be_kept(encoder: Path, tmp_path: Path, arguments: Any, mess
 def test_sources_that_cannot_be_used(encoder: Path, tmp_path: Path) -> None:
     (encoder / "tokenizer.json").rename(encoder / "elsewhere.json")
     with pytest.raises(CheckpointError) as raised:
-        shrink_encoder(encoder, tmp_path / "small")
+        shrink_checkpoint(encoder, tmp_path / "small")
     assert str(raised.value) == f"{encoder} has no tokenizer.json"
-    ProvenceConfig().to_directory(encoder)
+
+
+# A checkpoint with heads
+
+
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_checkpoint_with_heads_answers_as_before(
+    joint: Path, make_model: Callable[..., ProvenceModel], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    tokenizer = Tokenizer.from_file(str(joint / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("\n", normalized=False)])
+    tokenizer.save(str(joint / "tokenizer.json"))
+    make_model(vocab_size=tokenizer.get_vocab_size(), type_vocab_size=1).save_pretrained(joint, dtype=dtype)
+
+    passage = "the cat sat.\nthe cat is hot.\n\nabc."
+    pieces = select_pieces(tokenizer, [*CORPUS, passage], 40)
+    shrink_checkpoint(joint, tmp_path / "small", pieces=pieces)
+    old, new = (load_file(d / "model.safetensors") for d in (joint, tmp_path / "small"))
+    name = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(new.pop(name), old.pop(name)[pieces])
+    assert new.keys() == old.keys()
+    assert all(torch.equal(new[n], old[n]) and new[n].dtype == dtype for n in old)
+
+    before, after = (
+        Provence.from_pretrained(directory, backend="torch").process("the cat", [passage])[0]
+        for directory in (joint, tmp_path / "small")
+    )
+    assert after.score == pytest.approx(before.score, abs=1e-6)
+    scores = [[s.score for s in found.sentences] for found in (before, after)]
+    assert scores[1] == pytest.approx(scores[0], abs=1e-6)
+    stock = CrossEncoder(str(tmp_path / "small"), device="cpu", model_kwargs={"dtype": "float32"})
+    assert stock.predict([("the cat", passage)]) == pytest.approx(after.score, abs=1e-6)
+
+
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_layers_of_a_checkpoint_with_heads(joint: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        shrink_encoder(encoder, tmp_path / "small")
-    assert str(refused.value) == f"source={str(encoder)!r} has heads already: shrink an encoder and train it"
+        shrink_checkpoint(joint, tmp_path / "small", layers=[0])
+    assert str(refused.value) == (
+        f"source={str(joint)!r} has heads, which were trained on all of its layers: leave out the layers of "
+        "an encoder and train it"
+    )
+    assert not (tmp_path / "small").exists()
 
 
 def test_nothing_is_unpickled(encoder: Path, tmp_path: Path) -> None:
@@ -239,7 +282,7 @@ def test_nothing_is_unpickled(encoder: Path, tmp_path: Path) -> None:
     torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
     (source / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"is no encoder that can be read: .*model\.safetensors"):
-        shrink_encoder(source, tmp_path / "out", layers=[0])
+        shrink_checkpoint(source, tmp_path / "out", layers=[0])
 
 
 @pytest.mark.parametrize(
@@ -287,7 +330,7 @@ def test_the_command(encoder: Path, pieces: list[int], tmp_path: Path) -> None:
     corpora = ["--corpus", texts, "--corpus", records]
     done = run(encoder, tmp_path / "made", "--vocabulary", "35", *corpora, "--layers", "alternate:2")
     assert done.exit_code == 0, done.output
-    shrink_encoder(encoder, tmp_path / "small", pieces=pieces, layers=[0, 2])
+    shrink_checkpoint(encoder, tmp_path / "small", pieces=pieces, layers=[0, 2])
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (tmp_path / "made" / name).read_bytes() == (tmp_path / "small" / name).read_bytes()
 

@@ -8,7 +8,16 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from provence_rag import InvalidInputError
 from provence_training.vocabulary import cut_tokenizer, select_pieces
@@ -126,8 +135,32 @@ def smallest(tokenizer: Tokenizer) -> int:
         select_pieces(tokenizer, CORPUS, 1)
     message = str(raised.value)
     assert message.startswith("size=1 is smaller than the ")
-    assert message.endswith(" special tokens and characters")
+    assert message.endswith(" special and added tokens and characters")
     return int(message.split()[5])
+
+
+LINES = ["the cat\nsat", "the cat\n\nsat on\tthe mat\n", "\n\n\nthe\n \nmat"]
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_line_breaks_that_are_added_tokens_stay(kind: str, normalized: bool) -> None:
+    tokenizer = Tokenizer.from_str(MAKE[kind].to_str())
+    before = tokenizer.get_vocab_size()
+    tokenizer.add_tokens([AddedToken(lines, normalized=normalized) for lines in ("\n", "\n\n")])
+    added = tokenizer.get_vocab_size() - before
+    size = LEAST[kind] + added + 6
+    small = cut_tokenizer(tokenizer, select_pieces(tokenizer, [*CORPUS, *LINES], size))
+    assert small.get_vocab_size() == size
+    for i in range(added):  # none where the vocabulary has pieces for them already
+        assert small.id_to_token(size - added + i) == tokenizer.id_to_token(before + i)
+    for text in LINES:
+        old, new = (
+            [(t, o) for t, o in zip(e.tokens, e.offsets, strict=True) if "\n" in t]
+            for e in (tokenizer.encode(text), small.encode(text))
+        )
+        assert new == old
+        assert old or normalized  # BERT's normaliser makes spaces of them first
+        assert not UNKNOWN & set(small.encode(text.replace("\t", " ")).tokens)
 
 
 def test_text_of_the_corpus_stays_readable_at_any_size(kind: str) -> None:
@@ -240,4 +273,4 @@ def test_another_kind_of_tokenizer() -> None:
 def test_a_lost_special_token() -> None:
     with pytest.raises(InvalidInputError) as raised:
         cut_tokenizer(MAKE["wordpiece"], range(1, 50))
-    assert str(raised.value) == "pieces must hold all special tokens: 0 is missing"
+    assert str(raised.value) == "pieces must hold all special and added tokens: 0 is missing"

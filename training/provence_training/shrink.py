@@ -1,4 +1,4 @@
-"""Make a small encoder from a big one: fewer vocabulary pieces, fewer layers."""
+"""Make a small checkpoint from a big one: fewer vocabulary pieces, fewer layers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, Pr
 
 from provence_rag.config import read_config_json
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.modeling.model import ProvenceModel
 from provence_training.vocabulary import cut_tokenizer
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
     "load_encoder",
     "load_tokenizer",
     "select_layers",
-    "shrink_encoder",
+    "shrink_checkpoint",
 ]
 
 
@@ -60,36 +61,43 @@ def select_layers(which: str, num_layers: int) -> list[int]:
     return layers
 
 
-def shrink_encoder(
+def shrink_checkpoint(
     source: str | Path,
     target: str | Path,
     *,
     pieces: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a smaller stock checkpoint, which AutoModel and AutoTokenizer load.
+    """Write a smaller checkpoint: of an encoder, which AutoModel and AutoTokenizer load, or with heads.
+
+    A Provence checkpoint keeps its heads, its settings and the type of its weights, but not its exports. All
+    its layers stay, since the heads were trained on them.
 
     Args:
-        source: Directory of an encoder with a `tokenizer.json`. What it has behind the encoder (a pooler, a
-            language model's head) is not taken over.
+        source: Directory of an encoder or of a Provence checkpoint, with a `tokenizer.json`. What an encoder
+            has on top (a pooler, a language model's head) is not taken over.
         target: Directory to write.
         pieces: Vocabulary pieces to keep, from `select_pieces`; None keeps all.
         layers: Layers to keep, in order, counted from 0; None keeps all.
 
     Raises:
-        InvalidInputError: The source is a Provence checkpoint, or pieces or layers cannot be kept.
+        InvalidInputError: The pieces or layers cannot be kept, or layers of a Provence checkpoint are to go.
         CheckpointError: The source has no `tokenizer.json`, or an architecture whose layers cannot be cut.
     """
     source, target = Path(source), Path(target)
-    if "provence" in read_config_json(source):
-        raise InvalidInputError(f"source={str(source)!r} has heads already: shrink an encoder and train it")
+    has_heads = "provence" in read_config_json(source)
+    if has_heads and layers is not None:
+        raise InvalidInputError(
+            f"source={str(source)!r} has heads, which were trained on all of its layers: leave out the "
+            "layers of an encoder and train it"
+        )
     tokenizer = load_tokenizer(source)
-    model = load_encoder(source)
+    model = ProvenceModel.from_pretrained(source) if has_heads else load_encoder(source)
     if layers is not None:
         _keep_layers(model, layers)
     if pieces is not None:
         tokenizer = cut_tokenizer(tokenizer, pieces)
-        keep_pieces(model, pieces)
+        keep_pieces(model.transformer if has_heads else model, pieces)
     old = AutoTokenizer.from_pretrained(source)
     new = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
@@ -98,10 +106,14 @@ def shrink_encoder(
         **old.special_tokens_map,
     )
     with tempfile.TemporaryDirectory() as directory:
-        model.save_pretrained(directory)
+        if has_heads:
+            model.save_pretrained(directory, dtype=AutoConfig.from_pretrained(source).dtype)
+        else:
+            model.save_pretrained(directory)
         new.save_pretrained(directory)
         tokenizer.save(f"{directory}/tokenizer.json")  # verbatim, whatever the class has added
-        _verify(model, new, directory)
+        if not has_heads:
+            _verify(model, new, directory)
         target.mkdir(parents=True, exist_ok=True)
         for path in Path(directory).iterdir():
             shutil.copyfile(path, target / path.name)

@@ -15,7 +15,7 @@ from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.config import ModelConfig, ShrinkConfig
 from provence_training.passages import Passage
-from provence_training.shrink import load_tokenizer, select_layers, shrink_encoder
+from provence_training.shrink import load_tokenizer, select_layers, shrink_checkpoint
 from provence_training.vocabulary import select_pieces
 
 __all__ = ["copy_tokenizer", "make_starting_point"]
@@ -70,7 +70,7 @@ def _shrink(config: ShrinkConfig, passages: Sequence[Passage], source: Path, tar
     if config.vocabulary is not None:
         corpus = [text for p in passages for text in (p.text, p.title, *(q.text for q in p.questions))]
         pieces = select_pieces(load_tokenizer(source), corpus, config.vocabulary)
-    shrink_encoder(source, target, pieces=pieces, layers=layers)
+    shrink_checkpoint(source, target, pieces=pieces, layers=layers)
 
 
 def _dropouts(config: ModelConfig, directory: Path) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,9 +23,9 @@ padding's."""
 def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> list[int]:
     """Choose which pieces of a vocabulary to keep.
 
-    Special tokens stay, and the bytes of a tokenizer that falls back to them. Then come the single characters
-    of all pieces that the corpus uses, so that a rare word falls apart instead of becoming unknown, and then
-    the pieces that the corpus uses most.
+    Special and added tokens stay, and the bytes of a tokenizer that falls back to them. Then come the single
+    characters of all pieces that the corpus uses, so that a rare word falls apart instead of becoming
+    unknown, and then the pieces that the corpus uses most.
 
     Args:
         tokenizer: A Unigram, WordPiece or BPE tokenizer.
@@ -51,7 +52,7 @@ def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> lis
         needed |= vocabulary.forms(atoms) if atoms <= vocabulary.ids.keys() else {i}
     if len(needed) > size:
         raise InvalidInputError(
-            f"size={size} is smaller than the {len(needed)} special tokens and characters"
+            f"size={size} is smaller than the {len(needed)} special and added tokens and characters"
         )
     order = vocabulary.by_use(counts)
     return sorted(needed | set([i for i in order if i not in needed][: size - len(needed)]))
@@ -60,19 +61,20 @@ def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> lis
 def cut_tokenizer(tokenizer: Tokenizer, pieces: Sequence[int]) -> Tokenizer:
     """A tokenizer that knows some of the pieces alone, numbered from 0 in the order of their old ids.
 
-    A Unigram one reads every white space as a space, since its pieces have no line breaks and tabs.
+    Added tokens stay, whether they are special or not. A Unigram one reads every white space that is none of
+    them as a space, since its other pieces have no line breaks and tabs.
 
     Args:
         tokenizer: A Unigram, WordPiece or BPE tokenizer.
         pieces: Piece ids, ascending, from `select_pieces`.
 
     Raises:
-        InvalidInputError: The tokenizer is of another kind, or a special token is not kept.
+        InvalidInputError: The tokenizer is of another kind, or a special or added token is not kept.
     """
     content = json.loads(tokenizer.to_str())
     vocabulary = _vocabulary(content)
     if lost := sorted(vocabulary.special - set(pieces)):
-        raise InvalidInputError(f"pieces must hold all special tokens: {lost[0]} is missing")
+        raise InvalidInputError(f"pieces must hold all special and added tokens: {lost[0]} is missing")
     new_ids = {old: new for new, old in enumerate(pieces)}
     vocabulary.cut(new_ids)
     for token in content["added_tokens"]:
@@ -172,7 +174,11 @@ class _Unigram(_Vocabulary):
         self.model["vocab"] = [old_vocab[old] for old in new_ids if old < len(old_vocab)]
         if self.model["unk_id"] is not None:
             self.model["unk_id"] = new_ids[self.model["unk_id"]]
-        spaces = {"type": "Replace", "pattern": {"Regex": r"\s"}, "content": " "}
+        # An added token that is searched for in normalised text must still be there.
+        added = "".join(token["content"] for token in self.content["added_tokens"] if token["normalized"])
+        own = "".join(sorted(c for c in set(added) if c.isspace()))
+        pattern = rf"[^\S{re.escape(own)}]" if own else r"\s"
+        spaces = {"type": "Replace", "pattern": {"Regex": pattern}, "content": " "}
         normalizer = self.content["normalizer"]
         steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
         self.content["normalizer"] = {

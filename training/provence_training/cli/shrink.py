@@ -17,7 +17,10 @@ _TEXT_FIELDS = ("text", "title", "question", "query")
 
 
 def shrink(
-    source: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An encoder.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="NAME|PATH", help="An encoder, or a Provence checkpoint.", show_default=False),
+    ],
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Where the smaller one goes.", show_default=False)
     ],
@@ -35,10 +38,12 @@ def shrink(
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(metavar="LAYERS", help="first:N, last:N, alternate:N, or numbers from 0: 0,2,4."),
+        typer.Option(
+            metavar="LAYERS", help="Of an encoder: first:N, last:N, alternate:N, or numbers from 0: 0,2,4."
+        ),
     ] = None,
 ) -> None:
-    """Make a small encoder from a big one: fewer vocabulary pieces, fewer layers."""
+    """Make a small checkpoint from a big one: fewer vocabulary pieces; of an encoder, fewer layers."""
     if vocabulary is None and layers is None:
         raise InvalidInputError("give --vocabulary, --layers or both: there is nothing to leave out")
     if (vocabulary is None) != (not corpus):
@@ -47,7 +52,7 @@ def shrink(
         from transformers import AutoConfig
 
         from provence_rag.hub import checkpoint_directory
-        from provence_training.shrink import load_tokenizer, select_layers, shrink_encoder
+        from provence_training.shrink import load_tokenizer, select_layers, shrink_checkpoint
         from provence_training.vocabulary import select_pieces
 
     found = checkpoint_directory(source)
@@ -56,7 +61,7 @@ def shrink(
         chosen = select_layers(layers, AutoConfig.from_pretrained(found).num_hidden_layers)
     if vocabulary is not None:
         pieces = select_pieces(load_tokenizer(found), _texts(corpus or []), vocabulary)
-    shrink_encoder(found, directory, pieces=pieces, layers=chosen)
+    shrink_checkpoint(found, directory, pieces=pieces, layers=chosen)
 
 
 def _texts(paths: Sequence[Path]) -> Iterator[str]:
