@@ -17,7 +17,7 @@ from provence_rag.config import SHORTEST_WINDOW
 from provence_rag.errors import InvalidInputError
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.provence import Provence
-from provence_rag.results import PrunedPassage
+from provence_rag.results import PrunedPassage, finite
 
 __all__ = ["AdapterFields", "ModelFields", "keep_at_least"]
 
@@ -246,21 +246,22 @@ class AdapterFields(ModelFields):
     def _metadata(self, passage: PrunedPassage) -> dict[str, Any]:
         """What is written to the metadata of a passage that comes back."""
         added: dict[str, Any] = {"provence": passage.provenance(sentence_scores=self.sentence_scores)}
-        if passage.score is not None:
-            added["relevance_score"] = float(passage.score)  # a numpy scalar would not be JSON-safe
+        if (score := finite(passage.score)) is not None:
+            added["relevance_score"] = float(score)  # a numpy scalar would not be JSON-safe
         return added
 
     def _process(self, query: str, texts: Sequence[str], titles: Sequence[str | None]) -> list[PrunedPassage]:
         """Rerank and prune as the fields say; the passages that stay, in the order of the result."""
         model = self._provence()
         rerank = self.rerank and model.config.can_rank
+        read = list(range(len(texts)))
         if not rerank and self.score_threshold is None:
-            # The order alone decides: the rest need not be read.
-            texts, titles = texts[: self.top_n], titles[: self.top_n]
+            # The order alone decides: the rest need not be read. A blank text takes no place of another.
+            read = sorted(sorted(read, key=lambda i: not texts[i].strip())[: self.top_n])
         passages = model.process(
             query,
-            texts,
-            titles=titles,
+            [texts[i] for i in read],
+            titles=[titles[i] for i in read],
             options=self._options(),
             top_k=self.top_n if rerank else None,
             score_threshold=self.score_threshold,
@@ -268,8 +269,10 @@ class AdapterFields(ModelFields):
             reorder=rerank,
             batch_size=self.batch_size,
         )
+        passages = [replace(passage, index=read[passage.index]) for passage in passages]
         if not rerank:
-            passages = sorted(passages, key=lambda passage: passage.index)[: self.top_n]
+            passages.sort(key=lambda passage: (not passage.sentences, passage.index))
+            passages = sorted(passages[: self.top_n], key=lambda passage: passage.index)
         passages = keep_at_least(passages, self.min_documents)
         return [passage for passage in passages if self.keep_empty or not passage.is_empty]
 

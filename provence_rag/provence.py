@@ -190,7 +190,7 @@ class Provence(CrossEncoderMethods):
 
         Returns:
             One passage a document: in the order given, or best first with `top_k`, `score_threshold` or
-            `reorder`. A document of white space gives an empty passage.
+            `reorder`. A document of white space gives an empty passage; it is not read, and ranks last.
 
         Raises:
             InvalidInputError: An argument has a value that cannot be used.

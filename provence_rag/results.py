@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -11,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
 
-__all__ = ["ProvenceOutput", "PrunedPassage", "Sentence"]
+__all__ = ["ProvenceOutput", "PrunedPassage", "Sentence", "finite"]
+
+
+def finite(score: float | None) -> float | None:
+    """A score as JSON knows it, which has no infinity: None for that of a document of white space."""
+    return score if score is not None and math.isfinite(score) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +69,10 @@ class PrunedPassage:
 
     score: float | None
     """Relevance to the query: a probability in [0, 1] unless the checkpoint's activation is the identity;
-    None where the checkpoint has no ranking head."""
+    None where the checkpoint has no ranking head. A document of white space is not read: 0 (or -inf)."""
 
     logit: float | None
-    """The relevance score before its activation; None like `score`."""
+    """The relevance score before its activation, -inf for a document of white space; None like `score`."""
 
     sentences: tuple[Sentence, ...]
     """All sentences, in order. Empty for a document of white space."""
@@ -115,8 +121,8 @@ class PrunedPassage:
         return provenance
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and figures as plain Python types that JSON knows."""
-        passage = asdict(self)
+        """All fields and figures as plain Python types that JSON knows; None for -inf."""
+        passage = {**asdict(self), "score": finite(self.score), "logit": finite(self.logit)}
         passage["sentences"] = list(passage["sentences"])  # asdict leaves a tuple a tuple
         return {
             **passage,
@@ -200,9 +206,11 @@ class ProvenceOutput:
         return len(self.compression_ratio)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain Python types that JSON knows; spans are lists."""
+        """All fields as plain Python types that JSON knows; spans are lists, and None stands for -inf."""
         return {
             **asdict(self),
+            "ranking_scores": list(map(finite, self.ranking_scores)),
+            "ranking_logits": list(map(finite, self.ranking_logits)),
             "sentence_boundaries": [[list(span) for span in spans] for spans in self.sentence_boundaries],
             "original_positions": [[list(span) for span in spans] for spans in self.original_positions],
         }

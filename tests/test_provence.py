@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -36,9 +37,9 @@ def test_results_are_in_the_order_given() -> None:
 
 def test_reordering() -> None:
     everything = MODEL.process(QUERY, DOCUMENTS, reorder=True)
-    assert [passage.index for passage in everything] == [1, 0, 2, 3]
+    assert [passage.index for passage in everything] == [1, 0, 3, 2]
     assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, top_k=2)] == [1, 0]
-    assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, top_k=99)] == [1, 0, 2, 3]
+    assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, top_k=99)] == [1, 0, 3, 2]
     assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, score_threshold=0.5)] == [1]
     assert [p.index for p in MODEL.process(QUERY, DOCUMENTS, top_k=1, score_threshold=0.0)] == [1]
     everything_below = MODEL.process(QUERY, DOCUMENTS, score_threshold=1.0, min_documents=2)
@@ -52,6 +53,27 @@ def test_reordering() -> None:
 def test_equally_good_documents_stay_in_order() -> None:
     passages = MODEL.process(QUERY, ["A cat.", "Penguins.", "A dog.", "Penguins."], reorder=True)
     assert [passage.index for passage in passages] == [1, 3, 0, 2]
+
+
+def test_a_blank_document_ranks_last_and_takes_no_place() -> None:
+    documents = ["", "A cat.", " \n\u3000", "A dog."]
+    passages = MODEL.process(QUERY, documents, reorder=True)
+    assert [passage.index for passage in passages] == [1, 3, 0, 2]
+    assert [passage.score for passage in passages[2:]] == [0.0, 0.0]
+    assert [p.index for p in MODEL.process(QUERY, documents, top_k=2)] == [1, 3]
+    few = MODEL.process(QUERY, documents, score_threshold=1.0, min_documents=2)
+    assert [p.index for p in few] == [1, 3]
+    assert [p.score for p in MODEL.process(QUERY, ["", "\t"], titles=["Penguins", None])] == [0.0, 0.0]
+    assert MODEL.predict([(QUERY, ""), (QUERY, "Penguins.")])[0] == 0.0
+
+
+def test_a_blank_document_as_json() -> None:
+    (passage,) = MODEL.process(QUERY, [" "])
+    output = MODEL.predict_with_pruning([QUERY], [" "])
+    assert passage.logit == output.ranking_logits[0] == -math.inf
+    for shown in (json.loads(passage.to_json(), parse_constant=pytest.fail), output.to_dict()):
+        json.dumps(shown, allow_nan=False)
+    assert output.to_dict()["ranking_logits"] == [None]
 
 
 def test_a_budget_goes_to_the_documents_that_are_returned() -> None:
@@ -158,7 +180,7 @@ def test_predict_with_pruning() -> None:
 def test_a_ranking_checkpoint_returns_documents_as_they_are() -> None:
     model = fake_provence(can_prune=False)
     passages = model.process(QUERY, DOCUMENTS, reorder=True)
-    assert [p.index for p in passages] == [1, 0, 2, 3]
+    assert [p.index for p in passages] == [1, 0, 3, 2]
     assert passages[0].text == DOCUMENTS[1]
     assert model.predict((QUERY, DOCUMENTS[1])) > 0.5
     with pytest.raises(CheckpointError, match=r"^this checkpoint only ranks: it has no pruning head$"):

@@ -8,9 +8,10 @@ from itertools import pairwise
 
 from provence_rag.chunking.base import Span
 
-__all__ = ["HEADING", "ITEM", "line_spans", "prose_blocks"]
+__all__ = ["HEADING", "ITEM", "LINE_BREAK", "line_spans", "prose_blocks"]
 
-_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
+LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
+"""What ends a line."""
 
 ITEM = re.compile(r"[ \t\u3000]*(?:[-*+•‣◦▪●○・]|\(?\d{1,3}[.)]|\(?[a-z]\))[ \t\u3000]+(?=\S)")
 """The marker that begins a list item, with the white space around it."""
@@ -25,7 +26,7 @@ _SHORT_SHARE = 0.6
 def line_spans(text: str) -> Iterator[Span]:
     """Yield the lines of `text` without their line breaks; blank lines are included."""
     start = 0
-    for match in _BREAK.finditer(text):
+    for match in LINE_BREAK.finditer(text):
         yield Span(start, match.start())
         start = match.end()
     yield Span(start, len(text))

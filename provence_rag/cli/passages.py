@@ -14,6 +14,7 @@ from provence_rag.cli.writing import to_json, write
 from provence_rag.errors import InvalidInputError
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.rendering import html_page, plain_text, terminal_view
+from provence_rag.results import finite
 
 if TYPE_CHECKING:
     from provence_rag.results import PrunedPassage
@@ -180,7 +181,7 @@ def _ranked(passage: PrunedPassage) -> dict[str, Any]:
     """The keys of sentence-transformers' `CrossEncoder.rank`, and the title."""
     return {
         "corpus_id": passage.index,
-        "score": passage.score,
+        "score": finite(passage.score),
         "title": passage.title,
         "text": passage.document,
     }

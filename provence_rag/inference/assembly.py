@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag.chunking import Span
+from provence_rag.chunking.lines import LINE_BREAK
 
 __all__ = ["assemble"]
 
@@ -38,4 +39,4 @@ def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
 
 def _separator(text: str, spans: Sequence[Span]) -> str:
     separators = [text[a.end : b.start] for a, b in pairwise(spans)]
-    return max(separators, key=lambda s: (s.count("\n"), bool(s), -len(s)))
+    return max(separators, key=lambda s: (len(LINE_BREAK.findall(s)), bool(s), -len(s)))

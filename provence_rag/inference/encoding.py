@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, processors
+from tokenizers import Encoding, Tokenizer, processors
 
 from provence_rag.chunking import Span, split_overlong
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.inference.reading import encodable, with_plain_line_breaks
 
 __all__ = [
     "PairLayout",
@@ -30,8 +31,6 @@ __all__ = [
 ]
 
 IntArray = NDArray[np.int64]
-
-_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,14 @@ class PairTokenizer:
         tokenizer.no_padding()
         if pair_template is not None:
             _set_template(tokenizer, pair_template)
+        # `</s>` in a text is read as these four characters: as the token it would part the text from what
+        # follows it, at its author's will. A stock CrossEncoder does take it for the token.
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self.layout = _pair_layout(tokenizer)
+        self._reserved = _reserved(tokenizer, self.layout)
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._knows_line_breaks = any(token.content == "\n" for token in added)
 
     @classmethod
     def from_directory(cls, directory: Path, pair_template: Sequence[str] | None = None) -> PairTokenizer:
@@ -154,18 +159,37 @@ class PairTokenizer:
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts, without special tokens.
 
-        A lone surrogate, which has no UTF-8 form, is read as U+FFFD; offsets stay those of the text given.
+        A lone surrogate, which has no UTF-8 form, is read as U+FFFD, and the name of a special token as text.
+        Where line breaks are tokens that were added to the tokenizer, they are read as by
+        `with_plain_line_breaks`. Offsets stay those of the text given.
         """
-        encodings = self._tokenizer.encode_batch(
-            [_encodable(text) for text in texts], add_special_tokens=False
-        )
+        given = [encodable(text) for text in texts]
+        if not self._knows_line_breaks:
+            return list(map(self._tokens, self._tokenizer.encode_batch(given, add_special_tokens=False)))
+        readings = [with_plain_line_breaks(text) for text in given]
+        encodings = self._tokenizer.encode_batch([r.text for r in readings], add_special_tokens=False)
+        read = map(self._tokens, encodings)
         return [
-            TokenizedText(
-                np.array(encoding.ids, dtype=np.int64),
-                np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2),
-            )
-            for encoding in encodings
+            TokenizedText(tokens.ids, reading.original(tokens.offsets))
+            for tokens, reading in zip(read, readings, strict=True)
         ]
+
+    def _tokens(self, encoding: Encoding) -> TokenizedText:
+        ids = np.array(encoding.ids, dtype=np.int64)
+        offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+        if not np.isin(ids, list(self._reserved)).any():
+            return TokenizedText(ids, offsets)
+        pieces = [self._spelt(*token) for token in zip(encoding.ids, encoding.tokens, strict=True)]
+        return TokenizedText(np.concatenate(pieces), np.repeat(offsets, list(map(len, pieces)), axis=0))
+
+    def _spelt(self, number: int, token: str) -> list[int]:
+        """The pieces to read in place of a token: its own, unless it is a special one."""
+        # A Unigram vocabulary finds special tokens in text, some only after normalisation (`＜/s＞`). What it
+        # does not know has the id of `<unk>` as well, but its own characters for a token.
+        if self._reserved.get(number) != token:
+            return [number]
+        model = self._tokenizer.model
+        return [piece.id for part in (token[:1], token[1:]) for piece in model.tokenize(part)]
 
     def save(self, directory: Path) -> None:
         """Write `tokenizer.json`, with the template in use."""
@@ -202,12 +226,18 @@ def _pair_layout(tokenizer: Tokenizer) -> PairLayout:
     )
 
 
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.translate(_SURROGATES)
-    return text
+def _reserved(tokenizer: Tokenizer, layout: PairLayout) -> dict[int, str]:
+    """The special tokens, which no text may have, by id."""
+    added = tokenizer.get_added_tokens_decoder()
+    ids = {*layout.before, *layout.between, *layout.after} - added.keys()
+    ids |= {number for number, token in added.items() if token.special}
+    # Other models than Unigram give unknown text this token, and never find it in text.
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    return {
+        number: str(tokenizer.id_to_token(number))
+        for number in ids
+        if tokenizer.id_to_token(number) != unknown
+    }
 
 
 class Unit(NamedTuple):
@@ -289,13 +319,18 @@ def split_units(
             continue
         # Only its own tokens are looked at, so that many overlong sentences take linear time.
         own = TokenizedText(tokens.ids[start:end], tokens.offsets[start:end])
-        parts = split_overlong(text, spans[sentence], np.maximum.accumulate(own.offsets[:, 0]), capacity)
+        starts = np.maximum.accumulate(own.offsets[:, 0])
+        # Room for the line breaks around it, which would otherwise be a unit that says nothing.
+        before, behind = own.offsets[:, 1] <= spans[sentence].start, starts >= spans[sentence].end
+        outside = np.count_nonzero(before | behind)
+        room = capacity - min(int(outside), capacity // 2)
+        parts = split_overlong(text, spans[sentence], starts, room)
         cuts = [start, *(start + _first_tokens(own, parts[1:])).tolist(), end]
         # Offsets that stand still (one character, many tokens) can leave too much in a part.
         units += [
-            Unit(sentence, at, min(at + capacity, behind))
-            for begin, behind in pairwise(cuts)
-            for at in range(begin, behind, capacity)
+            Unit(sentence, at, min(at + capacity, end))
+            for begin, end in pairwise(cuts)
+            for at in range(begin, end, capacity)
         ]
     return units
 

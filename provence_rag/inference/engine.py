@@ -36,7 +36,7 @@ class ScoredPair:
     document: Document
 
     logit: float | None
-    """The best window's; None without a ranking head."""
+    """The best window's, -inf where there is nothing to read; None without a ranking head."""
 
     score: float | None
     """The logit after the checkpoint's activation."""
@@ -120,7 +120,7 @@ class Engine:
         batch_size: int | None,
         progress: Progress | None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Ranking logit of each pair (its best window's), and keep probabilities of all tokens in a row."""
+        """Ranking logit of each pair, its best window's, and keep probabilities of all tokens in a row."""
         windows = [window for plan in plans for window in plan.windows]
         after = len(self._layout.after)
         lengths = [len(plans[w.document].head.ids) + w.end - w.start + after for w in windows]

@@ -26,7 +26,7 @@ from provence_rag.inference.encoding import (
     tokenize_sentences,
 )
 
-__all__ = ["Document", "Pair", "Plan", "Planner"]
+__all__ = ["Document", "Pair", "Plan", "Planner", "title_line"]
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -79,6 +79,7 @@ class Plan:
     head: Head
 
     windows: list[Window]
+    """None for a document without tokens, one of white space say."""
 
     unit_bounds: IntArray
     """Token index at which each unit starts, and the number of tokens: shape (U + 1,)."""
@@ -152,7 +153,7 @@ class Planner:
         titles = list(dict.fromkeys(pair.title for pair in pairs if pair.title is not None))
         read = [_normalized(query) for query in queries] if self._config.normalize_query else queries
         query_ids = {q: t.ids for q, t in zip(queries, self._tokenizer.tokenize(read), strict=True)}
-        lines = self._tokenizer.tokenize([f"{title}\n" for title in titles])
+        lines = self._tokenizer.tokenize([title_line(title) for title in titles])
         title_ids = {title: tokens.ids for title, tokens in zip(titles, lines, strict=True)}
         half = self._config.max_length // 2
         if too_long := sum(len(ids) > half for ids in query_ids.values()):
@@ -165,7 +166,9 @@ class Planner:
         for query, title in dict.fromkeys((pair.query, pair.title) for pair in pairs):
             ids = query_ids[query][:half].tolist()
             room = (self._config.max_length - self._layout.num_special_tokens - len(ids)) // 2
-            prefix = [] if title is None else title_ids[title][:room].tolist()
+            prefix = [] if title is None else title_ids[title].tolist()
+            if len(prefix) > room:  # the line still ends
+                prefix = [*prefix[: room - 1], prefix[-1]] if room else []
             before = [*self._layout.before, *ids, *self._layout.between]
             heads[query, title] = Head(np.array([*before, *prefix], dtype=np.int64), len(before))
         return heads
@@ -173,6 +176,8 @@ class Planner:
     def _plan(self, number: int, pair: Pair, document: Document, head: Head) -> Plan:
         capacity = self._config.max_length - len(head.ids) - len(self._layout.after)
         tokens, spans, bounds = document.tokens, document.spans, document.bounds
+        if not len(tokens):  # nothing to read
+            return Plan(pair, document, head, [], bounds, np.arange(len(spans)))
         if len(tokens) <= capacity:
             whole = Window(number, 0, len(tokens))
             return Plan(pair, document, head, [whole], bounds, np.arange(len(spans)))
@@ -185,6 +190,11 @@ class Planner:
             np.array([*(unit.start for unit in units), len(tokens)], dtype=np.int64),
             np.array([unit.sentence for unit in units], dtype=np.int64),
         )
+
+
+def title_line(title: str) -> str:
+    """How a title stands in front of its passage, in inference and in training: as one line."""
+    return f"{' '.join(title.split())}\n"
 
 
 def _normalized(query: str) -> str:

@@ -187,8 +187,8 @@ def test_a_public_reranker_ranks_as_with_the_stock_class(reranker: Path) -> None
 def test_provence_loads_a_public_reranker_ranking_only(reranker: Path) -> None:
     model = reference(reranker)
     assert (model.config.mode, model.config.score_activation) == ("ranking", "identity")
-    scores = load(reranker).predict(PAIRS[:3])
-    np.testing.assert_allclose(model.predict(PAIRS[:3]), scores, rtol=0, atol=1e-5)
+    scores = load(reranker).predict(PAIRS[:2])
+    np.testing.assert_allclose(model.predict(PAIRS[:2]), scores, rtol=0, atol=1e-5)
     with pytest.raises(CheckpointError, match=r"^this checkpoint only ranks: it has no pruning head$"):
         model.prune(QUERY, DOCUMENTS[0])
 
@@ -215,9 +215,9 @@ def test_a_reranker_that_was_saved_again_keeps_its_activation(
     model = saving_class(str(reranker), device="cpu")
     model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
     assert "provence" not in json.loads((tmp_path / "saved" / "config.json").read_text())
-    scores = model.predict(PAIRS[:3])
+    scores = model.predict(PAIRS[:2])
     assert_ranks_alike(load(tmp_path / "saved"), model)
-    np.testing.assert_allclose(reference(tmp_path / "saved").predict(PAIRS[:3]), scores, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(reference(tmp_path / "saved").predict(PAIRS[:2]), scores, rtol=0, atol=1e-5)
 
 
 # --- a joint checkpoint -----------------------------------------------------------------------------------
@@ -256,8 +256,15 @@ def test_it_prunes_as_provence_does(joint_checkpoint: Path) -> None:
 
 def test_both_scores_are_the_same(joint_checkpoint: Path) -> None:
     model = load(joint_checkpoint)
-    scores = model.predict_with_pruning(QUERIES[:3], DOCUMENTS[:3]).ranking_scores
-    np.testing.assert_allclose(scores, model.predict(PAIRS[:3]), rtol=0, atol=1e-6)
+    scores = model.predict_with_pruning(QUERIES[:2], DOCUMENTS[:2]).ranking_scores
+    np.testing.assert_allclose(scores, model.predict(PAIRS[:2]), rtol=0, atol=1e-6)
+
+
+def test_a_blank_document_is_not_read(joint_checkpoint: Path) -> None:
+    """The stock class gives it what the model makes of the question alone."""
+    model = load(joint_checkpoint)
+    assert model.predict((QUERY, DOCUMENTS[2])) > 0.01
+    assert model.predict_with_pruning([QUERY], [DOCUMENTS[2]]).ranking_scores == [0.0]
 
 
 def test_nothing_of_a_long_document_is_cut_off(joint_checkpoint: Path) -> None:
@@ -387,7 +394,7 @@ def test_prompts_stand_in_front_of_the_query(joint_checkpoint: Path) -> None:
     prompts = {"tea": "The tea: ", "dog": "A dog: "}
     model = load(joint_checkpoint, prompts=prompts, default_prompt_name="tea")
     theirs = reference(joint_checkpoint)
-    queries, documents = QUERIES[:3], DOCUMENTS[:3]
+    queries, documents = QUERIES[:2], DOCUMENTS[:2]
     for given, prompt in (
         ({}, "The tea: "),
         ({"prompt_name": "dog"}, "A dog: "),
@@ -398,7 +405,7 @@ def test_prompts_stand_in_front_of_the_query(joint_checkpoint: Path) -> None:
         expected = theirs.predict_with_pruning([prompt + query for query in queries], documents)
         assert_same(output, expected)
         np.testing.assert_allclose(
-            output.ranking_scores, model.predict(PAIRS[:3], **given), rtol=0, atol=1e-6
+            output.ranking_scores, model.predict(PAIRS[:2], **given), rtol=0, atol=1e-6
         )
         assert model.prune(QUERY, documents[0], **given) == theirs.prune(prompt + QUERY, documents[0])
     with pytest.raises(ValueError, match="Prompt name 'cat' not found"):
@@ -409,9 +416,9 @@ def test_the_activation_is_that_of_predict(joint_checkpoint: Path, tmp_path: Pat
     for model in (load(joint_checkpoint, activation_fn=torch.nn.Identity()), load(joint_checkpoint)):
         model.prune(QUERY, DOCUMENTS[0])
         model.activation_fn = torch.nn.Identity()
-        output = model.predict_with_pruning(QUERIES[:3], DOCUMENTS[:3])
+        output = model.predict_with_pruning(QUERIES[:2], DOCUMENTS[:2])
         assert output.ranking_scores == output.ranking_logits
-        np.testing.assert_allclose(output.ranking_scores, model.predict(PAIRS[:3]), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(output.ranking_scores, model.predict(PAIRS[:2]), rtol=0, atol=1e-5)
         model.save_pretrained(str(tmp_path), create_model_card=False)
         assert_prunes_alike(model, reference(tmp_path))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from provence_rag.chunking import Span
+from provence_rag.inference.planning import title_line
 from provence_training.collator import Example
 from provence_training.loss import IGNORE
 
@@ -115,17 +116,17 @@ def make_example(
         teacher_score=teacher_score,
         sentence_teacher_scores=sentence_teacher_scores,
     )
-    title = passage.title.strip()
-    return _put_title(example, title) if with_title and title else example
+    return _put_title(example, passage.title) if with_title and passage.title.strip() else example
 
 
 def _put_title(example: Example, title: str) -> Example:
-    shift = len(title) + 1
+    line = title_line(title)
+    shift = len(line)
     labels, scores = example.pruning_labels, example.sentence_teacher_scores
     return replace(
         example,
-        document=f"{title}\n{example.document}",
-        sentences=[Span(0, len(title)), *(Span(s.start + shift, s.end + shift) for s in example.sentences)],
+        document=line + example.document,
+        sentences=[Span(0, shift - 1), *(Span(s.start + shift, s.end + shift) for s in example.sentences)],
         pruning_labels=None if labels is None else [IGNORE, *labels],
         sentence_teacher_scores=None if scores is None else [math.nan, *scores],
     )
