@@ -175,12 +175,13 @@ class PairTokenizer:
         ]
 
     def _tokens(self, encoding: Encoding) -> TokenizedText:
-        ids = np.array(encoding.ids, dtype=np.int64)
+        ids = encoding.ids
         offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-        if not np.isin(ids, list(self._reserved)).any():
-            return TokenizedText(ids, offsets)
-        pieces = [self._spelt(*token) for token in zip(encoding.ids, encoding.tokens, strict=True)]
-        return TokenizedText(np.concatenate(pieces), np.repeat(offsets, list(map(len, pieces)), axis=0))
+        if not self._reserved.keys().isdisjoint(ids):
+            pieces = [self._spelt(*token) for token in zip(ids, encoding.tokens, strict=True)]
+            ids = [number for piece in pieces for number in piece]
+            offsets = np.repeat(offsets, list(map(len, pieces)), axis=0)
+        return TokenizedText(np.array(ids, dtype=np.int64), offsets)
 
     def _spelt(self, number: int, token: str) -> list[int]:
         """The pieces to read in place of a token: its own, unless it is a special one."""
@@ -328,9 +329,9 @@ def split_units(
         cuts = [start, *(start + _first_tokens(own, parts[1:])).tolist(), end]
         # Offsets that stand still (one character, many tokens) can leave too much in a part.
         units += [
-            Unit(sentence, at, min(at + capacity, end))
-            for begin, end in pairwise(cuts)
-            for at in range(begin, end, capacity)
+            Unit(sentence, at, min(at + capacity, behind))
+            for begin, behind in pairwise(cuts)
+            for at in range(begin, behind, capacity)
         ]
     return units
 

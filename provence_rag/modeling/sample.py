@@ -23,7 +23,8 @@ def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dic
     """A model's inputs for the questions and passages of `sample.jsonl`, written for this purpose.
 
     They are short and long, answer and do not, are mostly in English and Japanese, with some Chinese, German,
-    French and Spanish, and hold lists, tables, code and figures.
+    French and Spanish, and hold lists, tables, records, dialogues, code and figures: line breaks and blank
+    lines among them, which may be tokens of their own.
 
     Args:
         tokenizer: The checkpoint's.

@@ -69,3 +69,10 @@ def test_kept_sentences_stand_in_order_with_one_of_their_separators(
         pattern += re.escape(text[spans[index].start : spans[index].end])
         previous = index
     assert re.fullmatch(pattern, result)
+
+
+@pytest.mark.parametrize("line_break", ["\r", "\u2028", "\x85"])
+def test_a_line_break_of_any_kind_is_stronger_than_a_space(line_break: str) -> None:
+    text = f"A.{line_break}B. C."
+    spans = [Span(0, 2), Span(3, 5), Span(6, 8)]
+    assert assemble(text, spans, np.array([True, False, True])) == f"A.{line_break}C."

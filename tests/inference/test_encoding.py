@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import AddedToken, Tokenizer, models, processors
 
 from provence_rag import CheckpointError
 from provence_rag.chunking import MultilingualChunker, Span
@@ -135,6 +135,68 @@ def test_ids_are_the_tokenizers_own(tokenizer: PairTokenizer, texts: list[str]) 
         assert ((tokenized.offsets >= 0) & (tokenized.offsets <= len(text))).all()
 
 
+@pytest.fixture
+def breaking(raw_tokenizer: Tokenizer) -> PairTokenizer:
+    """A tokenizer with tokens for line breaks."""
+    raw_tokenizer.add_tokens([AddedToken(lines, normalized=False) for lines in ("\n\n", "\n")])
+    return PairTokenizer(raw_tokenizer)
+
+
+@pytest.mark.parametrize("given", ["\r\n", "\r", "\u2028", "\u2029", "\x85", "\v", "\f", " \n"])
+def test_line_breaks_of_all_kinds_are_the_same_tokens(breaking: PairTokenizer, given: str) -> None:
+    plain = "the fox\ncat\n\nsleep\n"
+    text = plain.replace("\n", given)
+    expected, found = breaking.tokenize([plain, text])
+    assert found.ids.tolist() == expected.ids.tolist()
+    words = [
+        [t[a:b].strip() for a, b in o.tolist()]
+        for t, o in zip((plain, text), (expected.offsets, found.offsets), strict=True)
+    ]
+    assert words[0] == words[1]
+    lines = [number for number, piece in enumerate(breaking.pieces()) if piece in ("\n", "\n\n")]
+    spans = found.offsets[np.isin(found.ids, lines)].tolist()
+    assert [text[a:b] for a, b in spans] == [given, given * 2, given]
+
+
+def test_blank_lines_are_one_token_however_many(breaking: PairTokenizer) -> None:
+    few, many = breaking.tokenize(["the fox\n\ncat", "\n\nthe fox \n \n" + "\r\n" * 99 + "cat"])
+    assert many.ids.tolist() == few.ids.tolist()
+    assert len(breaking.tokenize(["\n" * 99])[0]) == 0
+
+
+def test_other_tokenizers_read_line_breaks_as_they_do(tokenizer: PairTokenizer) -> None:
+    text = "the fox \r\n\r\n\r\ncat"
+    (found,) = tokenizer.tokenize([text])
+    assert found.ids.tolist() == tokenizer._tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("form", ["{}", "the {} fox", "{}\n{}", "＜{}＞"])
+def test_the_name_of_a_special_token_is_text(raw_tokenizer: Tokenizer, form: str) -> None:
+    names = [
+        name
+        for name in ("<s>", "<pad>", "</s>", "[CLS]", "[PAD]", "[SEP]")
+        if raw_tokenizer.token_to_id(name) is not None
+    ]
+    raw_tokenizer.add_special_tokens(names)
+    special = {raw_tokenizer.token_to_id(name) for name in names}
+    pairs = PairTokenizer(raw_tokenizer)
+    for name in names:
+        text = form.format(name[1:-1] if "＜" in form else name, name)
+        (found,) = pairs.tokenize([text])
+        assert not special & set(found.ids.tolist())
+        assert found.offsets[-1, 1] == len(text)
+
+
+def test_the_token_for_what_is_unknown_stays() -> None:
+    """And its name, which a Unigram vocabulary has as a piece of text, is text."""
+    pieces = [("<unk>", 0.0), *((piece, -5.0) for piece in "▁<unk>a")]
+    raw = Tokenizer(models.Unigram(pieces, unk_id=0))
+    raw.add_special_tokens(["<unk>"])
+    raw.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+    found = PairTokenizer(raw).tokenize(["a☃a<unk>"])[0]
+    assert [PairTokenizer(raw).pieces()[i] for i in found.ids] == ["a", "<unk>", "a", *"<unk>"]
+
+
 def test_save_and_load(tokenizer: PairTokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     loaded = PairTokenizer.from_directory(tmp_path)
@@ -176,6 +238,27 @@ def test_white_space_tokens_belong_to_the_sentence_in_front() -> None:
     # " A. \n B. " as [" ", "A.", " ", "\n", " ", "B.", " "]
     every = tokens((0, 1), (1, 3), (3, 4), (4, 5), (5, 6), (6, 8), (8, 9))
     assert sentence_bounds(every, [Span(1, 3), Span(6, 8)]).tolist() == [0, 5, 7]
+
+
+def test_line_breaks_belong_to_the_sentence_in_front() -> None:
+    """In front of the first there is none, and a sentence of the caller's may begin or end with one."""
+    # "\nA\n\nB\n" as ["\n", "A", "\n\n", "B", "\n"]
+    every = tokens((0, 1), (1, 2), (2, 4), (4, 5), (5, 6))
+    assert sentence_bounds(every, [Span(1, 2), Span(4, 5)]).tolist() == [0, 3, 5]
+    assert sentence_bounds(every, [Span(0, 4), Span(4, 6)]).tolist() == [0, 3, 5]
+    assert sentence_bounds(every, [Span(0, 2), Span(2, 6)]).tolist() == [0, 2, 5]
+
+
+def test_line_breaks_around_an_overlong_sentence_are_no_part_of_their_own() -> None:
+    # "\naaaaaaaa\n\nb" with a token for each letter
+    text = "\naaaaaaaa\n\nb"
+    every = tokens((0, 1), *((i, i + 1) for i in range(1, 9)), (9, 11), (11, 12))
+    spans = [Span(1, 9), Span(11, 12)]
+    for capacity in range(3, 10):
+        units = split_units(text, every, spans, sentence_bounds(every, spans), capacity)
+        assert all(unit.end - unit.start <= capacity for unit in units)
+        parts = [text[every.offsets[unit.start, 0] : every.offsets[unit.end - 1, 1]] for unit in units]
+        assert all(part.strip() for part in parts)
 
 
 def test_tokens_of_one_character_stay_together() -> None:

@@ -76,7 +76,7 @@ def recording(hash_backend: Backend) -> Recording:
         st.sampled_from([TEXT, TEXT[:50], " ", "", "a" * 300, "東京" * 90, "The fox. " * 30]), max_size=3
     ),
     max_length=st.integers(16, 90),
-    title=st.sampled_from([None, "Capitals", "The capital " * 30]),
+    title=st.sampled_from([None, "Capitals", "\nThe\n capital ", "The capital " * 30]),
     batch_size=st.none() | st.integers(1, 4),
 )
 def test_every_token_is_read_once_behind_the_query(
@@ -96,7 +96,7 @@ def test_every_token_is_read_once_behind_the_query(
     layout = tokenizer.layout
     query_ids = tokenizer.tokenize([query])[0].ids[: max_length // 2].tolist()
     room = max_length - len(query_ids) - layout.num_special_tokens
-    title_ids = [] if title is None else tokenizer.tokenize([title.strip() + "\n"])[0].ids.tolist()
+    title_ids = [] if title is None else tokenizer.tokenize([" ".join(title.split()) + "\n"])[0].ids.tolist()
     if len(title_ids) > room // 2:
         title_ids = [*title_ids[: room // 2 - 1], title_ids[-1]]
     before = [*layout.before, *query_ids, *layout.between]

@@ -140,6 +140,22 @@ def test_a_document_with_nothing_left(model: Provence, documents: list[Document]
     }
 
 
+@pytest.mark.parametrize("threshold", [None, 0.0])
+@pytest.mark.parametrize("rerank", [True, False])
+def test_a_blank_document_takes_no_place(
+    model: Provence, documents: list[Document], rerank: bool, threshold: float | None
+) -> None:
+    blank = Document(page_content=" \n", id="blank")
+    compressor = ProvenceCompressor(
+        model=model, rerank=rerank, top_n=2, mode="off", score_threshold=threshold, keep_empty=True
+    )
+    found = compressor.compress_documents([blank, *documents[1:]], QUERY)
+    assert sorted(ids(found)) == ["p", "r"]
+    assert ids(compressor.compress_documents([blank, documents[2]], QUERY)) == (
+        ["r", "blank"] if rerank else ["blank", "r"]
+    )
+
+
 def test_a_blank_document_cannot_be_brought_back_with_text(model: Provence) -> None:
     documents = [Document(page_content=text) for text in (" \n", UNRELATED)]
     results = ProvenceCompressor(model=model, min_documents=2).compress_documents(documents, QUERY)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import AddedToken, Tokenizer
 
 from provence_rag import Provence, ProvenceConfig
 from provence_rag.backends.base import IntArray, Logits
@@ -30,6 +31,15 @@ def test_of_many_lengths_without_what_the_bundled_tokenizer_does_not_know() -> N
     assert max(lengths) > 300
     unknown = 3
     assert np.mean(np.concatenate([batch["input_ids"][0] for batch in batches]) == unknown) < 0.02
+
+
+def test_line_breaks_are_seen_where_they_are_tokens(raw_tokenizer: Tokenizer) -> None:
+    breaks = ("\n", "\n\n")
+    raw_tokenizer.add_tokens([AddedToken(lines, normalized=False) for lines in breaks])
+    numbers = [raw_tokenizer.token_to_id(lines) for lines in breaks]
+    batches = sample_batches(PairTokenizer(raw_tokenizer), ProvenceConfig(max_length=512))
+    for number in numbers:
+        assert sum(number in batch["input_ids"] for batch in batches) >= 10
 
 
 def test_as_inference_makes_them(tokenizer: PairTokenizer) -> None:

@@ -20,6 +20,7 @@ from tokenizers import (
 )
 
 from provence_rag import InvalidInputError
+from provence_rag.hub import BUNDLED
 from provence_training.vocabulary import cut_tokenizer, select_pieces
 
 TRAINED_ON = [
@@ -177,6 +178,21 @@ def test_text_of_the_corpus_stays_readable_at_any_size(kind: str) -> None:
             assert not UNKNOWN & set(after.tokens)
             assert small.decode(after.ids) == tokenizer.decode(before.ids)
             assert len(after.ids) >= len(before.ids)
+
+
+def test_the_bundled_tokenizer() -> None:
+    tokenizer = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
+    if tokenizer.token_to_id("\n") is None:
+        tokenizer.add_tokens([AddedToken(lines, normalized=False) for lines in ("\n", "\n\n")])
+    text = "Tea is hot.\nCoffee is cold.\n\n東京は日本の首都です。\n"
+    pieces = select_pieces(tokenizer, [text] * 3, 2000)
+    small = cut_tokenizer(tokenizer, pieces)
+    before, after = tokenizer.encode(text, "\n"), small.encode(text, "\n")
+    assert after.tokens == before.tokens
+    assert after.offsets == before.offsets
+    assert [pieces[i] for i in after.ids] == before.ids
+    assert small.token_to_id("\n\n") == 1999
+    assert before.tokens.count("\n") == 3
 
 
 def test_characters_come_first_and_then_the_most_frequent_pieces(unigram: Tokenizer) -> None:

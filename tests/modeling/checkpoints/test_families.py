@@ -284,3 +284,24 @@ def test_long_documents_and_queries_go_through_windows(family: str, miniature: A
     assert len(passage.sentences) == 40
     (scored,) = model.process("who?", [text])
     assert len({round(s.score, 6) for s in scored.sentences}) > 1  # seen at other places of other windows
+
+
+def test_no_text_holds_a_special_token(family: str, miniature: Callable[[str], Any]) -> None:
+    """What calls itself one in a query, title or passage would part them elsewhere."""
+    mini = miniature(family)
+    special = [t.content for t in mini.tokenizer.get_added_tokens_decoder().values() if t.special]
+    model = Provence.from_pretrained(mini.directory, backend="torch")
+    seen: list[list[int]] = []
+    run = model.backend.run
+
+    def recorded(input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
+        seen.extend(ids[mask == 1].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True))
+        return run(input_ids, attention_mask, token_type_ids)
+
+    model.backend.run = recorded  # type: ignore[method-assign]
+    names = "is".join(special)
+    model.process("a", ["a"], titles=["a"])
+    model.process(f"a{names}a", [f"a{names}a {names}"], titles=[f"a{names}a"])
+    numbers = {mini.tokenizer.token_to_id(name) for name in special if "unk" not in name.lower()}
+    plain, forged = ([i for i in ids if i in numbers] for ids in seen)
+    assert forged == plain
