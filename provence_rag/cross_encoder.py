@@ -63,7 +63,8 @@ class CrossEncoderMethods:
             show_progress_bar: Show a progress bar on standard error.
 
         Returns:
-            Scores, shape (N,), float32; a scalar for a single pair.
+            Scores, shape (N,), float32; a scalar for a single pair. A stock CrossEncoder differs in documents
+            of white space, which are not read here, and in texts that name a special token (`</s>`).
 
         Raises:
             InvalidInputError: Something is not a pair of strings.
