@@ -6,8 +6,9 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from provence_rag.errors import InvalidInputError
 from provence_training.passages import Passage, Question, sentence_labels
@@ -21,6 +22,7 @@ __all__ = [
     "load_passages",
     "read_json_lines",
     "sentence_labels",
+    "write_json_lines",
 ]
 
 JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
@@ -92,6 +94,41 @@ def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
                     yield f"{path}:{number}", json.loads(line)
                 except ValueError as error:  # no JSON, or no UTF-8
                     raise InvalidInputError(f"{path}:{number}: not JSON: {error}") from error
+
+
+def write_json_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write records to a file, gzip-compressed if its name ends with `.gz`.
+
+    The file appears when all records are written, so that after an error or an interruption there is no half
+    of one, and what was there before stays. The same records give the same bytes.
+
+    Args:
+        path: The file; an existing one is replaced.
+        records: JSON objects; they are taken one by one.
+
+    Raises:
+        InvalidInputError: The file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file, _compressed(file, path.name) as lines:
+            for record in records:
+                # A lone surrogate is no UTF-8; its escape is JSON.
+                line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace")
+                lines.write(line + b"\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise InvalidInputError(f"{path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _compressed(file: BinaryIO, name: str) -> AbstractContextManager[BinaryIO | gzip.GzipFile]:
+    if not name.endswith(".gz"):
+        return nullcontext(file)
+    # Neither name nor time: they would make other bytes of the same records.
+    return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
 
 
 def _read_parquet(path: str) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from provence_rag.checks import check_count
 from provence_rag.errors import InvalidInputError
 from provence_training.cache import content_key
+from provence_training.data import write_json_lines
 from provence_training.passages import Passage, Question, sentence_labels
 
 if TYPE_CHECKING:
@@ -116,9 +117,7 @@ def label_with_llm(
             bar.set_postfix_str(replies.usage, refresh=False)
             bar.update(len(some))
     labelled = [(row, replies.labels(row) if row.is_open else row.known) for row in rows]
-    Path(output).write_text(
-        "".join(_line(row, labels) for row, labels in labelled if labels), encoding="utf-8"
-    )
+    write_json_lines(output, (_record(row, labels) for row, labels in labelled if labels))
     asked = [(row, labels) for row, labels in labelled if row.is_open]
     return LabelReport(
         labelled=sum(labels is not None for _, labels in asked),
@@ -228,9 +227,9 @@ class _Replies:
         return tokens if self.cost is None else f"{tokens}, cost {self.cost:.2f}"
 
 
-def _line(row: _Row, labels: list[int]) -> str:
+def _record(row: _Row, labels: list[int]) -> dict[str, Any]:
     """A record of labelled sentences."""
-    record = {
+    return {
         "id": row.question.id,
         "lang": row.passage.language,
         "title": row.passage.title,
@@ -239,4 +238,3 @@ def _line(row: _Row, labels: list[int]) -> str:
         "sentences": [list(span) for span in row.passage.sentences],
         "labels": labels,
     }
-    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +16,7 @@ from provence_rag.modeling.convert import write_export
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.calibration import Calibration, calibrate
 from provence_training.config import CalibrationConfig, ReleaseConfig
+from provence_training.data import write_json_lines
 from provence_training.evaluation import ProvenceEvaluator, load_topics
 from provence_training.passages import Passage
 from provence_training.starting_point import copy_tokenizer
@@ -84,22 +85,26 @@ def _write_dev(passages: Sequence[Passage], directory: Path) -> list[Path]:
     for source in dict.fromkeys(p.source for p in passages):
         part = [p for p in passages if p.source == source]
         path = directory / f"{source}.jsonl"
-        path.write_text("".join(_lines(part)), encoding="utf-8")
+        write_json_lines(path, map(_record, part))
         if any(q.answers != () for p in part for q in p.questions):
             files.append(path)
     return files
 
 
-def _lines(passages: Iterable[Passage]) -> Iterable[str]:
-    for p in passages:
-        questions = [
-            {
-                "id": q.id,
-                "question": q.text,
-                "answers": None if q.answers is None else [s._asdict() for s in q.answers],
-                "relevance": q.relevance,
-            }
-            for q in p.questions
-        ]
-        record = {"id": p.id, "lang": p.language, "title": p.title, "text": p.text, "questions": questions}
-        yield json.dumps(record, ensure_ascii=False) + "\n"
+def _record(passage: Passage) -> dict[str, Any]:
+    questions = [
+        {
+            "id": q.id,
+            "question": q.text,
+            "answers": None if q.answers is None else [s._asdict() for s in q.answers],
+            "relevance": q.relevance,
+        }
+        for q in passage.questions
+    ]
+    return {
+        "id": passage.id,
+        "lang": passage.language,
+        "title": passage.title,
+        "text": passage.text,
+        "questions": questions,
+    }

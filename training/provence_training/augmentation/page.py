@@ -1,0 +1,97 @@
+"""A page while it is written, and where on it the answers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["AskedQuestion", "Copy", "Page"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedQuestion:
+    """A question and the places on its page that answer it."""
+
+    text: str
+
+    answers: tuple[tuple[int, int], ...]
+    """Character offsets `(start, end)` into the page, at least one; they neither begin nor end with white
+    space."""
+
+    reworded: bool
+    """Whether the page words the question otherwise."""
+
+
+class Page:
+    """Text that grows piece by piece, with questions about it."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self.end = 0
+        """Characters written so far: where the next piece begins."""
+        self.questions: list[AskedQuestion] = []
+
+    @property
+    def text(self) -> str:
+        """The page without white space at its end."""
+        return "".join(self._pieces).rstrip()
+
+    def write(self, text: str) -> None:
+        """Add text."""
+        self._pieces.append(text)
+        self.end += len(text)
+
+    def ask(self, text: str, answers: Iterable[tuple[int, int]], *, reworded: bool = False) -> None:
+        """Add a question with the spans that answer it; the same span given twice counts once."""
+        self.questions.append(
+            AskedQuestion(text=text, answers=tuple(dict.fromkeys(answers)), reworded=reworded)
+        )
+
+
+class Copy:
+    """A text that is copied onto a page in parts, so that its spans are found again.
+
+    Args:
+        page: Where it is written.
+        text: The original.
+    """
+
+    def __init__(self, page: Page, text: str) -> None:
+        self.page = page
+        self._text = text
+        self._parts: list[tuple[int, int, int, int]] = []  # start and end in the text, then on the page
+
+    def write(self, start: int, end: int, rewritten: str | None = None) -> None:
+        """Copy `text[start:end]`; parts come in order, and what no call names is left out.
+
+        Args:
+            start: Where the part begins, in the original text.
+            end: Where it ends.
+            rewritten: What is written in its place. With as many characters, each stands for its own;
+                with another number, all stand for the whole part.
+        """
+        begin = self.page.end
+        self.page.write(self._text[start:end] if rewritten is None else rewritten)
+        self._parts.append((start, end, begin, self.page.end))
+
+    def locate(self, start: int, end: int) -> tuple[int, int] | None:
+        """Where the page has `text[start:end]`, trimmed of white space; None if it has nothing of it.
+
+        Characters that were left out at either end are none of it: the span is what is there.
+        """
+        content = self._text[start:end].lstrip()
+        start, end = end - len(content), end - len(content) + len(content.rstrip())
+        parts = [part for part in self._parts if max(start, part[0]) < min(end, part[1])]
+        if not parts:
+            return None
+        return _offset(parts[0], max(start, parts[0][0]))[0], _offset(parts[-1], min(end, parts[-1][1]) - 1)[
+            1
+        ]
+
+
+def _offset(part: tuple[int, int, int, int], position: int) -> tuple[int, int]:
+    """Start and end on the page of the character of the original at `position`."""
+    start, end, begin, stop = part
+    if end - start != stop - begin:
+        return begin, stop
+    return begin + position - start, begin + position - start + 1

@@ -1,0 +1,144 @@
+"""`provence augment`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provence_rag.errors import InvalidInputError
+from provence_training.augmentation import FORMS, LANGUAGES
+from provence_training.cli.extra import needs_train
+
+if TYPE_CHECKING:
+    from provence_training.augmentation import AugmentedPage, Wordings
+    from provence_training.passages import Passage
+
+__all__ = ["augment"]
+
+_FORMS_HELP = "; ".join(
+    f"{form.name} ({form.description}{'' if form.languages == LANGUAGES else f', {form.languages[0]} only'})"
+    for form in FORMS.values()
+)
+
+
+def augment(
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="Passages with questions and marked answers: files, directories or names on the hub, as for "
+            "training.",
+            show_default=False,
+        ),
+    ],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The .jsonl or .jsonl.gz file to write.",
+            show_default=False,
+        ),
+    ],
+    count: Annotated[int, typer.Option(metavar="N", help="Pages to make.")] = 1000,
+    forms: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME...", help=f"Forms to make, by default all: {_FORMS_HELP}."),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="|".join(LANGUAGES),
+            help="Take the passages in this language; repeatable. By default all are taken.",
+        ),
+    ] = None,
+    paraphrase: Annotated[
+        float,
+        typer.Option(
+            help="Share of the entries of FAQ pages, dialogues, lists and records that are asked in other "
+            "words than the page's."
+        ),
+    ] = 0.3,
+    bi_encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Take other wordings from the nearest questions of the data by this bi-encoder, too.",
+        ),
+    ] = None,
+    similarity: Annotated[
+        tuple[float, float],
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Cosine similarities of such questions; the defaults suit all-mpnet-base-v2.",
+        ),
+    ] = (0.8, 0.985),
+    query_prefix: Annotated[
+        str | None, typer.Option(help="What the bi-encoder expects in front of a question.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where it runs, such as cpu or cuda:0.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same pages.")] = 0,
+) -> None:
+    """Make training pages of many forms from passages with questions: FAQ, records, sections, captions."""
+    with needs_train("augment"):
+        from provence_training.augmentation import augment as run
+        from provence_training.data import JSON_LINES, load_passages, write_json_lines
+
+    if not output.name.endswith(JSON_LINES):
+        raise InvalidInputError(f"--output must end with {' or '.join(JSON_LINES)}, got {output.name!r}")
+    passages = [passage for name in data for passage in load_passages(name)]
+    languages = language or LANGUAGES
+    wordings = None
+    if bi_encoder is not None:
+        wordings = _wordings(
+            passages, languages, bi_encoder, similarity=similarity, query_prefix=query_prefix, device=device
+        )
+    pages = run(
+        passages,
+        count=count,
+        forms=list(FORMS) if forms is None else [name.strip() for name in forms.split(",")],
+        languages=languages,
+        paraphrase=paraphrase,
+        wordings=wordings,
+        seed=seed,
+    )
+    made: Counter[str] = Counter()
+    write_json_lines(output, (page.to_record() for page in _counted(pages, made)))
+    per_form = ", ".join(f"{made[name]} {name}" for name in FORMS if made[name])
+    typer.echo(
+        f"wrote {output}: {count} pages ({per_form}); {made['questions']} questions, {made['reworded']} of "
+        "them in other words than the page's",
+        err=True,
+    )
+    if unused := Counter(p.language for p in passages if p.language not in languages):
+        left_out = ", ".join(f"{number} in {name}" for name, number in unused.most_common())
+        typer.echo(f"passages in other languages were left out: {left_out}", err=True)
+
+
+def _wordings(
+    passages: Sequence[Passage], languages: Sequence[str], bi_encoder: str, **settings: Any
+) -> Wordings:
+    from provence_training.augmentation import Wordings
+    from provence_training.augmentation.neighbours import nearest_questions
+
+    neighbours: dict[str, list[str]] = {}
+    for language in languages:
+        questions = [q.text for p in passages if p.language == language for q in p.questions if q.answers]
+        neighbours |= nearest_questions(questions, bi_encoder, show_progress=sys.stderr.isatty(), **settings)
+    return Wordings(neighbours)
+
+
+def _counted(pages: Iterator[AugmentedPage], made: Counter[str]) -> Iterator[AugmentedPage]:
+    """The pages, while their forms and questions are counted."""
+    for page in pages:
+        made[page.form] += 1
+        made["questions"] += len(page.questions)
+        made["reworded"] += sum(question.reworded for question in page.questions)
+        yield page
