@@ -86,13 +86,15 @@ def augment(
     check_share("paraphrase", paraphrase)
     _check_names("forms", forms, FORMS)
     _check_names("languages", languages, dict.fromkeys(LANGUAGES))
-    pools = [Pool(passages, language, wordings or Wordings(), paraphrase) for language in languages]
+    wordings = wordings or Wordings()
+    pools = [Pool(passages, language, wordings, paraphrase) for language in dict.fromkeys(languages)]
     pools = [pool for pool in pools if pool.size]
     if not pools:
         raise InvalidInputError(
             f"passages must have questions with marked answers in {' or '.join(languages)}: there are none"
         )
-    choices = {pool: [FORMS[n] for n in forms if pool.language in FORMS[n].languages] for pool in pools}
+    chosen = [FORMS[name] for name in dict.fromkeys(forms)]
+    choices = {pool: [form for form in chosen if pool.language in form.languages] for pool in pools}
     if without := [pool.language for pool, found in choices.items() if not found]:
         raise InvalidInputError(
             f"forms must have one for each language: {', '.join(forms)} cannot be made in {without[0]}; add "

@@ -29,12 +29,17 @@ class Page:
         self._pieces: list[str] = []
         self.end = 0
         """Characters written so far: where the next piece begins."""
-        self.questions: list[AskedQuestion] = []
+        self._questions: dict[str, AskedQuestion] = {}
 
     @property
     def text(self) -> str:
         """The page without white space at its end."""
         return "".join(self._pieces).rstrip()
+
+    @property
+    def questions(self) -> list[AskedQuestion]:
+        """The questions, no two of one text."""
+        return list(self._questions.values())
 
     def write(self, text: str) -> None:
         """Add text."""
@@ -42,10 +47,20 @@ class Page:
         self.end += len(text)
 
     def ask(self, text: str, answers: Iterable[tuple[int, int]], *, reworded: bool = False) -> None:
-        """Add a question with the spans that answer it; the same span given twice counts once."""
-        self.questions.append(
-            AskedQuestion(text=text, answers=tuple(dict.fromkeys(answers)), reworded=reworded)
-        )
+        """Add a question, or more answers to it if the page has it.
+
+        Args:
+            text: The question.
+            answers: Spans of what has been written. White space at their ends does not count; a question with
+                none but blank ones is not added.
+            reworded: Whether the page words it otherwise.
+        """
+        before = self._questions.get(text)
+        written = "".join(self._pieces)
+        trimmed = (_trim(written, start, end) for start, end in answers)
+        spans = dict.fromkeys([*(before.answers if before else ()), *filter(None, trimmed)])
+        if spans:
+            self._questions[text] = AskedQuestion(text=text, answers=tuple(spans), reworded=reworded)
 
 
 class Copy:
@@ -75,18 +90,19 @@ class Copy:
         self._parts.append((start, end, begin, self.page.end))
 
     def locate(self, start: int, end: int) -> tuple[int, int] | None:
-        """Where the page has `text[start:end]`, trimmed of white space; None if it has nothing of it.
-
-        Characters that were left out at either end are none of it: the span is what is there.
-        """
-        content = self._text[start:end].lstrip()
-        start, end = end - len(content), end - len(content) + len(content.rstrip())
+        """Where the page has `text[start:end]`, as far as it was copied; None if nothing of it was."""
         parts = [part for part in self._parts if max(start, part[0]) < min(end, part[1])]
         if not parts:
             return None
         return _offset(parts[0], max(start, parts[0][0]))[0], _offset(parts[-1], min(end, parts[-1][1]) - 1)[
             1
         ]
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int] | None:
+    content = text[start:end].lstrip()
+    start = end - len(content)
+    return (start, start + len(content.rstrip())) if content else None
 
 
 def _offset(part: tuple[int, int, int, int], position: int) -> tuple[int, int]:

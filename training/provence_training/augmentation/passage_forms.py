@@ -113,11 +113,12 @@ def wrapped(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
             page.write("\n" * (match[1].count("\n") - 1) + new_line)
             column = 0
         elif column and column + end - gap > width:
-            if hyphenates and end - start > 8 and match[2].isalpha():
-                middle = (start + end) // 2
-                copy.write(gap, middle)
+            room = width - column - len("-")
+            if hyphenates and end - start > 8 and match[2].isalpha() and room >= start - gap + 3:
+                hyphen = min((start + end) // 2, gap + room)
+                copy.write(gap, hyphen)
                 page.write("-")
-                start = middle
+                start = hyphen
             page.write(new_line)
             column = 0
         else:
