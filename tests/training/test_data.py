@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from provence_rag import InvalidInputError
-from provence_training.data import load_passages
+from provence_training.data import load_passages, read_json_lines, write_json_lines
 
 TEXT = "Cats sleep. Dogs bark loudly. Birds sing."
 SPANS: dict[str, Any] = {
@@ -135,3 +135,38 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | N
     with pytest.raises(InvalidInputError) as raised:
         load_passages(tmp_path / name)
     assert str(raised.value).startswith(f"{tmp_path / name}: {reason}")
+
+
+# Writing
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz"])
+def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
+    records = [{"text": "a\u2028b\nc 日本"}, {"text": "\ud800"}, {"n": [1, None]}]
+    write_json_lines(tmp_path / name, iter(records))
+    assert [record for _, record in read_json_lines(str(tmp_path / name))] == records
+    (tmp_path / "other").mkdir()
+    write_json_lines(tmp_path / "other" / name, records)
+    written = (tmp_path / name).read_bytes()
+    assert (tmp_path / "other" / name).read_bytes() == written
+    assert written.startswith(
+        b"\x1f\x8b" if name.endswith(".gz") else '{"text": "a\u2028b\\nc 日本"}\n'.encode()
+    )
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    def broken() -> Any:
+        yield {"new": 1}
+        raise InvalidInputError("no more")
+
+    (tmp_path / "out.jsonl").write_bytes(b"old")
+    with pytest.raises(InvalidInputError, match=r"^no more$"):
+        write_json_lines(tmp_path / "out.jsonl", broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    assert (tmp_path / "out.jsonl").read_bytes() == b"old"
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        write_json_lines(tmp_path / "missing" / "out.jsonl", [])
+    assert str(raised.value) == f"{tmp_path / 'missing' / 'out.jsonl'}: No such file or directory"
