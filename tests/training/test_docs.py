@@ -1,4 +1,4 @@
-"""docs/training.md names every setting of a run, with its default and what the source says of it."""
+"""docs/training.md names every setting of a run as the source does, and docs/augmentation.md every form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from provence_training import config
+from provence_training.augmentation import FORMS
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+DOCUMENTS = Path(__file__).parents[2] / "docs"
+DOCUMENT = DOCUMENTS / "training.md"
 SECTIONS = {
     "TrainingConfig": "The run",
     "DataConfig": "`data`",
@@ -71,3 +73,12 @@ def test_every_part_is_documented() -> None:
 def test_the_reference_is_what_the_source_says(name: str) -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     assert table(name) in document, f"docs/training.md should have:\n{table(name)}"
+
+
+def test_every_form_is_documented() -> None:
+    rows = [
+        f"| `{form.name}` | {form.description} | {', '.join(form.languages)} | {form.share} |\n"
+        for form in FORMS.values()
+    ]
+    table = f"| form | what it looks like | languages | share |\n| --- | --- | --- | --- |\n{''.join(rows)}\n"
+    assert table in (DOCUMENTS / "augmentation.md").read_text(encoding="utf-8")

@@ -14,8 +14,19 @@ from transformers import AutoModel
 from provence_rag import InvalidInputError
 from provence_training.augmentation import neighbours
 from provence_training.augmentation.neighbours import nearest_questions
+from provence_training.data import load_passages
+from provence_training.passages import Passage
 
 QUESTIONS = ["who sat", "who sat on mat", "what is hot", "where is the tea", "the dog is cold", "rain is hot"]
+
+
+def asking(*questions: str, language: str = "en") -> list[Passage]:
+    """A passage for each question."""
+    answers = [{"start": 0, "end": 1}]
+    return load_passages(
+        {"text": "a b", "lang": language, "questions": [{"question": question, "answers": answers}]}
+        for question in questions
+    )
 
 
 @pytest.fixture
@@ -46,7 +57,7 @@ def test_neighbours_lie_within_the_band(
         if near:
             expected[QUESTIONS[i]] = [QUESTIONS[j] for j in near[:k]]
     found = nearest_questions(
-        [*QUESTIONS, *QUESTIONS], encoder, similarity=band, k=k, query_prefix="query: ", device="cpu"
+        asking(*QUESTIONS, *QUESTIONS), encoder, similarity=band, k=k, query_prefix="query: ", device="cpu"
     )
     assert found == expected
     assert len(found) > 2
@@ -54,8 +65,8 @@ def test_neighbours_lie_within_the_band(
 
 @pytest.mark.parametrize("encoder", ["bert"], indirect=True)
 def test_a_question_with_other_numbers_asks_something_else(encoder: Path) -> None:
-    questions = ["who sat in 1998", "who sat in 2002", "in 1998 who sat"]
-    assert nearest_questions(questions, encoder, similarity=(-1, 1), device="cpu") == {
+    passages = asking("who sat in 1998", "who sat in 2002", "in 1998 who sat")
+    assert nearest_questions(passages, encoder, similarity=(-1, 1), device="cpu") == {
         "who sat in 1998": ["in 1998 who sat"],
         "in 1998 who sat": ["who sat in 1998"],
     }
@@ -65,9 +76,12 @@ def test_a_question_with_other_numbers_asks_something_else(encoder: Path) -> Non
 def test_a_band_that_is_none(band: tuple[float, float]) -> None:
     message = f"similarity must be two ascending numbers between -1 and 1, got {band[0]:g} and {band[1]:g}"
     with pytest.raises(InvalidInputError) as raised:
-        nearest_questions(["a"], "no/such-encoder", similarity=band)
+        nearest_questions([], "no/such-encoder", similarity=band)
     assert str(raised.value) == message
 
 
-def test_no_questions_have_no_neighbours() -> None:
-    assert nearest_questions([], "no/such-encoder") == {}
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_only_questions_that_can_be_asked_are_compared(encoder: Path) -> None:
+    unmarked = {"text": "a b", "lang": "en", "questions": [{"question": "what sat", "answers": None}]}
+    passages = [*asking("who sat"), *asking("who sat on mat", language="ja"), *load_passages([unmarked])]
+    assert nearest_questions(passages, encoder, similarity=(-1, 1), device="cpu") == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from provence_rag.checks import check_count
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_training.passages import Passage
 
 __all__ = ["nearest_questions"]
+
+FloatArray = NDArray[np.float32]
 
 _BLOCK = 2**22
 """Similarities held at once: 16 MB, and four times that while the best are found."""
@@ -22,7 +27,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 def nearest_questions(
-    questions: Sequence[str],
+    passages: Sequence[Passage],
     bi_encoder: str | Path,
     *,
     similarity: tuple[float, float] = (0.8, 0.985),
@@ -31,25 +36,26 @@ def nearest_questions(
     device: str | None = None,
     show_progress: bool = False,
 ) -> dict[str, list[str]]:
-    """Find, for each question, others of the same meaning.
+    """Find, for each question with marked answers, others of the same language and meaning.
 
     Args:
-        questions: Of one language.
+        passages: Whose questions are compared.
         bi_encoder: Directory or name on the hub of what sentence-transformers loads; a bare encoder gets mean
             pooling.
         similarity: Lowest and highest cosine similarity of a neighbour. Below, it asks something else; above,
             it is the same wording. The bounds are the encoder's: the defaults suit all-mpnet-base-v2, while
-            the similarities of e5 are all high, (0.955, 0.998).
-        k: At most this many neighbours for each question.
+            the similarities of E5 models are all high, (0.955, 0.998).
+        k: At most this many neighbours for each question, >= 1.
         query_prefix: What the encoder expects in front of a question; None leaves that to its configuration.
         device: Where it runs.
         show_progress: Show a progress bar.
 
     Returns:
-        The neighbours of each question that has any, best first. A question with other numbers is none.
+        The neighbours of each question that has any, best first, as `Wordings` takes them. Questions with
+        different numbers are no neighbours.
 
     Raises:
-        InvalidInputError: `similarity` is no pair of ascending cosines.
+        InvalidInputError: `similarity` is no pair of ascending cosines, or `k` is below 1.
         MissingExtraError: sentence-transformers is not installed.
     """
     low, high = similarity
@@ -57,43 +63,47 @@ def nearest_questions(
         raise InvalidInputError(
             f"similarity must be two ascending numbers between -1 and 1, got {low:g} and {high:g}"
         )
-    unique = list(dict.fromkeys(questions))
-    if not unique:
-        return {}
-    vectors = _embed(unique, bi_encoder, query_prefix, device, show_progress)
-    numbers = [sorted(_NUMBER.findall(text)) for text in unique]
+    check_count("k", k, 1)
+    by_language: dict[str, dict[str, None]] = defaultdict(dict)
+    for passage in passages:
+        by_language[passage.language] |= {q.text: None for q in passage.questions if q.answers}
+    model = _load(bi_encoder, device)
+    prompt: dict[str, Any] = {} if query_prefix is None else {"prompt": query_prefix}
     found: dict[str, list[str]] = {}
-    size, k = max(1, _BLOCK // len(unique)), min(k, len(unique))
-    for start in range(0, len(unique), size):
-        similarities = vectors[start : start + size] @ vectors.T  # (block, N)
-        similarities[(similarities < low) | (similarities > high)] = -np.inf
-        nearest = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
-        for i, row in enumerate(nearest.tolist(), start):
-            row.sort(key=lambda j: (-similarities[i - start, j], j))
-            near = [
-                unique[j]
-                for j in row
-                if similarities[i - start, j] > -np.inf and j != i and numbers[j] == numbers[i]
-            ]
-            if near:
-                found[unique[i]] = near
+    for questions in map(list, by_language.values()):
+        if questions:
+            vectors = model.encode_query(
+                questions, normalize_embeddings=True, show_progress_bar=show_progress, **prompt
+            )
+            found |= _nearest(questions, np.asarray(vectors, dtype=np.float32), low, high, k)
     return found
 
 
-def _embed(
-    texts: list[str],
-    bi_encoder: str | Path,
-    query_prefix: str | None,
-    device: str | None,
-    show_progress: bool,
-) -> NDArray[np.float32]:
-    """Unit vectors, shape (N, H)."""
+def _nearest(
+    questions: Sequence[str], vectors: FloatArray, low: float, high: float, k: int
+) -> dict[str, list[str]]:
+    """The neighbours by unit vectors of shape (N, H), a block of questions at a time."""
+    numbers = [sorted(_NUMBER.findall(text)) for text in questions]
+    size, k = max(1, _BLOCK // len(questions)), min(k, len(questions))
+    found = {}
+    for start in range(0, len(questions), size):
+        similarities = vectors[start : start + size] @ vectors.T  # (block, N)
+        similarities[(similarities < low) | (similarities > high)] = -np.inf
+        nearest = np.argpartition(-similarities, k - 1, axis=1)[:, :k]
+        for i, (row, candidates) in enumerate(zip(similarities, nearest.tolist(), strict=True), start):
+            candidates.sort(key=(-row).__getitem__)
+            near = [
+                questions[j] for j in candidates if row[j] > -np.inf and j != i and numbers[j] == numbers[i]
+            ]
+            if near:
+                found[questions[i]] = near
+    return found
+
+
+def _load(bi_encoder: str | Path, device: str | None) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtraError("nearest questions", "train") from error
     # Half precision, as some are stored in, is many times slower on a CPU.
-    model = SentenceTransformer(str(bi_encoder), device=device, model_kwargs={"dtype": torch.float32})
-    prompt: dict[str, Any] = {} if query_prefix is None else {"prompt": query_prefix}
-    vectors = model.encode_query(texts, normalize_embeddings=True, show_progress_bar=show_progress, **prompt)
-    return np.asarray(vectors, dtype=np.float32)
+    return SentenceTransformer(str(bi_encoder), device=device, model_kwargs={"dtype": torch.float32})

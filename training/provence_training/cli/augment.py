@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,7 @@ from provence_training.augmentation import FORMS, LANGUAGES
 from provence_training.cli.extra import needs_train
 
 if TYPE_CHECKING:
-    from provence_training.augmentation import AugmentedPage, Wordings
-    from provence_training.passages import Passage
+    from provence_training.augmentation import AugmentedPage
 
 __all__ = ["augment"]
 
@@ -88,18 +87,27 @@ def augment(
 ) -> None:
     """Make training pages of many forms from passages with questions: FAQ, records, sections, captions."""
     with needs_train("augment"):
+        from provence_training.augmentation import Wordings
         from provence_training.augmentation import augment as run
+        from provence_training.augmentation.neighbours import nearest_questions
         from provence_training.data import JSON_LINES, load_passages, write_json_lines
 
     if not output.name.endswith(JSON_LINES):
         raise InvalidInputError(f"--output must end with {' or '.join(JSON_LINES)}, got {output.name!r}")
-    passages = [passage for name in data for passage in load_passages(name)]
     languages = language or LANGUAGES
+    loaded = [passage for name in data for passage in load_passages(name)]
+    passages = [passage for passage in loaded if passage.language in languages]
     wordings = None
     if bi_encoder is not None:
-        wordings = _wordings(
-            passages, languages, bi_encoder, similarity=similarity, query_prefix=query_prefix, device=device
+        neighbours = nearest_questions(
+            passages,
+            bi_encoder,
+            similarity=similarity,
+            query_prefix=query_prefix,
+            device=device,
+            show_progress=sys.stderr.isatty(),
         )
+        wordings = Wordings(neighbours)
     pages = run(
         passages,
         count=count,
@@ -117,22 +125,9 @@ def augment(
         "them in other words than the page's",
         err=True,
     )
-    if unused := Counter(p.language for p in passages if p.language not in languages):
+    if unused := Counter(p.language for p in loaded if p.language not in languages):
         left_out = ", ".join(f"{number} in {name}" for name, number in unused.most_common())
         typer.echo(f"passages in other languages were left out: {left_out}", err=True)
-
-
-def _wordings(
-    passages: Sequence[Passage], languages: Sequence[str], bi_encoder: str, **settings: Any
-) -> Wordings:
-    from provence_training.augmentation import Wordings
-    from provence_training.augmentation.neighbours import nearest_questions
-
-    neighbours: dict[str, list[str]] = {}
-    for language in languages:
-        questions = [q.text for p in passages if p.language == language for q in p.questions if q.answers]
-        neighbours |= nearest_questions(questions, bi_encoder, show_progress=sys.stderr.isatty(), **settings)
-    return Wordings(neighbours)
 
 
 def _counted(pages: Iterator[AugmentedPage], made: Counter[str]) -> Iterator[AugmentedPage]:
