@@ -72,6 +72,17 @@ def test_a_question_with_other_numbers_asks_something_else(encoder: Path) -> Non
     }
 
 
+@pytest.mark.parametrize("encoder", ["bert"], indirect=True)
+def test_questions_that_a_passage_answers_differently_ask_something_else(encoder: Path) -> None:
+    spans = {"who sat": (0, 3), "who sat on mat": (2, 5), "what sat": (6, 9)}
+    questions = [{"question": q, "answers": [{"start": s, "end": e}]} for q, (s, e) in spans.items()]
+    passages = load_passages([{"text": "cat dog mat", "lang": "en", "questions": questions}])
+    assert nearest_questions(passages, encoder, similarity=(-1, 1), device="cpu") == {
+        "who sat": ["who sat on mat"],
+        "who sat on mat": ["who sat"],
+    }
+
+
 @pytest.mark.parametrize("band", [(0.9, 0.8), (-2.0, 0.5), (0.5, 1.5), (float("nan"), 1.0)])
 def test_a_band_that_is_none(band: tuple[float, float]) -> None:
     message = f"similarity must be two ascending numbers between -1 and 1, got {band[0]:g} and {band[1]:g}"

@@ -24,6 +24,7 @@ from provence_training.augmentation.wordings import as_printed, keywords
         ("当時の連合艦隊司令長官は、誰だったか?", "ja", "当時 連合艦隊司令長官"),
         ("駐車場はありますか？", "ja", "駐車場"),
         ("「こころ」の作者は誰？", "ja", "「こころ」 作者"),
+        ("第一党となったのは？", "ja", "第一党となった"),
         ("何ですか？", "ja", "何ですか？"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from provence_rag.checks import check_count
+from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_training.passages import Passage
 
 __all__ = ["nearest_questions"]
 
 FloatArray = NDArray[np.float32]
+
+_Place = tuple[int, Span]
+"""Number of a passage, and where it answers."""
 
 _BLOCK = 2**22
 """Similarities held at once: 16 MB, and four times that while the best are found."""
@@ -52,7 +56,7 @@ def nearest_questions(
 
     Returns:
         The neighbours of each question that has any, best first, as `Wordings` takes them. Questions with
-        different numbers are no neighbours.
+        different numbers are no neighbours, nor are two that a passage answers at different places.
 
     Raises:
         InvalidInputError: `similarity` is no pair of ascending cosines, or `k` is below 1.
@@ -64,25 +68,27 @@ def nearest_questions(
             f"similarity must be two ascending numbers between -1 and 1, got {low:g} and {high:g}"
         )
     check_count("k", k, 1)
-    by_language: dict[str, dict[str, None]] = defaultdict(dict)
-    for passage in passages:
-        by_language[passage.language] |= {q.text: None for q in passage.questions if q.answers}
+    by_language: dict[str, dict[str, list[_Place]]] = defaultdict(lambda: defaultdict(list))
+    for number, passage in enumerate(passages):
+        for question in passage.questions:
+            for answer in question.answers or ():
+                by_language[passage.language][question.text].append((number, answer))
     model = _load(bi_encoder, device)
     prompt: dict[str, Any] = {} if query_prefix is None else {"prompt": query_prefix}
     found: dict[str, list[str]] = {}
-    for questions in map(list, by_language.values()):
-        if questions:
-            vectors = model.encode_query(
-                questions, normalize_embeddings=True, show_progress_bar=show_progress, **prompt
-            )
-            found |= _nearest(questions, np.asarray(vectors, dtype=np.float32), low, high, k)
+    for places in by_language.values():
+        vectors = model.encode_query(
+            list(places), normalize_embeddings=True, show_progress_bar=show_progress, **prompt
+        )
+        found |= _nearest(places, np.asarray(vectors, dtype=np.float32), low, high, k)
     return found
 
 
 def _nearest(
-    questions: Sequence[str], vectors: FloatArray, low: float, high: float, k: int
+    places: Mapping[str, Sequence[_Place]], vectors: FloatArray, low: float, high: float, k: int
 ) -> dict[str, list[str]]:
     """The neighbours by unit vectors of shape (N, H), a block of questions at a time."""
+    questions = list(places)
     numbers = [sorted(_NUMBER.findall(text)) for text in questions]
     size, k = max(1, _BLOCK // len(questions)), min(k, len(questions))
     found = {}
@@ -93,11 +99,22 @@ def _nearest(
         for i, (row, candidates) in enumerate(zip(similarities, nearest.tolist(), strict=True), start):
             candidates.sort(key=(-row).__getitem__)
             near = [
-                questions[j] for j in candidates if row[j] > -np.inf and j != i and numbers[j] == numbers[i]
+                questions[j]
+                for j in candidates
+                if row[j] > -np.inf
+                and j != i
+                and numbers[j] == numbers[i]
+                and _may_ask_the_same(places[questions[i]], places[questions[j]])
             ]
             if near:
                 found[questions[i]] = near
     return found
+
+
+def _may_ask_the_same(first: Sequence[_Place], second: Sequence[_Place]) -> bool:
+    """Whether no passage answers both, or one does at the same place."""
+    common = [(a, b) for number, a in first for other, b in second if number == other]
+    return not common or any(a.start < b.end and b.start < a.end for a, b in common)
 
 
 def _load(bi_encoder: str | Path, device: str | None) -> Any:
