@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AugmentedPage", "augment"]
 
 _QUESTIONS = 3
-"""A page is asked at most so many of the questions that it answers: each is read with the whole page."""
+"""Most questions asked about a page: each of them is read with the whole page."""
 
 _KEYWORD_QUERIES = 0.12
 """Share of the questions that are asked as keywords."""
@@ -104,7 +104,7 @@ def augment(
 
 
 def _page(choices: Mapping[Pool, Sequence[Form]], number: int, seed: int) -> AugmentedPage:
-    # A source of randomness for each page: it does not depend on those in front of it.
+    # A source of randomness for each page: it does not depend on the pages before it.
     rng = Random(f"{seed} {number}")
     (pool,) = rng.choices(list(choices), [pool.size for pool in choices])
     (form,) = rng.choices(choices[pool], [form.share for form in choices[pool]])

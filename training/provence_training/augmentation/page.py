@@ -90,7 +90,7 @@ class Copy:
         self._parts.append((start, end, begin, self.page.end))
 
     def locate(self, start: int, end: int) -> tuple[int, int] | None:
-        """Where the page has `text[start:end]`, as far as it was copied; None if nothing of it was."""
+        """Where the page has the copied part of `text[start:end]`; None if none of it was copied."""
         parts = [part for part in self._parts if max(start, part[0]) < min(end, part[1])]
         if not parts:
             return None

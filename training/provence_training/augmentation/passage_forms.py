@@ -161,20 +161,20 @@ def as_html(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
         page.write(f"<h2>{html.escape(_title(passage), quote=False)}</h2>\n")
     is_list = rng.random() < 0.3
     page.write("<ul>\n" if is_list else "<p>")
-    behind = 0
+    previous_end = 0
     for number, (start, end) in enumerate(passage.sentences):
         if is_list:
             page.write("<li>")
         elif number:
-            page.write("</p>\n<p>" if rng.random() < 0.3 else " " * (behind < start))
+            page.write("</p>\n<p>" if rng.random() < 0.3 else " " * (previous_end < start))
         _write_escaped(copy, passage, start, end)
         page.write("</li>\n" if is_list else "")
-        behind = end
+        previous_end = end
     page.write("</ul>" if is_list else "</p>")
 
 
 def captions(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Write a few words at a time, each with a time: as SRT, or behind a time in brackets."""
+    """Write a few words at a time, each with a time: as SRT, or with a time in brackets."""
     is_srt = rng.random() < 0.5
     size = rng.randint(*_of_language(_CAPTION_WORDS, passage))
     seconds = rng.randrange(600)
@@ -185,11 +185,11 @@ def captions(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
             page.write(f"{number}\n{_clock(seconds)},000 --> {_clock(until)},000\n")
         else:
             page.write(f"[{_clock(seconds)[3:]}] ")
-        behind = words[first].start()
+        previous_end = words[first].start()
         for word in words[first : first + size]:
-            page.write(" " * (behind < word.start()))
+            page.write(" " * (previous_end < word.start()))
             copy.write(*word.span())
-            behind = word.end()
+            previous_end = word.end()
         page.write("\n\n" if is_srt else "\n")
         seconds = until
 
@@ -232,7 +232,7 @@ def sections(pool: Pool, rng: Random) -> Page | None:
 
 
 def _carry_over(passage: Passage, page: Page, copy: Copy, end: int) -> None:
-    """Ask what the passage was asked, as far as the answers lie in front of `end`."""
+    """Ask the passage's questions whose answers end before `end`, or at it."""
     for question in passage.questions:
         spans = [copy.locate(*answer) for answer in question.answers or () if answer.end <= end]
         if found := [span for span in spans if span]:
@@ -258,7 +258,7 @@ def _title(passage: Passage) -> str:
 
 
 def _lower(text: str) -> str:
-    """Lower case as far as the number of characters stays: "İ" would become two."""
+    """Lower case, but for letters that would become two characters, such as "İ"."""
     return "".join(low if len(low := character.lower()) == 1 else character for character in text)
 
 

@@ -22,7 +22,7 @@ _LONGEST_QUESTION, _LONGEST_ANSWER, _LONGEST_SENTENCE = 140, 160, 400
 
 _ENTRIES = (3, 9)
 _PAGE_CHARACTERS = {"ja": 600, "default": 1400}
-"""A page of entries ends with the one that reaches so many characters of answering sentences."""
+"""A page of entries is full when their answering sentences have this many characters."""
 
 _SIBLINGS = 0.3
 """Chance that another question about the same passage follows: pages are about something."""
@@ -48,7 +48,7 @@ class Item:
     answers: tuple[str, ...]
     """The texts of the answer spans, each once."""
     parts: tuple[str, ...]
-    """Those that are in none of the others: what a list names."""
+    """Without those that are part of another one: what a list names."""
     sentence: str
     """The sentences that the first answer touches."""
     following: str
@@ -60,7 +60,7 @@ class Item:
         return self.answers[0]
 
     def confuses(self, other: Item) -> bool:
-        """Whether the other one may answer this question, too."""
+        """Whether the other item may answer this question as well."""
         text = f"{other.question} {other.sentence} {other.following}".casefold()
         return same_words(self.question, other.question) or any(a.casefold() in text for a in self.answers)
 
@@ -83,7 +83,7 @@ class Pool:
 
     Args:
         passages: Those without a marked answer are not used.
-        language: "en" or "ja"; others are taken to write with spaces.
+        language: One of `LANGUAGES`.
         wordings: Says questions in other words.
         paraphrase: Share of the entries, in [0, 1], that are asked in other words than the page's.
     """
@@ -99,16 +99,16 @@ class Pool:
         self._passages = [p for p in answered if len(p.text) <= _LONGEST_PASSAGE]
         self._items: dict[str, list[Item]] = defaultdict(list)
         self._lists: dict[str, list[Item]] = defaultdict(list)
-        self._siblings: dict[str, list[Item]] = defaultdict(list)
+        self._siblings: dict[tuple[str, str], list[Item]] = defaultdict(list)
         for passage in answered:
             for item in _items(passage):
                 self._items[item.source].append(item)
                 if len(item.parts) > 1:
                     self._lists[item.source].append(item)
-                self._siblings[item.passage_id].append(item)
+                self._siblings[item.source, item.passage_id].append(item)
 
     def passages(self, rng: Random, count: int) -> list[Passage]:
-        """At most `count` passages with different titles; shorter than 2,500 characters each."""
+        """At most `count` random passages with different titles, none of them long."""
         drawn = rng.sample(self._passages, min(count, len(self._passages)))
         return list({passage.title or passage.id: passage for passage in drawn}.values())
 
@@ -150,7 +150,7 @@ class Pool:
         for item in rng.sample(source, min(len(source), _CANDIDATES)):
             yield item
             if rng.random() < _SIBLINGS:
-                yield rng.choice(self._siblings[item.passage_id])
+                yield rng.choice(self._siblings[item.source, item.passage_id])
 
     def _entry(self, item: Item, taken: list[str], rng: Random) -> Entry:
         """`taken` has the questions of the page so far; another wording is not one of them."""

@@ -69,7 +69,7 @@ def augment(
         str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="Take other wordings from the nearest questions of the data by this bi-encoder, too.",
+            help="Also take other wordings from the nearest questions of the data by this bi-encoder.",
         ),
     ] = None,
     similarity: Annotated[
