@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from provence_rag.chunking import Span
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.collator import Example, ProvenceCollator
+from provence_training.config import GuideConfig
+from provence_training.guide import GuideLoss
 from provence_training.loss import ProvenceLoss
-from provence_training.trainer import ProvenceTrainer
+from provence_training.trainer import ProvenceTrainer, last_checkpoint
 
 job = json.loads(Path(sys.argv[1]).read_text())
 start, result = Path(job["start"]), Path(job["result"])
+
+
+class KillAt(TrainerCallback):
+    """Kills the process in the middle of a step."""
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == job.get("kill_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 examples = [Example(**{**e, "sentences": [Span(*s) for s in e["sentences"]]}) for e in job["examples"]]
-fixed = {"learning_rate": 3e-3, "logging_steps": 1, "save_strategy": "no", "use_cpu": True, "seed": 3}
+fixed = {"learning_rate": 3e-3, "logging_steps": 1, "use_cpu": True, "seed": 3}
 model = ProvenceModel.from_pretrained(start)
 trainer = ProvenceTrainer(
     model,
     TrainingArguments(**{**fixed, "report_to": [], "disable_tqdm": True, **job["settings"]}),
     loss=ProvenceLoss(),
+    auxiliary_losses=[
+        GuideLoss(model, ProvenceModel.from_pretrained(job["guide"]), GuideConfig(model=job["guide"]))
+    ],
     collator=ProvenceCollator.for_model(model, PairTokenizer.from_directory(start)),
     examples=examples,
     dev_examples=examples[:7],
+    callbacks=[KillAt()],
 )
 assert trainer.args.world_size == 2
-trainer.train()
+trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
 if trainer.is_world_process_zero():
     model.save_pretrained(result)
     (result / "history.json").write_text(json.dumps(trainer.state.log_history))

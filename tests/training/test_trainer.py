@@ -31,7 +31,10 @@ from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.auxiliary_losses import AuxiliaryLoss
 from provence_training.collator import Example, ProvenceCollator
+from provence_training.config import GuideConfig
+from provence_training.guide import GuideLoss
 from provence_training.loss import ProvenceLoss, pool_sentences
 from provence_training.trainer import ProvenceTrainer, last_checkpoint
 
@@ -70,6 +73,7 @@ def make_trainer(tokenizer: PairTokenizer, make_model: Any, tmp_path: Path) -> M
         head_learning_rate: float | None = 3e-3,
         dev_examples: Sequence[Example] = (),
         callbacks: list[TrainerCallback] | None = None,
+        auxiliary_losses: Sequence[AuxiliaryLoss] = (),
         **settings: Any,
     ) -> ProvenceTrainer:
         arguments = {
@@ -88,6 +92,7 @@ def make_trainer(tokenizer: PairTokenizer, make_model: Any, tmp_path: Path) -> M
             model if model is not None else make_model(),
             TrainingArguments(**arguments),
             loss=loss or ProvenceLoss(),
+            auxiliary_losses=auxiliary_losses,
             collator=ProvenceCollator(tokenizer, max_length=64, pad_token_id=1, uses_token_types=False),
             examples=examples,
             dev_examples=dev_examples,
@@ -186,7 +191,7 @@ def test_every_part_is_logged(make_trainer: MakeTrainer) -> None:
     trainer.train()
     for number in range(2):
         pair = seen[2 * number : 2 * number + 2]
-        for name in ("ranking", "ranking_teacher", "pruning", "pruning_teacher", "loss"):
+        for name in (*ProvenceLoss.parts, "loss"):
             expected = sum(parts[name] for parts in pair) / 2
             assert logged(trainer, name)[number] == pytest.approx(expected, abs=1e-4)
 
@@ -233,54 +238,68 @@ def test_accumulated_gradients_are_those_of_one_batch(make_trainer: MakeTrainer,
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_two_processes_have_the_gradients_of_one(
+def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
     make_trainer: MakeTrainer, make_model: Any, tokenizer: PairTokenizer, tmp_path: Path
 ) -> None:
     settings = {
         "optim": "sgd",
         "learning_rate": 0.1,
         "max_grad_norm": 0.0,
-        "max_steps": 2,
+        "max_steps": 4,
         "eval_strategy": "steps",
         "eval_steps": 2,
     }
-    make_model(**STILL).save_pretrained(tmp_path / "start")
-    tokenizer.save(tmp_path / "start")
-    script = Path(__file__).with_name("distributed_run.py")
-    (tmp_path / "job.json").write_text(
-        json.dumps(
-            {
-                "start": str(tmp_path / "start"),
-                "result": str(tmp_path / "two"),
-                "examples": [{**vars(e), "sentences": list(e.sentences)} for e in uneven_examples()],
-                "settings": {
-                    **settings,
-                    "output_dir": str(tmp_path / "run2"),
-                    "per_device_train_batch_size": 4,
-                },
-            }
-        )
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    subprocess.run([*command, str(script), str(tmp_path / "job.json")], check=True, capture_output=True)
+    for name, seed in (("start", 0), ("guide", 1)):
+        make_model(seed=seed, **STILL).save_pretrained(tmp_path / name)
+        tokenizer.save(tmp_path / name)
+    two_settings = {
+        **settings,
+        "output_dir": str(tmp_path / "run2"),
+        "per_device_train_batch_size": 4,
+        "save_strategy": "steps",
+        "save_steps": 2,
+    }
+    job = {
+        "start": str(tmp_path / "start"),
+        "guide": str(tmp_path / "guide"),
+        "result": str(tmp_path / "two"),
+        "examples": [{**vars(e), "sentences": list(e.sentences)} for e in uneven_examples()],
+        "settings": two_settings,
+    }
+    killed = _two_processes({**job, "kill_at": 3}, tmp_path / "job.json")
+    assert killed.returncode != 0
+    assert last_checkpoint(tmp_path / "run2") == str(tmp_path / "run2" / "checkpoint-2"), killed.stderr
+    resumed = _two_processes(job, tmp_path / "job.json")
+    assert resumed.returncode == 0, resumed.stderr
 
     model = ProvenceModel.from_pretrained(tmp_path / "start")
     trainer = make_trainer(
         uneven_examples(),
         model,
         dev_examples=uneven_examples()[:7],
+        auxiliary_losses=[
+            GuideLoss(model, ProvenceModel.from_pretrained(tmp_path / "guide"), GuideConfig(model="any"))
+        ],
         head_learning_rate=None,
         **settings,
     )
     trainer.train()
     two = ProvenceModel.from_pretrained(tmp_path / "two")
     for one, other in zip(model.parameters(), two.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     history = json.loads((tmp_path / "two" / "history.json").read_text())
-    for ours, theirs in zip(trainer.state.log_history[:3], history[:3], strict=True):
-        shared = {name for name in ours if "loss" in name or name.removeprefix("eval_") in ProvenceLoss.parts}
-        assert len(shared) == 5
+    parts = {*ProvenceLoss.parts, *GuideLoss.parts, "loss"}
+    for ours, theirs in zip(trainer.state.log_history[:-1], history[:-1], strict=True):
+        shared = {name for name in ours if name.removeprefix("eval_") in parts}
+        assert len(shared) >= 5
         assert {n: theirs[n] for n in shared} == pytest.approx({n: ours[n] for n in shared}, abs=2e-4)
+
+
+def _two_processes(job: dict[str, Any], path: Path) -> subprocess.CompletedProcess[str]:
+    path.write_text(json.dumps(job))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = str(Path(__file__).with_name("distributed_run.py"))
+    return subprocess.run([*command, script, str(path)], capture_output=True, text=True, check=False)
 
 
 # Evaluation on the way
@@ -346,15 +365,57 @@ def test_mixed_precision(make_trainer: MakeTrainer, make_model: Any) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
-def test_margins_meet_in_a_batch(make_trainer: MakeTrainer) -> None:
+@pytest.mark.parametrize("part", ["listwise", "listwise_teacher"])
+def test_passages_that_are_compared_meet_in_a_batch(make_trainer: MakeTrainer, part: str) -> None:
+    unlabelled = {"label": None} if part == "listwise_teacher" else {}
     examples = [
-        replace(e, query=f"what is {i % 4}", teacher_score=float(i)) for i, e in enumerate(make_examples(16))
+        replace(e, query=f"what is {i % 4}", teacher_score=float(i), **unlabelled)
+        for i, e in enumerate(make_examples(16))
     ]
-    trainer = make_trainer(
-        examples, loss=ProvenceLoss(ranking_regression="margin_mse"), per_device_train_batch_size=4
-    )
+    loss = ProvenceLoss(**{f"{part}_weight": 0.3})
+    trainer = make_trainer(examples, loss=loss, per_device_train_batch_size=4)
     for batch in trainer.get_train_dataloader():
-        assert trainer.loss.counts(batch["targets"])[1] == 6
+        assert loss.counts(batch["targets"])[loss.parts.index(part)] == 1
+
+
+def test_what_a_guide_teaches_is_added(make_trainer: MakeTrainer, make_model: Any) -> None:
+    weights, logs = [], []
+    for size, steps in ((8, 1), (2, 4)):
+        model = make_model(**STILL)
+        guide = GuideLoss(model, make_model(seed=1), GuideConfig(model="any"))
+        trainer = make_trainer(
+            uneven_examples(),
+            model,
+            auxiliary_losses=[guide],
+            optim="sgd",
+            learning_rate=0.1,
+            head_learning_rate=0.1,
+            max_grad_norm=0.0,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            num_train_epochs=1,
+        )
+        trainer.train()
+        parts = {name: logged(trainer, name) for name in (*ProvenceLoss.parts, *GuideLoss.parts)}
+        assert all(value > 0 for name in GuideLoss.parts for value in parts[name])
+        sums = [sum(step) for step in zip(*parts.values(), strict=True)]
+        assert logged(trainer, "loss") == pytest.approx(sums, abs=2e-4)
+        weights.append(list(model.parameters()))
+        logs.append(list(parts.values()))
+    assert logs[0] == pytest.approx(np.array(logs[1]), rel=1e-3, abs=2e-4)
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_speed_is_logged(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0, 6.0])
+    monkeypatch.setattr("provence_training.trainer.time.perf_counter", lambda: next(clock))
+    trainer = make_trainer(make_examples(16), num_train_epochs=1)
+    lengths = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
+    trainer.train()
+    assert logged(trainer, "pairs_per_second") == [4.0, 2.0]
+    found = logged(trainer, "tokens_per_second")
+    assert found == [pytest.approx(lengths[0] / 2, abs=0.1), pytest.approx(lengths[1] / 4, abs=0.1)]
 
 
 def test_activation_checkpointing(make_trainer: MakeTrainer) -> None:

@@ -48,6 +48,9 @@ class Example:
     sentence_teacher_scores: Sequence[float] | None = None
     """For each sentence, a teacher's keep logit, or NaN."""
 
+    guided: bool = True
+    """Whether a guide is learned from, if the training has one."""
+
     def __post_init__(self) -> None:
         """Check the lengths: sentences are numbered through a batch, so one too few would shift the rest."""
         for name in ("pruning_labels", "sentence_teacher_scores"):
@@ -164,6 +167,7 @@ def _targets(examples: Sequence[Example], sentence_ids: IntArray) -> Targets:
         pruning_labels=torch.tensor(pruning_labels, dtype=torch.long).masked_fill(hidden, IGNORE),
         sentence_teacher_scores=_floats(teacher).masked_fill(hidden, torch.nan),
         query_ids=torch.tensor([query_numbers.setdefault(e.query, len(query_numbers)) for e in examples]),
+        guided=torch.tensor([e.guided for e in examples]),
     )
 
 

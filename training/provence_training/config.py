@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from provence_rag.errors import InvalidInputError
 from provence_rag.modeling import ExportFormat
 from provence_training.config_stages import (
+    GuideConfig,
     LossConfig,
     PairConfig,
     RangesConfig,
     StageConfig,
-    StatesConfig,
 )
 from provence_training.config_values import (
     STRICT,
@@ -23,6 +23,7 @@ from provence_training.config_values import (
     Field,
     NotNegative,
     Positive,
+    Precision,
     Share,
     dataclass,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "CalibrationConfig",
     "DataConfig",
     "DataSource",
+    "GuideConfig",
     "LossConfig",
     "ModelConfig",
     "PairConfig",
@@ -39,7 +41,6 @@ __all__ = [
     "ScaleConfig",
     "ShrinkConfig",
     "StageConfig",
-    "StatesConfig",
     "TeacherConfig",
     "TrainingConfig",
 ]
@@ -70,6 +71,10 @@ class DataSource:
     leaning: bool = False
     """Whether the questions lean on their passage ("the poster's bike"): other passages are then off-topic
     for pruning, but no examples for ranking, since they may be about the poster of another one."""
+
+    guided: bool = True
+    """Whether its questions are learned from a stage's `guide` too; false where the guide cannot read the
+    form of its passages."""
 
     teacher_column: str | None = None
     """Field with a teacher's relevance scores; pairs of `teacher: true` learn from them."""
@@ -143,13 +148,17 @@ class ModelConfig:
     shrink: ShrinkConfig | None = None
     """Make the encoder smaller first."""
 
+    line_breaks: bool = False
+    """Add tokens for one line break and for two to an encoder's vocabulary, so that it sees the form of a
+    page; all other white space reads as a space."""
+
     def __post_init__(self) -> None:
         """Check what goes together."""
         if self.checkpoint is not None and self.encoder is not None:
             raise InvalidInputError("checkpoint and encoder exclude each other")
         if self.encoder is None:
-            for name in ("dropout", "attention_dropout", "shrink"):
-                if getattr(self, name) is not None:
+            for name in ("dropout", "attention_dropout", "shrink", "line_breaks"):
+                if getattr(self, name) not in (None, False):
                     raise InvalidInputError(f"{name} needs encoder: a checkpoint is taken as it is")
 
 
@@ -202,8 +211,8 @@ class TeacherConfig:
     batch_size: Count = 32
     """Texts that it reads at once."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What it computes in: bfloat16 is several times as fast on processors and GPUs that have it."""
+    precision: Precision = "auto"
+    """What it computes in, as in a stage."""
 
     languages: tuple[str, ...] = ()
     """Languages of the passages that it scores; by default all."""
@@ -263,7 +272,7 @@ class TrainingConfig:
     """Decides everything that is drawn. The same seed on the same machine gives the same model."""
 
     device: Literal["auto", "cpu"] = "auto"
-    """`auto` takes the GPUs there are."""
+    """`auto` takes the GPUs there are, else the CPU."""
 
     logging_steps: Count = 20
     """Steps from one line of the log (`log.jsonl` of each stage) to the next."""
@@ -276,6 +285,13 @@ class TrainingConfig:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise InvalidInputError(f"stages must have names of their own, got {', '.join(names)}")
+        for number, stage in enumerate(self.stages):
+            named = stage.guide and stage.guide.stage
+            if named is not None and named not in names[:number]:
+                raise InvalidInputError(
+                    f"stages.{number}.guide.stage must be an earlier stage "
+                    f"({', '.join(names[:number]) or 'there is none'}), got {named!r}"
+                )
         wants_teacher = any(pairs.teacher for stage in self.stages for pairs in stage.pairs)
         columns = [source.path for source in self.data.train if source.teacher_column]
         if wants_teacher and not self.teachers and not columns:

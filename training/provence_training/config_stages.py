@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from provence_rag.errors import InvalidInputError
-from provence_training.config_values import STRICT, Count, Field, NotNegative, Positive, Share, dataclass
+from provence_training.config_values import (
+    STRICT,
+    Count,
+    Field,
+    NotNegative,
+    Positive,
+    Precision,
+    Share,
+    dataclass,
+)
 
-__all__ = ["LossConfig", "PairConfig", "RangesConfig", "StageConfig", "StatesConfig"]
+__all__ = ["GuideConfig", "LossConfig", "PairConfig", "RangesConfig", "StageConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,7 +36,7 @@ class PairConfig:
 
     per_question: Count = 1
     """Passages that a question meets at a time. With more than 1, the first is its own, and the others are
-    drawn in the ratio of `bm25` to `random`: what `margin_mse` compares."""
+    drawn in the ratio of `bm25` to `random`: what the listwise losses compare."""
 
     labels: bool = True
     """Learn from the labels."""
@@ -40,6 +49,9 @@ class PairConfig:
     )
     """Passages are cut to a run of sentences around what answers (anywhere, without labels), about as long as
     a number of characters drawn from this range, by language. null: whole passages, cut at `max_length`."""
+
+    weights: Mapping[str, NotNegative] = Field(default_factory=dict)
+    """Weights of data sources, by name, in place of those in `data.train`."""
 
     titles: Share = 0.2
     """Share of pairs in which the passage's title goes in front."""
@@ -55,8 +67,6 @@ class PairConfig:
             )
         if self.per_question > 1 and self.bm25 + self.random == 0:
             raise InvalidInputError("per_question needs shares of bm25 or random passages")
-        if not self.labels and not self.teacher:
-            raise InvalidInputError("labels and teacher must not both be false")
         if self.count is None and self.bm25 + self.random == 1:
             raise InvalidInputError("count must be given where no question meets its own passage")
         for language, (low, high) in (self.window or {}).items():
@@ -71,48 +81,68 @@ class LossConfig:
     """The arguments of `provence_training.loss.ProvenceLoss`."""
 
     ranking_weight: NotNegative = 1.0
-    """Weight of ranking."""
+    """Weight of relevance labels."""
+
+    listwise_weight: NotNegative = 0.0
+    """Weight of the relevant passage against the question's others: of the softmax over them. They must come
+    together: see `per_question`."""
+
+    ranking_teacher_weight: NotNegative = 1.0
+    """Weight of a teacher's relevance logits."""
+
+    listwise_teacher_weight: NotNegative = 0.0
+    """Weight of a teacher's softmax over those of a question's passages that have no label."""
 
     pruning_weight: NotNegative = 0.5
-    """Weight of pruning."""
+    """Weight of sentence labels."""
 
-    teacher_weight: NotNegative = 1.0
-    """Weight of a teacher's scores against labels, within each of the two."""
+    answering_weight: NotNegative = 0.0
+    """Further weight of the sentence labels of passages that answer."""
 
-    ranking_regression: Literal["mse", "margin_mse"] = "mse"
-    """How a teacher's relevance scores are learned."""
+    pruning_teacher_weight: NotNegative = 0.5
+    """Weight of a teacher's sentence logits."""
 
-    pooling: Literal["token", "sentence", "softmax"] = "sentence"
-    """What pruning labels are compared with."""
+    pooling: Literal["sentence", "token"] = "sentence"
+    """What sentence labels are compared with: the mean logit of a sentence, or the logit of each token."""
 
     positive_weight: Positive | Literal["balanced"] = 1.0
     """Weight of sentences to keep; `balanced`: how many more sentences there are to drop."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class StatesConfig:
-    """Token states of a larger encoder that one layer learns: `provence_training.hidden.StatesLoss`."""
+class GuideConfig:
+    """A whole model that is learned from on every batch: `provence_training.guide.GuideLoss`."""
 
-    model: str
-    """The bi-encoder that the model was cut from, or one with all pieces of its vocabulary: a directory or a
-    name on the hub."""
+    stage: str | None = None
+    """An earlier stage of this run, whose result is the guide."""
 
-    layer: Count
-    """The layer that learns them, counted from 1. Those above it are free to compare question and passage."""
+    model: str | None = None
+    """Instead: a Provence checkpoint, by directory or name on the hub. It needs the tokenizer of the model in
+    training, or all pieces of its vocabulary."""
 
-    weight: Positive = 1.0
-    """Weight beside the other parts of the loss."""
+    ranking: NotNegative = 0.25
+    """Weight of the relevance logit."""
 
-    query_prefix: str = ""
-    """What the bi-encoder expects in front of a question, such as "query: "."""
+    sentences: NotNegative = 0.25
+    """Weight of the mean keep logit of each sentence."""
 
-    passage_prefix: str = ""
-    """What it expects in front of a passage."""
+    tokens: NotNegative = 0.08
+    """Weight of the keep logit of each token."""
+
+    states: NotNegative = 1.0
+    """Weight of the last hidden states. They must have the size of the model's own."""
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if (self.stage is None) == (self.model is None):
+            raise InvalidInputError("give either stage or model: one of them is the guide")
+        if not any((self.ranking, self.sentences, self.tokens, self.states)):
+            raise InvalidInputError("ranking, sentences, tokens and states must not all be 0")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RangesConfig:
-    """How activations are kept in a range, for int8: `provence_training.hidden.RangeLoss`."""
+    """How activations are kept in a range, for int8: `provence_training.auxiliary_losses.RangeLoss`."""
 
     limit: Positive = 6.0
     """Size from which on they cost."""
@@ -134,8 +164,12 @@ class StageConfig:
     loss: LossConfig = LossConfig()
     """How."""
 
-    states: StatesConfig | None = None
-    """Learn a bi-encoder's token states besides."""
+    layers: str | None = None
+    """Layers of the stage before (of the starting point, in the first stage) that it starts from: `first:N`,
+    `last:N`, `alternate:N`, or numbers from 0 such as `0,2,4`. By default all. The heads stay."""
+
+    guide: GuideConfig | None = None
+    """Learn from a whole model as well, such as the stage before, with all its layers."""
 
     ranges: RangesConfig | None = None
     """Keep activations in a range besides, so that int8 loses less."""
@@ -170,8 +204,9 @@ class StageConfig:
     max_grad_norm: NotNegative = 1.0
     """Longer gradients are cut to this length; 0: none is."""
 
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What is computed in; weights stay float32."""
+    precision: Precision = "auto"
+    """What is computed in; weights stay float32. `auto`: bfloat16 on a GPU or CPU that multiplies it in
+    hardware, else float32. `float16` needs a GPU."""
 
     gradient_checkpointing: bool = False
     """Compute activations twice, to save memory."""
@@ -185,7 +220,12 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         """Check what goes together."""
+        for number, pairs in enumerate(self.pairs):
+            if not pairs.labels and not pairs.teacher and self.guide is None:
+                raise InvalidInputError(
+                    f"pairs.{number}: labels and teacher must not both be false without a guide"
+                )
         if self.patience is not None and not any(pairs.labels for pairs in self.pairs):
             raise InvalidInputError("patience needs pairs with labels, whose loss is measured")
-        if self.loss.ranking_regression == "margin_mse" and not any(pairs.teacher for pairs in self.pairs):
-            raise InvalidInputError("loss.ranking_regression margin_mse needs pairs with teacher: true")
+        if self.loss.listwise_teacher_weight and not any(pairs.teacher for pairs in self.pairs):
+            raise InvalidInputError("loss.listwise_teacher_weight needs pairs with teacher: true")

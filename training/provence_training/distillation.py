@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_training.cache import ContentCache
 from provence_training.collator import Example
+from provence_training.compute import choose_dtype, current_device
 from provence_training.config import ScaleConfig, TeacherConfig
 from provence_training.late_chunking import LateChunkingTeacher
 from provence_training.sampling import Pair
@@ -40,7 +40,7 @@ def load_teacher(config: TeacherConfig, cache: ContentCache) -> Teacher:
         CheckpointError: There is no such model.
         MissingExtraError: sentence-transformers is needed and not installed.
     """
-    dtype = getattr(torch, config.precision)
+    dtype = choose_dtype(config.precision, current_device())
     if config.kind == "cross-encoder":
         return CrossEncoderTeacher(config.model, cache, batch_size=config.batch_size, dtype=dtype)
     if config.kind == "bi-encoder":

@@ -12,6 +12,7 @@ from tokenizers import Encoding
 
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.collator import pad_rows
+from provence_training.compute import current_device
 from provence_training.passages import Passage
 from provence_training.sampling import Pair
 from provence_training.shrink import load_encoder, load_tokenizer
@@ -50,9 +51,7 @@ class LateChunkingTeacher:
         passage_prefix: str = "passage: ",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._model = load_encoder(directory, dtype)
-        if torch.cuda.is_available():
-            self._model.cuda()
+        self._model = load_encoder(directory, dtype).to(current_device())
         self._tokenizer = load_tokenizer(Path(directory))
         self._tokenizer.no_padding()
         positions = self._model.embeddings.position_embeddings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from provence_rag.errors import InvalidInputError
 from provence_rag.modeling.model import ProvenceModelOutput
 
-__all__ = ["IGNORE", "ProvenceLoss", "Targets", "pool_sentences", "pool_sentences_softmax"]
+__all__ = ["IGNORE", "ProvenceLoss", "Targets", "keep_logits", "pool_sentences"]
 
 IGNORE = -100
 """Marks a target that takes no part in the loss."""
@@ -19,7 +20,7 @@ IGNORE = -100
 
 @dataclass
 class Targets:
-    """What a batch of B windows with T tokens and S sentences in all is to give.
+    """What a batch of B windows with T tokens and S sentences in all should give.
 
     The sentences are numbered through the batch. What is unknown is NaN, or `IGNORE` among the integers.
     """
@@ -40,112 +41,124 @@ class Targets:
     """A teacher's keep logits per sentence, shape (S,)."""
 
     query_ids: Tensor
-    """The same number for windows with the same query, shape (B,)."""
+    """A number below B, the same for windows with the same query, which make a list; shape (B,)."""
+
+    guided: Tensor | None = None
+    """Whether a guide (`provence_training.guide.GuideLoss`) is learned from, shape (B,); None: everywhere."""
 
     def to(self, device: torch.device) -> Targets:
         """A copy on another device."""
-        return Targets(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        moved: dict[str, Any] = {k: None if v is None else v.to(device) for k, v in vars(self).items()}
+        return Targets(**moved)
+
+
+def keep_logits(pruning_logits: Tensor) -> Tensor:
+    """One logit of keeping each token, (B, T), in float32, from those of drop and keep, (B, T, 2)."""
+    drop, keep = pruning_logits.float().unbind(-1)
+    return keep - drop
 
 
 def pool_sentences(token_values: Tensor, sentence_ids: Tensor, num_sentences: int) -> Tensor:
     """Mean over each sentence's tokens.
 
     Args:
-        token_values: One value a token, shape (B, T).
+        token_values: One value per token, shape (B, T).
         sentence_ids: As in `Targets`, shape (B, T).
         num_sentences: S.
 
     Returns:
         Means, shape (S,); 0 for a sentence without tokens.
     """
-    inside = sentence_ids >= 0
-    ids = sentence_ids[inside]  # (N,)
-    sums = token_values.new_zeros(num_sentences).index_add(0, ids, token_values[inside])
-    counts = token_values.new_zeros(num_sentences).index_add(0, ids, torch.ones_like(token_values[inside]))
-    return sums / counts.clamp(min=1)
-
-
-def pool_sentences_softmax(token_values: Tensor, sentence_ids: Tensor, num_sentences: int) -> Tensor:
-    """Mean over each sentence's tokens, weighted by the softmax of their values.
-
-    A few tokens that are sure then decide for a long sentence (softmax pooling, Wang et al. 2019, arXiv
-    1810.09050). Arguments and result are those of `pool_sentences`.
-    """
-    inside = sentence_ids >= 0
-    ids, values = sentence_ids[inside], token_values[inside]  # (N,)
-    # Softmax does not change when a constant is taken off; without the largest value, exp would overflow.
-    largest = values.detach().new_zeros(num_sentences)
-    largest = largest.scatter_reduce(0, ids, values.detach(), "amax", include_self=False)
-    weights = (values - largest[ids]).exp()
-    sums = token_values.new_zeros(num_sentences).index_add(0, ids, weights * values)
-    totals = token_values.new_zeros(num_sentences).index_add(0, ids, weights)
-    return sums / torch.where(totals > 0, totals, 1.0)
+    # Tokens of no sentence go to a slot of their own: choosing the others would make a GPU wait.
+    slots = _slots(sentence_ids, num_sentences).flatten()
+    values = token_values.flatten()
+    empty = values.new_zeros(num_sentences + 1)
+    sums = empty.index_add(0, slots, values)
+    counts = empty.index_add(0, slots, torch.ones_like(values))
+    return (sums / counts.clamp(min=1))[:-1]
 
 
 class ProvenceLoss(nn.Module):
-    """`ranking_weight * ranking + pruning_weight * pruning` (Provence, arXiv 2501.16214, section 3).
+    """The weighted sum of what ranks and what prunes (after Provence, arXiv 2501.16214, section 3).
 
-    Ranking is binary cross-entropy against labels, plus `teacher_weight` times a regression to a teacher's
-    logits, where given; the paper regresses only. Pruning is cross-entropy of keep against drop, per token
-    as in the paper, or per sentence, so that a long sentence counts no more than a short one; a teacher's
-    sentence logits are regressed likewise. Each part is a mean over what is known.
+    Each part is a mean over what is known; weight 0 leaves it out:
+
+    - `ranking`: binary cross-entropy of a passage's logit with its relevance label.
+    - `listwise`: cross-entropy of the softmax over a query's passages with their labels, scaled to sum to 1
+      (ListNet; Cao et al. 2007). Lists have at least two labelled passages, one of them relevant.
+    - `ranking_teacher`: squared error of the logit against a teacher's. The paper's ranking is this alone.
+    - `listwise_teacher`: Kullback-Leibler divergence of the softmax over a query's unlabelled passages from
+      the teacher's. Lists have at least two of them.
+    - `pruning`: binary cross-entropy of keep against drop, per sentence, so that a long sentence counts no
+      more than a short one, or per token as in the paper.
+    - `answering`: the same on the passages that answer (relevance above 0.5) alone. They are few, and where
+      to cut them is what is hard.
+    - `pruning_teacher`: squared error of each sentence's mean keep logit against a teacher's.
 
     Args:
-        ranking_weight: Weight of the ranking part.
-        pruning_weight: Weight of the pruning part. (The paper's 0.05 weighs its ranking part instead;
-            both put pruning first when logits are regressed.)
-        teacher_weight: Weight of the regression within each part.
-        ranking_regression: `mse`, the squared error of each logit; or `margin_mse`, that of the difference
-            of two passages' logits, over all pairs of passages in a batch that have the same query
-            (Hofstätter et al. 2020, arXiv 2010.02666).
-        pooling: `token` for no pooling; `sentence` for the mean logit of a sentence's tokens, which is
-            nearest to how sentences are scored in use; `softmax` for `pool_sentences_softmax`.
+        ranking_weight: Weight of `ranking`.
+        listwise_weight: Weight of `listwise`.
+        ranking_teacher_weight: Weight of `ranking_teacher`.
+        listwise_teacher_weight: Weight of `listwise_teacher`.
+        pruning_weight: Weight of `pruning`. (The paper's 0.05 weighs its ranking part instead; both put
+            pruning first when logits are regressed.)
+        answering_weight: Weight of `answering`, on top of `pruning`.
+        pruning_teacher_weight: Weight of `pruning_teacher`.
+        pooling: What pruning labels are compared with: `sentence`, the mean logit of a sentence's tokens,
+            which is nearest to how sentences are scored in use; or `token`, each token's logit.
         positive_weight: Weight of sentences to keep, which are few, against sentences to drop.
 
     Raises:
-        InvalidInputError: `ranking_regression` or `pooling` is none of these.
+        InvalidInputError: `pooling` is neither.
     """
 
-    parts = ("ranking", "ranking_teacher", "pruning", "pruning_teacher")
+    parts = (
+        "ranking",
+        "listwise",
+        "ranking_teacher",
+        "listwise_teacher",
+        "pruning",
+        "answering",
+        "pruning_teacher",
+    )
     """What the loss is the sum of."""
 
     def __init__(
         self,
         *,
         ranking_weight: float = 1.0,
+        listwise_weight: float = 0.0,
+        ranking_teacher_weight: float = 1.0,
+        listwise_teacher_weight: float = 0.0,
         pruning_weight: float = 0.5,
-        teacher_weight: float = 1.0,
-        ranking_regression: str = "mse",
+        answering_weight: float = 0.0,
+        pruning_teacher_weight: float = 0.5,
         pooling: str = "sentence",
         positive_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if ranking_regression not in ("mse", "margin_mse"):
-            raise InvalidInputError(
-                f"ranking_regression must be 'mse' or 'margin_mse', got {ranking_regression!r}"
-            )
-        if pooling not in ("token", "sentence", "softmax"):
-            raise InvalidInputError(f"pooling must be 'token', 'sentence' or 'softmax', got {pooling!r}")
+        if pooling not in ("token", "sentence"):
+            raise InvalidInputError(f"pooling must be 'token' or 'sentence', got {pooling!r}")
         self.part_weights = {
             "ranking": ranking_weight,
-            "ranking_teacher": ranking_weight * teacher_weight,
+            "listwise": listwise_weight,
+            "ranking_teacher": ranking_teacher_weight,
+            "listwise_teacher": listwise_teacher_weight,
             "pruning": pruning_weight,
-            "pruning_teacher": pruning_weight * teacher_weight,
+            "answering": answering_weight,
+            "pruning_teacher": pruning_teacher_weight,
         }
-        self.ranking_regression = ranking_regression
         self.pooling = pooling
         self.positive_weight = positive_weight
 
+    @property
+    def compares_passages(self) -> bool:
+        """Whether a query's passages have to meet in a batch."""
+        return self.part_weights["listwise"] > 0 or self.part_weights["listwise_teacher"] > 0
+
     def counts(self, targets: Targets) -> Tensor:
-        """How many terms of each part are known in a batch, in the order of `parts`, shape (4,)."""
-        known = targets.pruning_labels != IGNORE  # (S,)
-        if self.pooling == "token":
-            known = known[targets.sentence_ids[targets.sentence_ids >= 0]]  # (N,)
-        teacher = ~targets.teacher_scores.isnan()  # (B,)
-        if self.ranking_regression == "margin_mse":
-            teacher = _pairs(targets)
-        masks = ~targets.labels.isnan(), teacher, known, ~targets.sentence_teacher_scores.isnan()
-        return torch.stack([mask.sum() for mask in masks])
+        """How many terms of each part are known in a batch, in the order of `parts`, shape (7,)."""
+        return torch.stack([known.sum() for known in self._known(targets).values()])
 
     def forward(
         self, output: ProvenceModelOutput, targets: Targets, counts: Tensor | None = None
@@ -155,60 +168,95 @@ class ProvenceLoss(nn.Module):
         Args:
             output: Of the model.
             targets: Of the batch.
-            counts: What the sums over this batch are divided by, shape (4,); `counts(targets)` by default.
+            counts: What the sums over this batch are divided by, shape (7,); `counts(targets)` by default.
                 Where gradients of several batches are added up, their common counts make them those of one.
         """
-        counts = (self.counts(targets) if counts is None else counts).clamp(min=1)
-        sums: dict[str, Tensor] = {}
+        known = self._known(targets)
+        if counts is None:
+            counts = torch.stack([mask.sum() for mask in known.values()])
+        terms: dict[str, Tensor] = {}
         if output.ranking_logits is not None:
-            logits = output.ranking_logits.float()  # (B,)
-            sums["ranking"] = _binary_cross_entropy(logits, targets.labels)
-            sums["ranking_teacher"] = self._ranking_regression(logits, targets)
+            terms |= self._ranking(output.ranking_logits.float(), targets)
         if output.pruning_logits is not None:
-            keep = (output.pruning_logits[..., 1] - output.pruning_logits[..., 0]).float()  # (B, T)
-            pool = pool_sentences_softmax if self.pooling == "softmax" else pool_sentences
-            pooled = pool(keep, targets.sentence_ids, len(targets.pruning_labels))  # (S,)
-            sums["pruning"] = self._pruning_loss(keep, pooled, targets)
-            sums["pruning_teacher"] = _squared_error(pooled, targets.sentence_teacher_scores)
+            terms |= self._pruning(keep_logits(output.pruning_logits), targets)
         values = {
-            name: self.part_weights[name] * sums[name] / count
-            for name, count in zip(self.parts, counts, strict=True)
-            if name in sums
+            name: self.part_weights[name] * torch.where(known[name], terms[name], 0.0).sum() / count
+            for name, count in zip(self.parts, counts.clamp(min=1), strict=True)
+            if name in terms
         }
         return {"loss": torch.stack(list(values.values())).sum(), **values}
 
-    def _ranking_regression(self, logits: Tensor, targets: Targets) -> Tensor:
-        if self.ranking_regression == "mse":
-            return _squared_error(logits, targets.teacher_scores)
-        first, second = _pairs(targets).nonzero(as_tuple=True)
-        errors = logits - targets.teacher_scores.nan_to_num()  # (B,)
-        return (errors[first] - errors[second]).square().sum()
+    def _known(self, targets: Targets) -> dict[str, Tensor]:
+        """Which terms of each part are known: of windows or lists (B,), sentences (S,) or tokens (B, T)."""
+        labelled, taught = ~targets.labels.isnan(), ~targets.teacher_scores.isnan()
+        lists = targets.query_ids
+        relevance = _sums(targets.labels.nan_to_num(), lists)
+        judged = targets.pruning_labels != IGNORE
+        # A sentence's tokens have one passage: their mean is the passage's.
+        of_answers = (targets.labels > 0.5).float()[:, None].expand(targets.sentence_ids.shape)
+        answering = judged & (pool_sentences(of_answers, targets.sentence_ids, len(judged)) > 0.5)
+        return {
+            "ranking": labelled,
+            "listwise": (_sums(labelled.float(), lists) >= 2) & (relevance > 0),
+            "ranking_teacher": taught,
+            "listwise_teacher": _sums((taught & ~labelled).float(), lists) >= 2,
+            "pruning": self._of_pooling(judged, targets, False),
+            "answering": self._of_pooling(answering, targets, False),
+            "pruning_teacher": ~targets.sentence_teacher_scores.isnan(),
+        }
 
-    def _pruning_loss(self, keep: Tensor, pooled: Tensor, targets: Targets) -> Tensor:
-        labels = targets.pruning_labels.float()
-        labels = labels.masked_fill(targets.pruning_labels == IGNORE, torch.nan)  # (S,)
-        if self.pooling != "token":
-            return _binary_cross_entropy(pooled, labels, self.positive_weight)
-        inside = targets.sentence_ids >= 0
-        return _binary_cross_entropy(keep[inside], labels[targets.sentence_ids[inside]], self.positive_weight)
+    def _ranking(self, logits: Tensor, targets: Targets) -> dict[str, Tensor]:
+        labels, lists = targets.labels.nan_to_num(), targets.query_ids
+        scores = targets.teacher_scores.nan_to_num()
+        labelled, taught = ~targets.labels.isnan(), ~targets.teacher_scores.isnan()
+        shares = labels / _sums(labels, lists).clamp(min=torch.finfo(labels.dtype).tiny)[lists]
+        unlabelled = taught & ~labelled
+        goal = _list_log_softmax(scores, unlabelled, lists)
+        divergence = goal.exp() * (goal - _list_log_softmax(logits, unlabelled, lists))
+        entropy = -shares * _list_log_softmax(logits, labelled, lists)
+        return {
+            "ranking": F.binary_cross_entropy_with_logits(logits, labels, reduction="none"),
+            "listwise": _sums(torch.where(labelled, entropy, 0.0), lists),
+            "ranking_teacher": (logits - scores).square(),
+            "listwise_teacher": _sums(torch.where(unlabelled, divergence, 0.0), lists),
+        }
+
+    def _pruning(self, keep: Tensor, targets: Targets) -> dict[str, Tensor]:
+        pooled = pool_sentences(keep, targets.sentence_ids, len(targets.pruning_labels))  # (S,)
+        labels = self._of_pooling((targets.pruning_labels == 1).float(), targets, 0.0)
+        entropy = F.binary_cross_entropy_with_logits(
+            keep if self.pooling == "token" else pooled,
+            labels,
+            pos_weight=keep.new_tensor(self.positive_weight),
+            reduction="none",
+        )
+        errors = (pooled - targets.sentence_teacher_scores.nan_to_num()).square()
+        return {"pruning": entropy, "answering": entropy, "pruning_teacher": errors}
+
+    def _of_pooling(self, of_sentences: Tensor, targets: Targets, elsewhere: float) -> Tensor:
+        """Values of sentences (S,), or with pooling `token` of each of their tokens, (B, T)."""
+        if self.pooling == "sentence":
+            return of_sentences
+        padded = torch.cat([of_sentences, of_sentences.new_tensor([elsewhere])])
+        return padded[_slots(targets.sentence_ids, len(of_sentences))]
 
 
-def _pairs(targets: Targets) -> Tensor:
-    """Whether two windows have the same query and both a teacher's score, each pair once, shape (B, B)."""
-    known = ~targets.teacher_scores.isnan()
-    same = targets.query_ids[:, None] == targets.query_ids[None, :]
-    return (same & known[:, None] & known[None, :]).triu(diagonal=1)
+def _slots(sentence_ids: Tensor, num_sentences: int) -> Tensor:
+    """Each token's sentence, or S for none, shape (B, T)."""
+    return torch.where(sentence_ids < 0, num_sentences, sentence_ids)
 
 
-def _binary_cross_entropy(logits: Tensor, labels: Tensor, positive_weight: float = 1.0) -> Tensor:
-    """Sum over what is known; zero, with a gradient of zero, if nothing is."""
-    known = ~labels.isnan()
-    weight = logits.new_tensor(positive_weight)
-    return F.binary_cross_entropy_with_logits(
-        logits[known], labels[known], pos_weight=weight, reduction="sum"
-    )
+def _sums(values: Tensor, lists: Tensor) -> Tensor:
+    """Sums over the windows of each list, shape (B,): there are at most as many lists as windows."""
+    return torch.zeros_like(values).index_add(0, lists, values)
 
 
-def _squared_error(logits: Tensor, targets: Tensor) -> Tensor:
-    known = ~targets.isnan()
-    return F.mse_loss(logits[known], targets[known], reduction="sum")
+def _list_log_softmax(logits: Tensor, members: Tensor, lists: Tensor) -> Tensor:
+    """Logarithm of the softmax over the members of each list, shape (B,); of others it means nothing."""
+    lowest = torch.finfo(logits.dtype).min
+    logits = logits.masked_fill(~members, lowest)
+    # Softmax does not change when a constant is subtracted; without the largest value, exp would overflow.
+    largest = torch.full_like(logits, lowest).scatter_reduce(0, lists, logits.detach(), "amax")
+    shifted = logits - largest[lists]
+    sums = _sums(torch.where(members, shifted.exp(), 0.0), lists)
+    return shifted - sums.clamp(min=torch.finfo(logits.dtype).tiny).log()[lists]

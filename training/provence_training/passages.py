@@ -92,6 +92,7 @@ def make_example(
     teacher_score: float | None = None,
     sentence_teacher_scores: Sequence[float] | None = None,
     with_title: bool = False,
+    guided: bool = True,
 ) -> Example:
     """An example from a run of a passage's sentences; the spans move with the cut.
 
@@ -104,6 +105,7 @@ def make_example(
         teacher_score: A teacher's relevance logit of the run.
         sentence_teacher_scores: Its keep logits of the run's sentences, shape (W,).
         with_title: Put the title in front, as a sentence of its own which is not learned from.
+        guided: Whether a guide is learned from.
     """
     spans = [passage.sentences[i] for i in window]
     start = spans[0].start
@@ -115,6 +117,7 @@ def make_example(
         pruning_labels=None if pruning_labels is None else [pruning_labels[i] for i in window],
         teacher_score=teacher_score,
         sentence_teacher_scores=sentence_teacher_scores,
+        guided=guided,
     )
     return _put_title(example, passage.title) if with_title and passage.title.strip() else example
 

@@ -14,10 +14,12 @@ from transformers import integrations
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
+from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.convert import check_exporter
 from provence_training.cache import ContentCache
 from provence_training.collator import Example
+from provence_training.compute import choose_dtype, current_device
 from provence_training.config import PairConfig, StageConfig, TrainingConfig
 from provence_training.distillation import load_teacher, taught_examples
 from provence_training.passages import Passage
@@ -25,7 +27,7 @@ from provence_training.release import release
 from provence_training.run_data import load_data
 from provence_training.sampling import Corpus, Pair, draw_pairs
 from provence_training.stages import run_stage
-from provence_training.starting_point import make_starting_point
+from provence_training.starting_point import keep_layers_of, make_starting_point
 
 __all__ = ["run_training"]
 
@@ -54,6 +56,7 @@ def run_training(config: TrainingConfig) -> Path:
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
     data = load_data(config)
+    _check_precision(config)
     start = output / "start"
     with state.main_process_first():
         if not _is_begun(output, config):
@@ -64,11 +67,14 @@ def run_training(config: TrainingConfig) -> Path:
     for stage in config.stages:
         directory = output / "stages" / stage.name
         if not (directory / "model").exists():
-            with state.main_process_first():  # the others find a teacher's scores in the cache
+            with state.main_process_first():  # the others find layers, and a teacher's scores in the cache
+                if stage.layers is not None:
+                    start = keep_layers_of(start, stage.layers, directory / "start")
                 examples = _examples(config, stage, data.train, start, output)
             dev = _dev_examples(config, stage, data.dev, start)
             log.info("stage %s: %d examples, %d for development", stage.name, len(examples), len(dev))
-            run_stage(stage, start, directory, examples, dev, run=config)
+            guide = _guide(stage, output)
+            run_stage(stage, start, directory, examples, dev, run=config, guide=guide)
         state.wait_for_everyone()
         start = directory / "model"
     if state.is_main_process:
@@ -90,6 +96,21 @@ def _check_installed(config: TrainingConfig) -> None:
             )
 
 
+def _check_precision(config: TrainingConfig) -> None:
+    stages, teachers = config.stages, config.teachers
+    for precision in [*(s.precision for s in stages), *(t.precision for t in teachers)]:
+        choose_dtype(precision, current_device())
+
+
+def _guide(stage: StageConfig, output: Path) -> Path | None:
+    """The checkpoint that a stage is guided by."""
+    if stage.guide is None:
+        return None
+    if stage.guide.stage is not None:
+        return output / "stages" / stage.guide.stage / "model"
+    return checkpoint_directory(stage.guide.model)
+
+
 def _is_begun(output: Path, config: TrainingConfig) -> bool:
     """Whether there is a starting point, which the configuration was noted down behind."""
     path = output / _NOTED
@@ -108,11 +129,18 @@ def _examples(
     config: TrainingConfig, stage: StageConfig, corpus: Corpus, start: Path, output: Path
 ) -> list[Example]:
     tokenizer = PairTokenizer.from_directory(start)
+    sources = {passage.source for passage in corpus.passages}
     examples: list[Example] = []
     taught: list[Pair] = []
     for number, pairs in enumerate(stage.pairs):
         seed = zlib.crc32(f"{config.seed} {stage.name} {number}".encode())
-        drawn = draw_pairs(corpus, pairs, tokenizer, seed=seed)
+        if unknown := sorted(set(pairs.weights) - sources):
+            raise InvalidInputError(
+                f"stage {stage.name}: pairs.{number}.weights names {unknown[0]!r}, but the data have "
+                f"{', '.join(sorted(sources))}"
+            )
+        mixed = replace(corpus, weights={**corpus.weights, **pairs.weights})
+        drawn = draw_pairs(mixed, pairs, tokenizer, seed=seed)
         if pairs.teacher:
             taught += drawn
         else:

@@ -51,7 +51,8 @@ def load_data(config: TrainingConfig) -> Data:
     sources = dict(zip(names, config.data.train, strict=True))
     weights = {name: source.weight for name, source in sources.items() if source.weight is not None}
     leaning = frozenset(name for name, source in sources.items() if source.leaning)
-    return Data(Corpus(train, weights, leaning), dev)
+    unguided = frozenset(name for name, source in sources.items() if not source.guided)
+    return Data(Corpus(train, weights, leaning, unguided), dev)
 
 
 def _load(source: DataSource, seed: int) -> list[Passage]:

@@ -52,6 +52,8 @@ class Pair:
     """Relevance; None if it is not learned from."""
     pruning_labels: Sequence[int] | None
     """For each sentence of the passage, 1 keep or 0 drop; None if they are not learned from."""
+    guided: bool = True
+    """Whether a guide is learned from."""
 
     def example(
         self, teacher_score: float | None = None, sentence_teacher_scores: Sequence[float] | None = None
@@ -66,6 +68,7 @@ class Pair:
             teacher_score=teacher_score,
             sentence_teacher_scores=sentence_teacher_scores,
             with_title=self.with_title,
+            guided=self.guided,
         )
 
 
@@ -81,6 +84,9 @@ class Corpus:
     leaning: frozenset[str] = frozenset()
     """Data sets whose questions lean on their passage ("the poster's bike"): other passages are
     off-topic for pruning, but no label for ranking."""
+
+    unguided: frozenset[str] = frozenset()
+    """Data sets whose questions are not learned from a guide."""
 
 
 def draw_pairs(corpus: Corpus, config: PairConfig, tokenizer: PairTokenizer, *, seed: int) -> list[Pair]:
@@ -213,6 +219,7 @@ class _Sampler:
             with_title=rng.random() < config.titles,
             label=label if config.labels else None,
             pruning_labels=pruning_labels if config.labels else None,
+            guided=own.source not in self._corpus.unguided,
         )
 
     def _query(self, text: str, turn: int) -> str:

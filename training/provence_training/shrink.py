@@ -21,10 +21,11 @@ from provence_rag.modeling.model import ProvenceModel
 from provence_training.vocabulary import cut_tokenizer
 
 __all__ = [
+    "keep_layers",
     "keep_pieces",
-    "layers_of",
     "load_encoder",
     "load_tokenizer",
+    "save_tokenizer",
     "select_layers",
     "shrink_checkpoint",
 ]
@@ -94,10 +95,34 @@ def shrink_checkpoint(
     tokenizer = load_tokenizer(source)
     model = ProvenceModel.from_pretrained(source) if has_heads else load_encoder(source)
     if layers is not None:
-        _keep_layers(model, layers)
+        keep_layers(model, layers)
     if pieces is not None:
         tokenizer = cut_tokenizer(tokenizer, pieces)
         keep_pieces(model.transformer if has_heads else model, pieces)
+    with tempfile.TemporaryDirectory() as directory:
+        if has_heads:
+            model.save_pretrained(directory, dtype=AutoConfig.from_pretrained(source).dtype)
+        else:
+            model.save_pretrained(directory)
+        new = save_tokenizer(tokenizer, source, Path(directory))
+        if not has_heads:
+            _verify(model, new, directory)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in Path(directory).iterdir():
+            shutil.copyfile(path, target / path.name)
+
+
+def save_tokenizer(tokenizer: Tokenizer, source: Path, target: Path) -> Any:
+    """Write a changed tokenizer so that AutoTokenizer reads it as it is.
+
+    Args:
+        tokenizer: Made of that of `source`.
+        source: Directory with its original, whose special tokens and limits it keeps.
+        target: Directory to write.
+
+    Returns:
+        The transformers class on it.
+    """
     old = AutoTokenizer.from_pretrained(source)
     new = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
@@ -105,18 +130,9 @@ def shrink_checkpoint(
         model_max_length=old.model_max_length,
         **old.special_tokens_map,
     )
-    with tempfile.TemporaryDirectory() as directory:
-        if has_heads:
-            model.save_pretrained(directory, dtype=AutoConfig.from_pretrained(source).dtype)
-        else:
-            model.save_pretrained(directory)
-        new.save_pretrained(directory)
-        tokenizer.save(f"{directory}/tokenizer.json")  # verbatim, whatever the class has added
-        if not has_heads:
-            _verify(model, new, directory)
-        target.mkdir(parents=True, exist_ok=True)
-        for path in Path(directory).iterdir():
-            shutil.copyfile(path, target / path.name)
+    new.save_pretrained(target)
+    tokenizer.save(str(target / "tokenizer.json"))  # verbatim, whatever the class has added
+    return new
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
@@ -145,7 +161,13 @@ def load_encoder(directory: str | Path, dtype: torch.dtype = torch.float32) -> A
         raise CheckpointError(f"{directory} is no encoder that can be read: {error}") from error
 
 
-def _keep_layers(model: Any, layers: Sequence[int]) -> None:
+def keep_layers(model: Any, layers: Sequence[int]) -> None:
+    """Leave out all other layers of a transformer, in place.
+
+    Raises:
+        InvalidInputError: It has no such layers.
+        CheckpointError: It has no single list of layers.
+    """
     config = model.config
     total = config.num_hidden_layers
     if not layers or not all(0 <= layer < total for layer in layers):
@@ -155,15 +177,6 @@ def _keep_layers(model: Any, layers: Sequence[int]) -> None:
     config.num_hidden_layers = len(layers)
     if getattr(config, "layer_types", None) is not None:
         config.layer_types = [config.layer_types[layer] for layer in layers]
-
-
-def layers_of(model: Any) -> Sequence[nn.Module]:
-    """An encoder's layers, in order.
-
-    Raises:
-        CheckpointError: It has no single list of them.
-    """
-    return [*_stack(model)[2]]
 
 
 def _stack(model: Any) -> tuple[nn.Module, str, nn.ModuleList]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -23,9 +22,11 @@ from transformers import (
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.auxiliary_losses import AuxiliaryLoss, RangeLoss
 from provence_training.collator import Example, ProvenceCollator
+from provence_training.compute import choose_dtype, current_device
 from provence_training.config import StageConfig, TrainingConfig
-from provence_training.hidden import HiddenLoss, RangeLoss, StatesLoss
+from provence_training.guide import GuideLoss, load_guide
 from provence_training.loss import ProvenceLoss
 from provence_training.starting_point import copy_tokenizer
 from provence_training.trainer import ProvenceTrainer, last_checkpoint
@@ -57,6 +58,7 @@ def run_stage(
     dev_examples: Sequence[Example],
     *,
     run: TrainingConfig,
+    guide: Path | None = None,
 ) -> None:
     """Train, and write the checkpoint `directory/model`. A run that was interrupted goes on.
 
@@ -67,15 +69,18 @@ def run_stage(
         examples: What to learn from.
         dev_examples: What the loss is measured on; may be empty.
         run: The configuration that the stage is part of.
+        guide: The checkpoint of the stage's guide, if it has one.
 
     Raises:
-        InvalidInputError: There are no examples.
+        InvalidInputError: There are no examples, the guide does not fit the model, or the device cannot
+            compute in the stage's precision.
     """
     if not examples:
         raise InvalidInputError(f"stage {stage.name} has no examples to learn from")
     directory.mkdir(parents=True, exist_ok=True)
     model = ProvenceModel.from_pretrained(start)
-    if stage.precision == "bfloat16" and _on_cpu(run):
+    dtype = choose_dtype(stage.precision, current_device())
+    if dtype == torch.bfloat16 and current_device().type == "cpu":
         # On a CPU, torch's fused attention has a slow backward pass in bfloat16: half of a step's time.
         model.transformer.set_attn_implementation("eager")
     tokenizer = PairTokenizer.from_directory(start)
@@ -85,11 +90,16 @@ def run_stage(
     loss = asdict(stage.loss)
     if stage.loss.positive_weight == "balanced":
         loss["positive_weight"] = balanced_weight(examples)
+    auxiliary_losses: list[AuxiliaryLoss] = []
+    if stage.guide is not None and guide is not None:
+        auxiliary_losses.append(GuideLoss(model, load_guide(guide, tokenizer, dtype), stage.guide))
+    if stage.ranges is not None:
+        auxiliary_losses.append(RangeLoss(model, stage.ranges))
     trainer = ProvenceTrainer(
         model,
-        _arguments(stage, directory, run, evaluates=bool(dev_examples)),
+        _arguments(stage, directory, run, dtype, evaluates=bool(dev_examples)),
         loss=ProvenceLoss(**loss),
-        hidden_losses=_hidden_losses(stage, model, tokenizer),
+        auxiliary_losses=auxiliary_losses,
         collator=ProvenceCollator.for_model(model, tokenizer),
         examples=examples,
         dev_examples=dev_examples,
@@ -105,30 +115,15 @@ def run_stage(
         partial.rename(directory / "model")
 
 
-def _on_cpu(run: TrainingConfig) -> bool:
-    device: torch.device = PartialState(cpu=run.device == "cpu").device
-    return device.type == "cpu"
-
-
-def _hidden_losses(
-    stage: StageConfig, model: ProvenceModel, tokenizer: PairTokenizer
-) -> dict[str, HiddenLoss]:
-    losses: dict[str, HiddenLoss] = {}
-    if stage.states is not None:
-        dtype = getattr(torch, stage.precision)
-        losses["states"] = StatesLoss(model, tokenizer, stage.states, dtype=dtype)
-    if stage.ranges is not None:
-        losses["ranges"] = RangeLoss(model, stage.ranges)
-    return losses
-
-
 def balanced_weight(examples: Sequence[Example]) -> float:
     """How many sentences there are to drop for each one to keep."""
     labels = [label for e in examples for label in e.pruning_labels or ()]
     return labels.count(0) / max(1, labels.count(1)) or 1.0
 
 
-def _arguments(stage: StageConfig, directory: Path, run: TrainingConfig, *, evaluates: bool) -> Any:
+def _arguments(
+    stage: StageConfig, directory: Path, run: TrainingConfig, dtype: torch.dtype, *, evaluates: bool
+) -> Any:
     known = {field.name for field in fields(TrainingArguments)}
     # Renamed between two releases of transformers 5.
     renamed = {"activation_checkpointing", "gradient_checkpointing"} & known
@@ -145,8 +140,8 @@ def _arguments(stage: StageConfig, directory: Path, run: TrainingConfig, *, eval
         lr_scheduler_type=stage.schedule,
         weight_decay=stage.weight_decay,
         max_grad_norm=stage.max_grad_norm,
-        bf16=stage.precision == "bfloat16",
-        fp16=stage.precision == "float16",
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
         logging_steps=run.logging_steps,
         report_to=list(run.report_to),
         save_steps=stage.save_steps,
@@ -156,8 +151,8 @@ def _arguments(stage: StageConfig, directory: Path, run: TrainingConfig, *, eval
         load_best_model_at_end=stage.patience is not None,
         metric_for_best_model="eval_loss",
         seed=run.seed,
-        use_cpu=_on_cpu(run),
-        dataloader_pin_memory=run.device == "auto" and torch.cuda.is_available(),
+        use_cpu=current_device().type == "cpu",
+        dataloader_pin_memory=current_device().type == "cuda",
         disable_tqdm=not sys.stderr.isatty(),
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,

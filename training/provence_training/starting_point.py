@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from transformers import AutoConfig, set_seed
 
 from provence_rag.config import ProvenceConfig, read_config_json
@@ -14,11 +15,18 @@ from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.config import ModelConfig, ShrinkConfig
+from provence_training.line_breaks import add_line_breaks, embed_line_breaks
 from provence_training.passages import Passage
-from provence_training.shrink import load_tokenizer, select_layers, shrink_checkpoint
+from provence_training.shrink import (
+    keep_layers,
+    load_tokenizer,
+    save_tokenizer,
+    select_layers,
+    shrink_checkpoint,
+)
 from provence_training.vocabulary import select_pieces
 
-__all__ = ["copy_tokenizer", "make_starting_point"]
+__all__ = ["copy_tokenizer", "keep_layers_of", "make_starting_point"]
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
@@ -33,7 +41,7 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
         seed: Of fresh heads.
 
     Raises:
-        CheckpointError: There is no such model, or it cannot be used.
+        CheckpointError: There is no such model, or it cannot be used, or not with tokens for line breaks.
         InvalidInputError: `max_length` or what is to be shrunk does not fit it.
     """
     if config.encoder is None:
@@ -52,8 +60,56 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
     max_length = config.max_length or stored.max_length
     model.provence_config = stored.with_max_length(max_length, read_config_json(directory))
     PairTokenizer.from_directory(directory)  # raises early if it is none
+    if not config.line_breaks:
+        model.save_pretrained(target)
+        copy_tokenizer(directory, target)
+        return
+    tokenizer = add_line_breaks(load_tokenizer(directory))
+    embed_line_breaks(model.transformer, tokenizer)
     model.save_pretrained(target)
-    copy_tokenizer(directory, target)
+    save_tokenizer(tokenizer, directory, target)
+
+
+def keep_layers_of(source: Path, which: str, target: Path) -> Path:
+    """Write a checkpoint with some of the layers of another one, and all of its heads.
+
+    Args:
+        source: Directory of a Provence checkpoint.
+        which: See `select_layers`.
+        target: Directory to write; if it is there, it is complete and stays.
+
+    Returns:
+        `target`.
+
+    Raises:
+        InvalidInputError: There are no such layers.
+        CheckpointError: The architecture cannot go without the others.
+    """
+    if target.exists():
+        return target
+    model = ProvenceModel.from_pretrained(source)
+    keep_layers(model.transformer, select_layers(which, model.transformer.config.num_hidden_layers))
+    partial = target.with_name(f"{target.name}.partial")
+    model.save_pretrained(partial)
+    copy_tokenizer(source, partial)
+    _verify(model, partial)
+    partial.rename(target)
+    return target
+
+
+@torch.inference_mode()
+def _verify(model: ProvenceModel, directory: Path) -> None:
+    """Some architectures build a layer by its place: what is read back must be what was written."""
+    tokenizer = PairTokenizer.from_directory(directory)
+    layout, (text,) = tokenizer.layout, tokenizer.tokenize(["a b c"])
+    ids = torch.tensor([[*layout.before, *text.ids, *layout.between, *text.ids, *layout.after]])
+    outputs = [m(ids, torch.ones_like(ids)) for m in (model, ProvenceModel.from_pretrained(directory))]
+    for written, read in zip(*outputs, strict=True):
+        if written is not None and not torch.allclose(written, read, atol=1e-4):
+            raise CheckpointError(
+                f"{type(model.transformer).__name__} cannot go without the layers left out: what is loaded "
+                "computes something else"
+            )
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

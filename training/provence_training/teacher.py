@@ -15,6 +15,7 @@ from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.collator import ProvenceCollator
+from provence_training.compute import current_device
 from provence_training.loss import pool_sentences
 from provence_training.passages import make_example
 from provence_training.sampling import Pair
@@ -64,7 +65,7 @@ class CrossEncoderTeacher:
     def __init__(
         self, model: str, cache: ContentCache, *, batch_size: int = 32, dtype: torch.dtype = torch.float32
     ) -> None:
-        self._model = _sentence_transformers().CrossEncoder(model, model_kwargs=_model_kwargs(dtype))
+        self._model = _sentence_transformers().CrossEncoder(model, **_settings(dtype))
         if self._model.num_labels != 1:
             raise InvalidInputError(f"{model} is no reranker: it has {self._model.num_labels} labels, not 1")
         self._cache = cache
@@ -116,7 +117,7 @@ class BiEncoderTeacher:
         batch_size: int = 32,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._model = _sentence_transformers().SentenceTransformer(model, model_kwargs=_model_kwargs(dtype))
+        self._model = _sentence_transformers().SentenceTransformer(model, **_settings(dtype))
         self._prefixes = {"query": query_prefix or None, "document": passage_prefix or None}
         self._cache = cache
         self._batch_size = batch_size
@@ -173,9 +174,7 @@ class ProvenceTeacher:
         batch_size: int = 32,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._model = ProvenceModel.from_pretrained(directory).to(dtype)
-        if torch.cuda.is_available():
-            self._model.cuda()
+        self._model = ProvenceModel.from_pretrained(directory).to(current_device(), dtype)
         self._collator = ProvenceCollator.for_model(self._model, PairTokenizer.from_directory(directory))
         self._cache = cache
         self._batch_size = batch_size
@@ -223,8 +222,9 @@ def _text(pair: Pair) -> str:
     return make_example(pair.question.text, pair.passage, pair.window).document
 
 
-def _model_kwargs(dtype: torch.dtype) -> dict[str, Any]:
-    return {"dtype": dtype, "use_safetensors": True}  # nothing is unpickled
+def _settings(dtype: torch.dtype) -> dict[str, Any]:
+    kwargs = {"dtype": dtype, "use_safetensors": True}  # nothing is unpickled
+    return {"device": str(current_device()), "model_kwargs": kwargs}
 
 
 def _sentence_transformers() -> Any:

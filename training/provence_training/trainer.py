@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from provence_rag.errors import InvalidInputError
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.auxiliary_losses import AuxiliaryLoss
 from provence_training.batches import StepSampler
 from provence_training.collator import Example, ProvenceCollator
-from provence_training.hidden import HiddenLoss
-from provence_training.loss import ProvenceLoss
+from provence_training.loss import ProvenceLoss, Targets
 
 __all__ = ["ExampleDataset", "ProvenceTrainer", "last_checkpoint"]
-
-
-_HIDDEN = "hidden_losses.pt"
-"""What the hidden losses have learned, in a checkpoint."""
 
 
 class ExampleDataset(Dataset[Example]):
@@ -42,7 +38,7 @@ class ExampleDataset(Dataset[Example]):
 
 
 class ProvenceTrainer(Trainer):
-    """transformers' Trainer for a `ProvenceModel`; logs every part of the loss.
+    """transformers' Trainer for a `ProvenceModel`; logs every part of the loss, and its speed.
 
     Each part is a mean over what is known in all the batches of a step, so neither gradient accumulation nor
     the number of processes changes a gradient. Batches hold examples of similar length, and those of one
@@ -53,15 +49,12 @@ class ProvenceTrainer(Trainer):
         model: The model to train.
         args: transformers' arguments.
         loss: The joint loss.
-        hidden_losses: What is added to it, by name.
+        auxiliary_losses: What is added to it in training. They have no parameters of their own.
         collator: Makes batches of examples.
         examples: What to train on.
         dev_examples: What the loss is measured on whenever `args` says so: `eval_loss` and its parts.
         head_learning_rate: Learning rate of the heads; freshly made ones need a larger one. None: `args`'.
         callbacks: Of transformers.
-
-    Raises:
-        InvalidInputError: A hidden loss has parameters and several processes train: each would have its own.
     """
 
     # What the count of a step's targets divides needs no division by the number of its batches.
@@ -73,7 +66,7 @@ class ProvenceTrainer(Trainer):
         args: TrainingArguments,
         *,
         loss: ProvenceLoss,
-        hidden_losses: Mapping[str, HiddenLoss] | None = None,
+        auxiliary_losses: Sequence[AuxiliaryLoss] = (),
         collator: ProvenceCollator,
         examples: Sequence[Example],
         dev_examples: Sequence[Example] = (),
@@ -90,30 +83,34 @@ class ProvenceTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = True  # what earlier releases ask instead of `loss_is_scaled_for_ga`
         self.loss = loss
-        self.hidden_losses = nn.ModuleDict(dict(hidden_losses or {})).to(args.device)
-        if args.world_size > 1 and [*self.hidden_losses.parameters()]:
-            raise InvalidInputError("states are learned by one process only: start no others")
+        self.auxiliary_losses = [loss.to(args.device) for loss in auxiliary_losses]
         self.head_learning_rate = args.learning_rate if head_learning_rate is None else head_learning_rate
         self._collator = collator
         self._examples = examples
-        self._dev_examples = sorted(
-            dev_examples, key=lambda e: e.query
-        )  # the loss may compare within a query
+        # The loss may compare the passages of a query.
+        self._dev_examples = sorted(dev_examples, key=lambda e: e.query)
         self._parts: dict[str, Tensor] = {}
         self._steps = 0
-        self._num_batches = 1
+        self._read = torch.zeros(2, dtype=torch.long, device=args.device)  # pairs and tokens
+        self._logged_at: float | None = None
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor]:
-        """The batches of a step, and how many targets of each part all processes have in them, shape (4,)."""
+        """The batches of a step, and how many targets of each part all processes have in them."""
+        if self._logged_at is None:
+            self._logged_at = time.perf_counter()
         self._steps += 1
         batches = list(islice(epoch_iterator, num_batches))
-        self._num_batches = max(1, len(batches))
-        counts = torch.zeros(len(self.loss.parts), dtype=torch.long, device=device)
-        for batch in batches:
-            counts += self.loss.counts(batch["targets"]).to(device)
-        return batches, self.accelerator.reduce(counts, "sum")
+        counts = [self._counts(batch, batch["targets"]).to(device) for batch in batches]
+        width = len(self.loss.parts) + sum(len(each.parts) for each in self.auxiliary_losses)
+        total = torch.stack(counts).sum(0) if counts else torch.zeros(width, dtype=torch.long, device=device)
+        return batches, self.accelerator.reduce(total, "sum")
+
+    def _counts(self, inputs: dict[str, Any], targets: Targets) -> Tensor:
+        """Those of the loss, then those of each auxiliary loss."""
+        own = self.loss.counts(targets)
+        return torch.cat([own, *(each.counts(inputs, targets).to(own) for each in self.auxiliary_losses)])
 
     def compute_loss(
         self,
@@ -122,30 +119,40 @@ class ProvenceTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Tensor:
-        """The joint loss of a batch: what it adds to that of the step."""
-        parts = self._loss_parts(model, inputs, num_items_in_batch)
-        for name, hidden_loss in self.hidden_losses.items():
-            value = hidden_loss(inputs["input_ids"], inputs["attention_mask"])
-            parts[name] = value / self._num_batches / self.args.world_size
-            parts["loss"] = parts["loss"] + parts[name]
-        # Gradients are averaged over the processes, and are to be added up.
+        """The losses of a batch: what it adds to those of the step."""
+        inputs = dict(inputs)
+        targets = inputs.pop("targets").to(self.args.device)
+        counts = self._counts(inputs, targets) if num_items_in_batch is None else num_items_in_batch
+        output = model(**inputs)
+        widths = [len(self.loss.parts), *(len(each.parts) for each in self.auxiliary_losses)]
+        own, *others = counts.split(widths)
+        parts = self.loss(output, targets, own)
+        for each, its_counts in zip(self.auxiliary_losses, others, strict=True):
+            found = each(output, inputs, targets, its_counts)
+            parts |= found
+            parts["loss"] = parts["loss"] + torch.stack(list(found.values())).sum()
+        # Gradients are averaged over the processes, and should be added up.
         parts = {name: value * self.args.world_size for name, value in parts.items()}
         for name, value in parts.items():
             if name != "loss":
                 self._parts[name] = self._parts.get(name, 0.0) + value.detach()
-        return parts["loss"]
-
-    def _loss_parts(
-        self, model: nn.Module, inputs: dict[str, Any], counts: Tensor | None
-    ) -> dict[str, Tensor]:
-        inputs = dict(inputs)
-        targets = inputs.pop("targets").to(self.args.device)
-        parts: dict[str, Tensor] = self.loss(model(**inputs), targets, counts)
-        return parts
+        mask = inputs["attention_mask"]
+        self._read += torch.stack([mask.new_tensor(len(mask)), mask.sum()])
+        loss: Tensor = parts["loss"]
+        return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the parts of the loss, averaged over the steps since they were logged last."""
-        if "loss" in logs and self._parts:
+        """Add the parts of the loss, and pairs and tokens a second: means since they were logged last.
+
+        Time counts whole: with what was saved and evaluated meanwhile.
+        """
+        if "loss" in logs and self._parts and self._logged_at is not None:
+            now = time.perf_counter()
+            speeds = self.accelerator.reduce(self._read, "sum").cpu() / (now - self._logged_at)
+            names = ("pairs_per_second", "tokens_per_second")
+            logs |= {name: round(x, 1) for name, x in zip(names, speeds.tolist(), strict=True)}
+            self._read.zero_()
+            self._logged_at = now
             values = self.accelerator.reduce(torch.stack(list(self._parts.values())), "mean") / self._steps
             logs |= {name: round(x, 5) for name, x in zip(self._parts, values.tolist(), strict=True)}
             self._parts.clear()
@@ -165,8 +172,9 @@ class ProvenceTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             for start in range(0, len(own), size):
                 batch: Any = self._prepare_inputs(self._collator(own[start : start + size]))
-                counts += self.loss.counts(batch["targets"])
-                for name, value in self._loss_parts(model, batch, torch.ones_like(counts)).items():
+                targets = batch.pop("targets").to(device)
+                counts += self.loss.counts(targets)
+                for name, value in self.loss(model(**batch), targets, torch.ones_like(counts)).items():
                     if name != "loss":
                         sums[name] = sums[name] + value
         counts = self.accelerator.reduce(counts, "sum")
@@ -180,8 +188,8 @@ class ProvenceTrainer(Trainer):
 
     def _get_train_sampler(self, *_: Any) -> Sampler[int]:
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        needs_queries = self.loss.ranking_regression == "margin_mse"
-        return StepSampler(self._examples, size, seed=self.args.seed, keep_queries=needs_queries)
+        together = self.loss.compares_passages
+        return StepSampler(self._examples, size, seed=self.args.seed, keep_queries=together)
 
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
         """The optimizer of `args`, with a learning rate for the encoder and one for the heads.
@@ -195,23 +203,12 @@ class ProvenceTrainer(Trainer):
             rate = self.args.learning_rate if name in encoder else self.head_learning_rate
             decay = self.args.weight_decay if parameter.ndim > 1 else 0.0
             groups[rate, decay].append(parameter)
-        groups[self.head_learning_rate, 0.0] += self.hidden_losses.parameters()
         optimizer, settings = self.get_optimizer_cls_and_kwargs(self.args)
         self.optimizer = optimizer(
             [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()],
             **settings,
         )
         return self.optimizer
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
-        if output_dir is not None:
-            torch.save(self.hidden_losses.state_dict(), Path(output_dir) / _HIDDEN)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        stored = torch.load(Path(resume_from_checkpoint) / _HIDDEN, weights_only=True)
-        self.hidden_losses.load_state_dict(stored)
 
 
 def last_checkpoint(directory: str | Path) -> str | None:
