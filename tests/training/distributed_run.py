@@ -24,11 +24,14 @@ job = json.loads(Path(sys.argv[1]).read_text())
 start, result = Path(job["start"]), Path(job["result"])
 
 
-class KillAt(TrainerCallback):
-    """Kills the process in the middle of a step."""
+is_restarted = os.environ["TORCHELASTIC_RESTART_COUNT"] == "1"
+
+
+class Kill(TrainerCallback):
+    """Kills the process in the middle of the fourth step, once."""
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == job.get("kill_at"):
+        if state.global_step == 3 and not is_restarted:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -45,10 +48,12 @@ trainer = ProvenceTrainer(
     collator=ProvenceCollator.for_model(model, PairTokenizer.from_directory(start)),
     examples=examples,
     dev_examples=examples[:7],
-    callbacks=[KillAt()],
+    callbacks=[Kill()],
 )
 assert trainer.args.world_size == 2
-trainer.train(resume_from_checkpoint=last_checkpoint(trainer.args.output_dir))
+found = last_checkpoint(trainer.args.output_dir)
+assert is_restarted == (found is not None)
+trainer.train(resume_from_checkpoint=found)
 if trainer.is_world_process_zero():
     model.save_pretrained(result)
     (result / "history.json").write_text(json.dumps(trainer.state.log_history))

@@ -94,7 +94,7 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"stages": [{"loss": {"pooling": "max"}}, {"name": "b", "epochs": 0}]},
-            "stages.0.loss.pooling: Input should be 'token', 'sentence' or 'softmax', got 'max'; "
+            "stages.0.loss.pooling: Input should be 'sentence' or 'token', got 'max'; "
             "stages.1.epochs: Input should be greater than 0, got 0",
         ),
         ({"stages": [{}, {}]}, "stages must have names of their own, got train, train"),
@@ -112,7 +112,7 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"stages": [{"pairs": [{"labels": False}]}]},
-            "stages.0.pairs.0: labels and teacher must not both be false",
+            "stages.0: pairs.0: labels and teacher must not both be false without a guide",
         ),
         (
             {"stages": [{"pairs": [{"window": {"default": [30, 20]}}]}]},
@@ -123,8 +123,28 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "stages.0.pairs.0: window must have an entry default, for all languages without one",
         ),
         (
-            {"stages": [{"loss": {"ranking_regression": "margin_mse"}}]},
-            "stages.0: loss.ranking_regression margin_mse needs pairs with teacher: true",
+            {"stages": [{"loss": {"listwise_teacher_weight": 0.5}}]},
+            "stages.0: loss.listwise_teacher_weight needs pairs with teacher: true",
+        ),
+        (
+            {"stages": [{"guide": {}}]},
+            "stages.0.guide: give either stage or model: one of them is the guide",
+        ),
+        (
+            {"stages": [{"guide": {"model": "a", "stage": "b"}}]},
+            "stages.0.guide: give either stage or model: one of them is the guide",
+        ),
+        (
+            {"stages": [{"guide": {"model": "a", "ranking": 0, "sentences": 0, "tokens": 0, "states": 0}}]},
+            "stages.0.guide: ranking, sentences, tokens and states must not all be 0",
+        ),
+        (
+            {"stages": [{"guide": {"stage": "train"}}]},
+            "stages.0.guide.stage must be an earlier stage (there is none), got 'train'",
+        ),
+        (
+            {"stages": [{"name": "a"}, {"name": "b", "guide": {"stage": "c"}}]},
+            "stages.1.guide.stage must be an earlier stage (a), got 'c'",
         ),
         (
             {"stages": [{"pairs": [{"teacher": True}]}]},
@@ -152,6 +172,10 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         ({"model": {"checkpoint": "a", "encoder": "b"}}, "model: checkpoint and encoder exclude each other"),
         ({"model": {"dropout": 0.1}}, "model: dropout needs encoder: a checkpoint is taken as it is"),
+        (
+            {"model": {"line_breaks": True}},
+            "model: line_breaks needs encoder: a checkpoint is taken as it is",
+        ),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -190,6 +214,7 @@ def test_recipes_can_be_read(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DATA", "data")
     monkeypatch.setenv("ENCODER", "encoder")
     monkeypatch.setenv("ENGLISH", "english")
+    monkeypatch.setenv("BASE", "base")
     assert len(read_config(recipe).stages) >= 1
 
 

@@ -27,7 +27,7 @@ SECTIONS = {
     "StageConfig": "Each entry of `stages`",
     "PairConfig": "Each entry of `stages.pairs`",
     "LossConfig": "`stages.loss`",
-    "StatesConfig": "`stages.states`",
+    "GuideConfig": "`stages.guide`",
     "RangesConfig": "`stages.ranges`",
     "ReleaseConfig": "`release`",
     "CalibrationConfig": "`release.calibration`",

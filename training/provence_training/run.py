@@ -137,7 +137,7 @@ def _examples(
         if unknown := sorted(set(pairs.weights) - sources):
             raise InvalidInputError(
                 f"stage {stage.name}: pairs.{number}.weights names {unknown[0]!r}, but the data have "
-                f"{', '.join(sorted(sources))}"
+                f"{', '.join(sorted(sources))}: choose one of these"
             )
         mixed = replace(corpus, weights={**corpus.weights, **pairs.weights})
         drawn = draw_pairs(mixed, pairs, tokenizer, seed=seed)

@@ -41,7 +41,7 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
         seed: Of fresh heads.
 
     Raises:
-        CheckpointError: There is no such model, or it cannot be used, or not with tokens for line breaks.
+        CheckpointError: There is no such model, or it cannot be used.
         InvalidInputError: `max_length` or what is to be shrunk does not fit it.
     """
     if config.encoder is None:
@@ -64,8 +64,9 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
         model.save_pretrained(target)
         copy_tokenizer(directory, target)
         return
-    tokenizer = add_line_breaks(load_tokenizer(directory))
-    embed_line_breaks(model.transformer, tokenizer)
+    before = load_tokenizer(directory)
+    tokenizer = add_line_breaks(before)
+    embed_line_breaks(model.transformer, before, tokenizer)
     model.save_pretrained(target)
     save_tokenizer(tokenizer, directory, target)
 
