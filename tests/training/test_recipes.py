@@ -34,7 +34,6 @@ def encoder(unigram: Tokenizer, tmp_path: Path) -> Path:
         num_attention_heads=2,
         intermediate_size=16,
         max_position_embeddings=514,
-        initializer_range=0.3,
         type_vocab_size=1,
         pad_token_id=1,
         bos_token_id=0,
@@ -107,13 +106,12 @@ def test_both_recipes(encoder: Path, data: Path, tmp_path: Path, monkeypatch: py
         for directory in (base, mini)
     ]
     assert layers == [12, 6]
-    stages = {"base/stages/base": 0, "mini/stages/student": 4, "mini/stages/paraphrases": 4}
-    for directory, guided in stages.items():
+    for directory in ("base/stages/base", "mini/stages/student", "mini/stages/paraphrases"):
         entry = json.loads((tmp_path / directory / "log.jsonl").read_text().splitlines()[0])
-        assert sum(name.startswith("guide_") and value > 0 for name, value in entry.items()) == guided
-        labels = ["ranking", "listwise", "pruning", "answering"]
-        assert min(entry[name] for name in labels) > 0
-        assert (entry["ranking_teacher"] > 0) == (guided == 0)
+        is_guided = directory.startswith("mini")
+        assert entry.get("guide_states", 0) > 0 or not is_guided
+        assert (entry["ranking_teacher"] > 0) is not is_guided
+        assert min(entry[name] for name in ("ranking", "listwise", "pruning", "answering")) > 0
     model = Provence.from_pretrained(mini)
     (passage,) = model.process("where the cat sat", ["the cat sat on mat.\n\ntea is hot."])
     assert passage.score is not None
