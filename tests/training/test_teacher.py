@@ -59,7 +59,7 @@ def cache(tmp_path: Path) -> ContentCache:
 
 def teach(cache: ContentCache, kind: str, model: Path, **settings: Any) -> list[TeacherScores]:
     """Scores, which are the same when they come from the cache."""
-    config = TeacherConfig(kind=kind, model=str(model), **settings)
+    config = TeacherConfig(kind=kind, model=str(model), **{"precision": "float32", **settings})
     scores = load_teacher(config, cache).score(PAIRS)
     again = load_teacher(config, cache).score(PAIRS[::-1])[::-1]
     np.testing.assert_equal(again, scores)

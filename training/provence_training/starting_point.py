@@ -101,16 +101,18 @@ def keep_layers_of(source: Path, which: str, target: Path) -> Path:
 @torch.inference_mode()
 def _verify(model: ProvenceModel, directory: Path) -> None:
     """Some architectures build a layer by its place: what is read back must be what was written."""
+    refusal = f"{type(model.transformer).__name__} cannot go without the layers left out"
+    try:
+        read = ProvenceModel.from_pretrained(directory)
+    except CheckpointError as error:
+        raise CheckpointError(f"{refusal}: {error}") from error
     tokenizer = PairTokenizer.from_directory(directory)
     layout, (text,) = tokenizer.layout, tokenizer.tokenize(["a b c"])
     ids = torch.tensor([[*layout.before, *text.ids, *layout.between, *text.ids, *layout.after]])
-    outputs = [m(ids, torch.ones_like(ids)) for m in (model, ProvenceModel.from_pretrained(directory))]
-    for written, read in zip(*outputs, strict=True):
-        if written is not None and not torch.allclose(written, read, atol=1e-4):
-            raise CheckpointError(
-                f"{type(model.transformer).__name__} cannot go without the layers left out: what is loaded "
-                "computes something else"
-            )
+    outputs = [m(ids, torch.ones_like(ids)) for m in (model, read)]
+    for one, other in zip(*outputs, strict=True):
+        if one is not None and not torch.allclose(one, other, atol=1e-4):
+            raise CheckpointError(f"{refusal}: what is loaded computes something else")
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
