@@ -23,7 +23,7 @@ from provence_training.run import run_training
 __all__ = ["main"]
 
 _DESCRIPTION = """Fine-tuning the bundled model on pairs of {data} on a {device} in {dtype}: {steps} steps
-of {batch} pairs a run, after as many that do not count. All that a step takes counts: making its batch, both
+of {batch} pairs a run, after a warm-up of as many. All that a step takes counts: making its batch, both
 passes, the optimizer."""
 
 

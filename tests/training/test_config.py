@@ -139,6 +139,10 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "stages.0.guide: ranking, sentences, tokens and states must not all be 0",
         ),
         (
+            {"data": {"train": [{"path": "a.jsonl", "guided": False}]}},
+            "a.jsonl has guided: false, but no stage has a guide: leave it out",
+        ),
+        (
             {"stages": [{"guide": {"stage": "train"}}]},
             "stages.0.guide.stage must be an earlier stage (there is none), got 'train'",
         ),

@@ -292,6 +292,11 @@ class TrainingConfig:
                     f"stages.{number}.guide.stage must be an earlier stage "
                     f"({', '.join(names[:number]) or 'there is none'}), got {named!r}"
                 )
+        unguided = [source.path for source in self.data.train if not source.guided]
+        if unguided and not any(stage.guide for stage in self.stages):
+            raise InvalidInputError(
+                f"{unguided[0]} has guided: false, but no stage has a guide: leave it out"
+            )
         wants_teacher = any(pairs.teacher for stage in self.stages for pairs in stage.pairs)
         columns = [source.path for source in self.data.train if source.teacher_column]
         if wants_teacher and not self.teachers and not columns:
