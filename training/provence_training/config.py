@@ -239,8 +239,8 @@ class CalibrationConfig:
 class ReleaseConfig:
     """What becomes of the trained model."""
 
-    precision: Literal["float32", "float16"] = "float32"
-    """What the weights are stored in."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the weights are stored in. Compressed, bfloat16 takes a seventh less room than float16."""
 
     exports: tuple[ExportFormat, ...] = ()
     """What runs faster than torch on a CPU, as `provence export` writes it: `onnx-int8` or `onnx` (extra

@@ -56,7 +56,7 @@ def release(trained: Path, target: Path, dev: Sequence[Passage], config: Release
 
 def _make(trained: Path, target: Path, files: Sequence[Path], config: ReleaseConfig) -> None:
     model = ProvenceModel.from_pretrained(trained)
-    model.save_pretrained(target, dtype=torch.float16 if config.precision == "float16" else torch.float32)
+    model.save_pretrained(target, dtype=getattr(torch, config.precision))
     copy_tokenizer(trained, target)
     tokenizer = PairTokenizer.from_directory(trained, model.provence_config.pair_template)
     for to in config.exports:
