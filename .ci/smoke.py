@@ -34,5 +34,5 @@ assert "1889" in done.stdout, done
 
 command = [sys.argv[1], "inspect", str(Path(provence_rag.__file__).parent / "models" / "mini")]
 done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-assert "cc-by-sa-3.0" in done.stdout, done
+assert "cc-by-sa-4.0" in done.stdout, done
 print(f"wheel {provence_rag.__version__}: ok")

@@ -1,12 +1,13 @@
 """The model that users get by default, judged by people's answers to questions on the example collection."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from provence_rag import Provence
+from provence_rag import Provence, PruningOptions
 from provence_rag.hub import BUNDLED
 
 COLLECTION = [
@@ -35,7 +36,7 @@ def model() -> Provence:
 def test_it_is_small() -> None:
     sizes = [path.stat().st_size for path in BUNDLED.rglob("*") if path.suffix in (".onnx", ".safetensors")]
     assert len(sizes) == 2
-    assert sum(sizes) <= 75e6
+    assert sum(sizes) <= 76e6
 
 
 def test_it_runs_on_onnx_runtime_by_default(model: Provence) -> None:
@@ -69,6 +70,63 @@ def test_other_passages_are_emptied(model: Provence) -> None:
         kept += sum(len(passage.text) for passage in passages)
         total += sum(map(len, others))
     assert kept / total <= 0.2
+
+
+FAQ = [
+    ("Do I need to register?", "Only for workshops."),
+    ("How do I cancel a booking?", "Answer the mail that confirmed it."),
+    ("Is there parking?", "Behind the mill, for twelve cars."),
+    ("When are the guided tours?", "Every Sunday at eleven."),
+    ("Can I bring food?", "In the courtyard, yes."),
+]
+
+
+@pytest.mark.parametrize("layout", ["Q: {}\nA: {}", "## {}\n\n{}", "**{}**\n{}", "{} {}", "{}\n{}"])
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_the_answer_below_its_question_survives(model: Provence, layout: str, line_break: str) -> None:
+    page = "\n\n".join(layout.format(*entry) for entry in FAQ).replace("\n", line_break)
+    for question, answer in FAQ:
+        (passage,) = model.process(question, [page])
+        assert answer in passage.text, question
+        assert len(passage.text) < 0.7 * len(page), question
+
+
+def test_a_question_in_other_words_finds_its_answer(model: Provence) -> None:
+    page = "\n\n".join(f"{question}\n{answer}" for question, answer in FAQ)
+    asked = {
+        "What is the time of the guided tour?": 3,
+        "where to park the car": 2,
+        "Is registration required?": 0,
+    }
+    for query, kept in asked.items():
+        assert FAQ[kept][1] in model.process(query, [page])[0].text, query
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "그는 1908년에 종이 커피 필터를 발명했다.",
+        "उन्होंने 1908 में इसका आविष्कार किया था।",
+        "اخترعها في عام 1908.",
+    ],
+)
+def test_what_it_cannot_read_scores_low(model: Provence, text: str) -> None:
+    assert model.process("Who invented the paper coffee filter?", [text])[0].score < 0.1
+
+
+def test_each_promise_keeps_what_the_lower_ones_keep(model: Provence) -> None:
+    assert list(model.config.promises) == [0.9, 0.93, 0.95, 0.97, 0.99]
+    assert model.config.dynamic == 0.97
+    for question, identifier, _ in ANSWERS:
+        kept = [
+            {
+                s.start
+                for s in model.process(question, [TEXTS[identifier]], options=options)[0].sentences
+                if s.kept
+            }
+            for options in (PruningOptions(keep_answers=promise) for promise in model.config.promises)
+        ]
+        assert all(low <= high for low, high in pairwise(kept))
 
 
 def test_int8_agrees_with_the_float_weights(model: Provence) -> None:

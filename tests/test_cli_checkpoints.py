@@ -61,12 +61,12 @@ def test_inspect() -> None:
     assert lines == {
         "family": "provence-rag",
         "architecture": "BertForSequenceClassification",
-        "parameters": "23,281,923",
+        "parameters": "24,818,691",
         "heads": "ranking, pruning",
         "languages": "en, ja",
-        "licence": "cc-by-sa-3.0",
+        "licence": "cc-by-sa-4.0",
         "window": "512 tokens",
-        "threshold": "0.025",
+        "threshold": "0.00698",
         "scores": "probabilities",
         "weights": "torch, onnx-int8",
     }
@@ -75,7 +75,7 @@ def test_inspect() -> None:
 
 def test_inspect_as_json() -> None:
     summary = json.loads(run("inspect", "--json", BUNDLED).stdout)
-    assert summary["num_parameters"] == 23_281_923
+    assert summary["num_parameters"] == 24_818_691
     assert summary["heads"] == ["ranking", "pruning"]
     assert summary["weights"] == ["torch", "onnx-int8"]
     assert summary["non_commercial"] is False
