@@ -23,15 +23,14 @@ from provence_training.trainer import ProvenceTrainer, last_checkpoint
 job = json.loads(Path(sys.argv[1]).read_text())
 start, result = Path(job["start"]), Path(job["result"])
 
-
-is_restarted = os.environ["TORCHELASTIC_RESTART_COUNT"] == "1"
+found = last_checkpoint(job["settings"]["output_dir"])
 
 
 class Kill(TrainerCallback):
     """Kills the process in the middle of the fourth step, once."""
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step == 3 and not is_restarted:
+        if state.global_step == 3 and found is None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -51,8 +50,6 @@ trainer = ProvenceTrainer(
     callbacks=[Kill()],
 )
 assert trainer.args.world_size == 2
-found = last_checkpoint(trainer.args.output_dir)
-assert is_restarted == (found is not None)
 trainer.train(resume_from_checkpoint=found)
 if trainer.is_world_process_zero():
     model.save_pretrained(result)
