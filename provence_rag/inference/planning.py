@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,6 @@ import numpy as np
 
 from provence_rag.chunking import LANGUAGES, BaseChunker, MultilingualChunker, Span, detect_language
 from provence_rag.config import ProvenceConfig
-from provence_rag.errors import CheckpointError
 from provence_rag.inference.encoding import (
     IntArray,
     TextTokenizer,
@@ -23,12 +21,10 @@ from provence_rag.inference.encoding import (
     pack_windows,
     sentence_bounds,
     split_units,
-    tokenize_sentences,
 )
+from provence_rag.inference.pair_encoder import PairEncoder
 
-__all__ = ["Document", "Pair", "Plan", "Planner", "title_line"]
-
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+__all__ = ["Document", "Pair", "Plan", "Planner"]
 
 
 @dataclass(frozen=True)
@@ -101,16 +97,9 @@ class Planner:
     """
 
     def __init__(self, tokenizer: TextTokenizer, config: ProvenceConfig, chunker: BaseChunker | None) -> None:
-        self._tokenizer = tokenizer
-        self._layout = tokenizer.layout
+        self._encoder = PairEncoder(tokenizer, config)
         self._config = config
         self._chunker = chunker
-        # A query takes at most half of a window, and a title half of the rest: at least one token is left.
-        if self._layout.num_special_tokens >= config.max_length // 2:
-            raise CheckpointError(
-                f"max_length={config.max_length} has no room for a passage beside a query and "
-                f"{self._layout.num_special_tokens} special tokens"
-            )
 
     def plans(self, pairs: Sequence[Pair], language: str) -> list[Plan]:
         """Plan how each pair is read.
@@ -130,7 +119,7 @@ class Planner:
         language = self._config.splitter_language if language == "auto" else language
         languages = [detect_language(text) if language == "auto" else language for text in unique]
         spans = [self._spans(text, own, language) for text, own in zip(unique, languages, strict=True)]
-        tokens = self._tokens(unique, spans)
+        tokens = self._encoder.encode_documents(unique, spans)
         bounds = map(sentence_bounds, tokens, spans)
         return dict(zip(unique, map(Document, unique, languages, spans, tokens, bounds), strict=True))
 
@@ -140,22 +129,12 @@ class Planner:
         # A language that was detected may have no rules of its own; one that was asked for must have them.
         return _chunker_for("en" if asked == "auto" and language not in LANGUAGES else language).spans(text)
 
-    def _tokens(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[TokenizedText]:
-        if self._config.tokenization != "document":
-            spaced = self._config.tokenization == "spaced"
-            return tokenize_sentences(self._tokenizer, texts, spans, spaced=spaced)
-        # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
-        read = [text if own else "" for text, own in zip(texts, spans, strict=True)]
-        return self._tokenizer.tokenize(read)
-
     def _heads(self, pairs: Sequence[Pair]) -> dict[tuple[str, str | None], Head]:
         queries = list(dict.fromkeys(pair.query for pair in pairs))
         titles = list(dict.fromkeys(pair.title for pair in pairs if pair.title is not None))
-        read = [_normalized(query) for query in queries] if self._config.normalize_query else queries
-        query_ids = {q: t.ids for q, t in zip(queries, self._tokenizer.tokenize(read), strict=True)}
-        lines = self._tokenizer.tokenize([title_line(title) for title in titles])
-        title_ids = {title: tokens.ids for title, tokens in zip(titles, lines, strict=True)}
-        half = self._config.max_length // 2
+        query_ids = dict(zip(queries, self._encoder.encode_queries(queries), strict=True))
+        title_ids = dict(zip(titles, self._encoder.encode_titles(titles), strict=True))
+        half = self._encoder.query_limit
         if too_long := sum(len(ids) > half for ids in query_ids.values()):
             warnings.warn(
                 f"{too_long} quer{'y is' if too_long == 1 else 'ies are'} longer than half of the window: "
@@ -165,16 +144,16 @@ class Planner:
         heads = {}
         for query, title in dict.fromkeys((pair.query, pair.title) for pair in pairs):
             ids = query_ids[query][:half].tolist()
-            room = (self._config.max_length - self._layout.num_special_tokens - len(ids)) // 2
+            room = self._encoder.title_limit(len(ids))
             prefix = [] if title is None else title_ids[title].tolist()
             if len(prefix) > room:  # the line still ends
                 prefix = [*prefix[: room - 1], prefix[-1]] if room else []
-            before = [*self._layout.before, *ids, *self._layout.between]
+            before = [*self._encoder.layout.before, *ids, *self._encoder.layout.between]
             heads[query, title] = Head(np.array([*before, *prefix], dtype=np.int64), len(before))
         return heads
 
     def _plan(self, number: int, pair: Pair, document: Document, head: Head) -> Plan:
-        capacity = self._config.max_length - len(head.ids) - len(self._layout.after)
+        capacity = self._config.max_length - len(head.ids) - len(self._encoder.layout.after)
         tokens, spans, bounds = document.tokens, document.spans, document.bounds
         if not len(tokens):  # nothing to read
             return Plan(pair, document, head, [], bounds, np.arange(len(spans)))
@@ -190,16 +169,6 @@ class Planner:
             np.array([*(unit.start for unit in units), len(tokens)], dtype=np.int64),
             np.array([unit.sentence for unit in units], dtype=np.int64),
         )
-
-
-def title_line(title: str) -> str:
-    """How a title stands in front of its passage, in inference and in training: as one line."""
-    return f"{' '.join(title.split())}\n"
-
-
-def _normalized(query: str) -> str:
-    """Lower case, without ASCII punctuation, with single spaces."""
-    return " ".join(query.lower().translate(_NO_PUNCTUATION).split())
 
 
 @lru_cache(maxsize=64)

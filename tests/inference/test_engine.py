@@ -127,7 +127,10 @@ def test_windows_of_all_pairs_share_batches(recording: Recording, tokenizer: Pai
 
 @pytest.mark.parametrize("max_length", [64, 56])
 def test_lengths_that_suit_the_backend(hash_backend: Backend, max_length: int) -> None:
-    tokenizer, config = fake_provence()._engine._planner._tokenizer, ProvenceConfig(max_length=max_length)
+    tokenizer, config = (
+        fake_provence()._engine._planner._encoder.tokenizer,
+        ProvenceConfig(max_length=max_length),
+    )
     exact, suited = Recorder(hash_backend), Recorder(hash_backend, pad_to_multiple_of=16)
     texts = ["The fox.", TEXT, "The cat is a cat!", TEXT[:50]]
     engines = [Engine(backend, tokenizer, config, pad_token_id=PAD) for backend in (exact, suited)]
@@ -285,7 +288,7 @@ def test_a_backend_without_a_head_that_the_config_has(logits: Logits, missing: s
         def run(self, *_: IntArray) -> Logits:
             return logits
 
-    tokenizer = fake_provence()._engine._planner._tokenizer
+    tokenizer = fake_provence()._engine._planner._encoder.tokenizer
     model = Provence(Engine(Broken(), tokenizer, ProvenceConfig(), pad_token_id=0))
     message = (
         f"the checkpoint's mode is 'joint', but its broken model gives no {missing} logits: "
@@ -318,7 +321,7 @@ def test_no_pairs_run_nothing(recording: Recording, tokenizer: PairTokenizer) ->
 
 def test_identity_scores_are_logits() -> None:
     fake = fake_provence()
-    tokenizer = fake._engine._planner._tokenizer
+    tokenizer = fake._engine._planner._encoder.tokenizer
     config = ProvenceConfig(mode="ranking", score_activation="identity")
     model = Provence(Engine(fake.backend, tokenizer, config, pad_token_id=0))
     (passage,) = model.process("penguins", ["Penguins swim."])
@@ -334,7 +337,12 @@ def test_the_rule_is_that_of_the_documents_language() -> None:
     fake = fake_provence()
     rules = {"default": DynamicRule(floor=0.0, share=0.0), "ja": DynamicRule(floor=1.0, share=1.0)}
     model = Provence(
-        Engine(fake.backend, fake._engine._planner._tokenizer, ProvenceConfig(dynamic=rules), pad_token_id=0)
+        Engine(
+            fake.backend,
+            fake._engine._planner._encoder.tokenizer,
+            ProvenceConfig(dynamic=rules),
+            pad_token_id=0,
+        )
     )
     texts = ["Penguins swim in the sea.", "東京は日本の首都です。"]
     assert [p.is_empty for p in model.process("penguins", texts)] == [False, True]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from provence_rag.chunking import Span
-from provence_rag.inference.planning import title_line
+from provence_rag.inference.pair_encoder import title_line
 from provence_training.collator import Example
 from provence_training.loss import IGNORE
 

@@ -1,0 +1,107 @@
+"""How a checkpoint reads a query, a title and a document: the same in use and in training."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from provence_rag.chunking import Span
+from provence_rag.config import ProvenceConfig
+from provence_rag.errors import CheckpointError
+from provence_rag.inference.encoding import (
+    IntArray,
+    PairTokenizer,
+    TextTokenizer,
+    TokenizedText,
+    tokenize_sentences,
+)
+
+__all__ = ["PairEncoder", "title_line"]
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+Length = TypeVar("Length", int, IntArray)
+
+
+class PairEncoder:
+    """Turns the parts of a pair into token ids, as the checkpoint's configuration says.
+
+    A window is `before query between title passage after`, where `before`, `between` and `after` are the
+    special tokens of `layout`. Of a query at most half of the window is read, of a title at most half of what
+    the query leaves.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer.
+        config: The checkpoint's configuration.
+
+    Raises:
+        CheckpointError: The windows are too short for the tokenizer's special tokens.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, config: ProvenceConfig) -> None:
+        self.layout = tokenizer.layout
+        self.config = config
+        self.tokenizer = tokenizer
+        # A query takes at most half of a window, and a title half of the rest: at least one token is left.
+        if self.layout.num_special_tokens >= config.max_length // 2:
+            raise CheckpointError(
+                f"max_length={config.max_length} has no room for a passage beside a query and "
+                f"{self.layout.num_special_tokens} special tokens"
+            )
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> PairEncoder:
+        """The encoder of a checkpoint directory.
+
+        Raises:
+            CheckpointError: The directory is not a checkpoint's.
+        """
+        config = ProvenceConfig.from_directory(directory)
+        return cls(PairTokenizer.from_directory(directory, config.pair_template), config)
+
+    @property
+    def query_limit(self) -> int:
+        """Tokens of a query that are read."""
+        return self.config.max_length // 2
+
+    def title_limit(self, query_tokens: Length) -> Length:
+        """Tokens of a title that are read after a query of `query_tokens` tokens (one number or many).
+
+        Of a longer title the last of them is the title's own last token, so that its line still ends.
+        """
+        return (self.config.max_length - self.layout.num_special_tokens - query_tokens) // 2
+
+    def encode_queries(self, queries: Sequence[str]) -> list[IntArray]:
+        """Token ids of each query, in full."""
+        read = [_normalized(query) for query in queries] if self.config.normalize_query else queries
+        return [tokens.ids for tokens in self.tokenizer.tokenize(read)]
+
+    def encode_titles(self, titles: Sequence[str]) -> list[IntArray]:
+        """Token ids of each title, in full. A title is read as one line."""
+        return [tokens.ids for tokens in self.tokenizer.tokenize([title_line(title) for title in titles])]
+
+    def encode_documents(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[TokenizedText]:
+        """Tokens of each document, in full.
+
+        Args:
+            texts: N documents.
+            spans: The sentences of each.
+        """
+        if self.config.tokenization != "document":
+            spaced = self.config.tokenization == "spaced"
+            return tokenize_sentences(self.tokenizer, texts, spans, spaced=spaced)
+        # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
+        read = [text if own else "" for text, own in zip(texts, spans, strict=True)]
+        return self.tokenizer.tokenize(read)
+
+
+def title_line(title: str) -> str:
+    """How a title stands in front of its passage, in inference and in training: as one line."""
+    return f"{' '.join(title.split())}\n"
+
+
+def _normalized(query: str) -> str:
+    """Lower case, without ASCII punctuation, with single spaces."""
+    return " ".join(query.lower().translate(_NO_PUNCTUATION).split())
