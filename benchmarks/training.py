@@ -16,14 +16,14 @@ import typer
 from benchmarks.common import RESULTS, Data, Output, Runs, data_name, run
 from benchmarks.report import Figure, Report
 from provence_training.compute import choose_dtype, current_device
-from provence_training.config import DataConfig, DataSource, PairConfig, StageConfig, TrainingConfig
+from provence_training.config import DataConfig, DataSource, StageConfig, TrainingConfig
 from provence_training.config_values import Precision
 from provence_training.run import run_training
 
 __all__ = ["main"]
 
 _DESCRIPTION = """Fine-tuning the bundled model on pairs of {data} on a {device} in {dtype}: {steps} steps
-of {batch} pairs a run, after a warm-up of as many. All that a step takes counts: making its batch, both
+of {batch} tokens a run, after a warm-up of as many. All that a step takes counts: making its batch, both
 passes, the optimizer."""
 
 
@@ -31,7 +31,7 @@ def main(
     data: Data,
     *,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer in a run.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pairs of a step.")] = 32,
+    batch_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a step, padding included.")] = 4096,
     float32: Annotated[
         bool, typer.Option("--float32", help="In float32 even where bfloat16 is fast.")
     ] = False,
@@ -44,8 +44,7 @@ def main(
     precision: Precision = "float32" if float32 else "auto"
     dtype = str(choose_dtype(precision, device)).removeprefix("torch.")
     stage = StageConfig(
-        pairs=(PairConfig(count=total * batch_size),),
-        batch_size=batch_size,
+        batch_tokens=batch_tokens,
         max_steps=total,
         precision=precision,
         save_steps=total,
@@ -71,7 +70,7 @@ def main(
             data=data_name(data),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
             dtype=dtype,
-            batch=batch_size,
+            batch=batch_tokens,
             steps=steps,
         ),
         figures=[Figure("learned", pairs, "pairs/s"), Figure("read", tokens, "tokens/s")],

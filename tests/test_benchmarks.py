@@ -225,7 +225,7 @@ def test_a_long_document_has_the_size_asked_for(monkeypatch: pytest.MonkeyPatch)
         ("backends", ["--pairs", "5", "--runs", "1", "--bfloat16"], "throughput, bfloat16 / float32"),
         ("overhead", ["--pairs", "5", "--runs", "1"], "everything but the forward pass"),
         ("latency", ["--runs", "2"], "one call, p95"),
-        ("training", ["--steps", "1", "--batch-size", "2", "--runs", "2"], "learned"),
+        ("training", ["--steps", "1", "--batch-tokens", "256", "--runs", "2"], "learned"),
         (
             "scaling",
             ["--runs=1", "--passages=2", "--passages=4", "--kilobytes=1", "--kilobytes=2"],

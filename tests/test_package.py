@@ -297,6 +297,7 @@ def test_dependencies() -> None:
             "accelerate",
             "bm25s",
             "datasets",
+            "filelock",
             "matplotlib",
             "numpy",
             "pydantic",

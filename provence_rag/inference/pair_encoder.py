@@ -18,7 +18,7 @@ from provence_rag.inference.encoding import (
     tokenize_sentences,
 )
 
-__all__ = ["PairEncoder", "title_line"]
+__all__ = ["PairEncoder"]
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -80,7 +80,8 @@ class PairEncoder:
 
     def encode_titles(self, titles: Sequence[str]) -> list[IntArray]:
         """Token ids of each title, in full. A title is read as one line."""
-        return [tokens.ids for tokens in self.tokenizer.tokenize([title_line(title) for title in titles])]
+        lines = [f"{' '.join(title.split())}\n" for title in titles]
+        return [tokens.ids for tokens in self.tokenizer.tokenize(lines)]
 
     def encode_documents(self, texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[TokenizedText]:
         """Tokens of each document, in full.
@@ -95,11 +96,6 @@ class PairEncoder:
         # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
         read = [text if own else "" for text, own in zip(texts, spans, strict=True)]
         return self.tokenizer.tokenize(read)
-
-
-def title_line(title: str) -> str:
-    """How a title stands in front of its passage, in inference and in training: as one line."""
-    return f"{' '.join(title.split())}\n"
 
 
 def _normalized(query: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 from transformers import TrainerCallback, TrainingArguments
 
 from provence_rag.chunking import Span
-from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
-from provence_training.collator import Example, ProvenceCollator
+from provence_training.collator import Example, example_pairs
 from provence_training.config import GuideConfig
 from provence_training.guide import GuideLoss
 from provence_training.loss import ProvenceLoss
@@ -36,7 +36,7 @@ class Kill(TrainerCallback):
 
 examples = [Example(**{**e, "sentences": [Span(*s) for s in e["sentences"]]}) for e in job["examples"]]
 fixed = {"learning_rate": 3e-3, "logging_steps": 1, "use_cpu": True, "seed": 3}
-model = ProvenceModel.from_pretrained(start)
+model, encoder = ProvenceModel.from_pretrained(start), PairEncoder.from_directory(start)
 trainer = ProvenceTrainer(
     model,
     TrainingArguments(**{**fixed, "report_to": [], "disable_tqdm": True, **job["settings"]}),
@@ -44,9 +44,9 @@ trainer = ProvenceTrainer(
     auxiliary_losses=[
         GuideLoss(model, ProvenceModel.from_pretrained(job["guide"]), GuideConfig(model=job["guide"]))
     ],
-    collator=ProvenceCollator.for_model(model, PairTokenizer.from_directory(start)),
-    examples=examples,
-    dev_examples=examples[:7],
+    pairs=example_pairs(examples, encoder),
+    dev_pairs=example_pairs(examples[:7], encoder),
+    batch_tokens=job["batch_tokens"],
     callbacks=[Kill()],
 )
 assert trainer.args.world_size == 2

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.auxiliary_losses import RangeLoss
 from provence_training.collator import Example, ProvenceCollator
@@ -24,7 +26,8 @@ Batch = dict[str, Any]
 
 @pytest.fixture
 def batch(tokenizer: PairTokenizer) -> Batch:
-    collator = ProvenceCollator(tokenizer, max_length=64, pad_token_id=1, uses_token_types=False)
+    encoder = PairEncoder(tokenizer, ProvenceConfig(max_length=64))
+    collator = ProvenceCollator(encoder, pad_token_id=1, uses_token_types=False)
     return collator(EXAMPLES)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +13,14 @@ from tokenizers import Tokenizer
 
 from provence_rag import InvalidInputError
 from provence_rag.chunking import Span
+from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.loss import IGNORE
-from provence_training.passages import Passage, cut_window, make_example
 
 PAD = 1
+WHOLE: dict[str, Any] = {"pruning_labels": None, "sentence_teacher_scores": None}
 LENGTH = 24
 
 words = st.text(alphabet="thecatdog.猫がいる犬Ω", min_size=1, max_size=12)
@@ -47,7 +49,7 @@ def examples(draw: st.DrawFn) -> Example:
 
 def make_collator(tokenizer: PairTokenizer, *, max_length: int = LENGTH, **settings: Any) -> ProvenceCollator:
     settings = {"uses_token_types": False, "pad_token_id": PAD, **settings}
-    return ProvenceCollator(tokenizer, max_length=max_length, **settings)
+    return ProvenceCollator(PairEncoder(tokenizer, ProvenceConfig(max_length=max_length)), **settings)
 
 
 def expected_rows(tokenizer: PairTokenizer, batch: list[Example]) -> list[tuple[list[int], list[int]]]:
@@ -63,7 +65,7 @@ def expected_rows(tokenizer: PairTokenizer, batch: list[Example]) -> list[tuple[
             # The sentence that holds the token's last character; what stands in front goes to the first.
             holding = [i for i, s in enumerate(example.sentences) if s.start <= max(end - 1, start)]
             ids.append(token)
-            numbers.append(base + max(holding, default=0) if example.sentences else -1)
+            numbers.append(base + max(holding, default=0))
         rows.append((ids + list(layout.after), numbers + [-1] * len(layout.after)))
         base += len(example.sentences)
     return rows
@@ -74,6 +76,7 @@ def expected_rows(tokenizer: PairTokenizer, batch: list[Example]) -> list[tuple[
 def test_every_token_has_its_sentence(tokenizer: PairTokenizer, batch: list[Example]) -> None:
     tensors = make_collator(tokenizer)(batch)
     targets = tensors["targets"]
+    batch = [e if e.sentences else replace(e, **WHOLE, sentences=[Span(0, len(e.document))]) for e in batch]
     rows = expected_rows(tokenizer, batch)
     width = max(len(ids) for ids, _ in rows)
     assert width <= LENGTH
@@ -103,47 +106,6 @@ def test_every_token_has_its_sentence(tokenizer: PairTokenizer, batch: list[Exam
     assert [[a == b for a in queries] for b in queries] == [
         [a == b for a in targets.query_ids.tolist()] for b in targets.query_ids.tolist()
     ]
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    texts=st.lists(sentences, min_size=1, max_size=6),
-    labels=st.lists(st.sampled_from([0, 1, IGNORE]), min_size=6, max_size=6),
-    characters=st.integers(1, 80),
-    title=st.sampled_from(["", "the dog"]),
-    seed=st.integers(0, 99),
-)
-def test_labels_move_with_windows_and_truncation(
-    tokenizer: PairTokenizer, texts: list[str], labels: list[int], characters: int, title: str, seed: int
-) -> None:
-    text = "\n".join(texts)
-    starts = [sum(len(t) + 1 for t in texts[:i]) for i in range(len(texts))]
-    spans = tuple(Span(start, start + len(t)) for start, t in zip(starts, texts, strict=True))
-    labels = labels[: len(texts)]
-    passage = Passage(
-        id="p", source="made", language="en", title=title, text=text, sentences=spans, questions=()
-    )
-    window = cut_window(passage, labels, characters, random.Random(seed))
-    example = make_example("who", passage, window, label=1.0, pruning_labels=labels, with_title=bool(title))
-    targets = make_collator(tokenizer)([example])["targets"]
-    layout = tokenizer.layout
-    query, document = tokenizer.tokenize(["who", example.document])
-    head = len(layout.before) + len(query.ids) + len(layout.between)
-    room = LENGTH - head - len(layout.after)
-    shift = spans[window.start].start - (len(title) + 1 if title else 0)
-    seen = []
-    for token, (start, end) in enumerate(document.offsets.tolist()[:room], head):
-        last = max(end - 1, start) + shift  # where the token's last character is in the passage
-        number = int(targets.sentence_ids[0, token])
-        label = int(targets.pruning_labels[number])
-        if last < spans[window.start].start:  # the title
-            assert label == IGNORE
-        else:
-            sentence = max(i for i in window if spans[i].start <= last)
-            assert label == labels[sentence]
-            seen.append(sentence)
-    kept = {i for i in window if labels[i] == 1}
-    assert targets.labels.isnan().item() == (bool(kept) and not kept & set(seen))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -182,8 +144,9 @@ def test_dtypes(tokenizer: PairTokenizer) -> None:
 
 def test_without_sentences(tokenizer: PairTokenizer) -> None:
     targets = make_collator(tokenizer)([Example(query="the cat", document="the dog")])["targets"]
-    assert (targets.sentence_ids == -1).all()
-    assert targets.pruning_labels.shape == targets.sentence_teacher_scores.shape == (0,)
+    assert targets.sentence_ids[0].tolist() == [-1] * 5 + [0] * 2 + [-1]
+    assert targets.pruning_labels.tolist() == [IGNORE]
+    assert targets.sentence_teacher_scores.isnan().all()
 
 
 def test_a_passage_that_loses_its_answer_loses_its_label(tokenizer: PairTokenizer) -> None:
@@ -204,7 +167,11 @@ def test_a_passage_that_loses_its_answer_loses_its_label(tokenizer: PairTokenize
 def test_a_collator_for_a_model(tokenizer: PairTokenizer, make_model: Any) -> None:
     model = make_model()
     collator = ProvenceCollator.for_model(model, tokenizer)
-    assert (collator.max_length, collator.pad_token_id, collator.uses_token_types) == (64, PAD, True)
+    assert (collator.encoder.config.max_length, collator.pad_token_id, collator.uses_token_types) == (
+        64,
+        PAD,
+        True,
+    )
 
 
 @pytest.mark.parametrize("name", ["pruning_labels", "sentence_teacher_scores"])

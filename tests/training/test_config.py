@@ -51,13 +51,13 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     stages:
       - learning_rate: 1e-4  # a string for YAML
         loss: {positive_weight: balanced}
-        pairs: [{window: null}, {count: 10, window: {default: [10, 20]}}]
+        pairs: [{window: null}, {count: 10, window: [10, 20]}]
     """
     config = read(tmp_path, text)
     assert config.data.train[1].weight == 2.0
     (stage,) = config.stages
     assert (stage.learning_rate, stage.loss.positive_weight) == (1e-4, "balanced")
-    assert [pairs.window for pairs in stage.pairs] == [None, {"default": (10, 20)}]
+    assert [pairs.window for pairs in stage.pairs] == [None, (10, 20)]
 
 
 def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"stages": [{}, {}]}, "stages must have names of their own, got train, train"),
         (
             {"stages": [{"pairs": [{"bm25": 0.75, "random": 0.5}]}]},
-            "stages.0.pairs.0: bm25 and random must be at most 1 together, got 1.25",
+            "stages.0.pairs.0: bm25, random and junk must be at most 1 together, got 1.25",
         ),
         (
             {"stages": [{"pairs": [{"bm25": 0.5, "random": 0.5}]}]},
@@ -108,19 +108,15 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"stages": [{"pairs": [{"per_question": 2, "bm25": 0, "random": 0}]}]},
-            "stages.0.pairs.0: per_question needs shares of bm25 or random passages",
+            "stages.0.pairs.0: per_question needs shares of bm25, random or junk",
         ),
         (
             {"stages": [{"pairs": [{"labels": False}]}]},
             "stages.0: pairs.0: labels and teacher must not both be false without a guide",
         ),
         (
-            {"stages": [{"pairs": [{"window": {"default": [30, 20]}}]}]},
-            "stages.0.pairs.0: window.default must be [shortest, longest], got [30, 20]",
-        ),
-        (
-            {"stages": [{"pairs": [{"window": {"en": [20, 30]}}]}]},
-            "stages.0.pairs.0: window must have an entry default, for all languages without one",
+            {"stages": [{"pairs": [{"window": [30, 20]}]}]},
+            "stages.0.pairs.0: window must be [shortest, longest], got [30, 20]",
         ),
         (
             {"stages": [{"loss": {"listwise_teacher_weight": 0.5}}]},
@@ -139,8 +135,12 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "stages.0.guide: ranking, sentences, tokens and states must not all be 0",
         ),
         (
-            {"data": {"train": [{"path": "a.jsonl", "guided": False}]}},
-            "a.jsonl has guided: false, but no stage has a guide: leave it out",
+            {"stages": [{"pairs": [{}, {"weights": {"a": 2, "zoo": 1}}]}]},
+            "stages.0.pairs.1.weights must name sources of data.train (a), got 'zoo'",
+        ),
+        (
+            {"stages": [{"guide": {"model": "a", "exclude": ["a", "zoo"]}}]},
+            "stages.0.guide.exclude must name sources of data.train (a), got 'zoo'",
         ),
         (
             {"stages": [{"guide": {"stage": "train"}}]},

@@ -50,7 +50,8 @@ def default(field: Any) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if dataclasses.is_dataclass(value) or (isinstance(value, tuple) and value):
+    parts = value if isinstance(value, tuple) else (value,)
+    if any(map(dataclasses.is_dataclass, parts)):
         return "see below"
     return f"`{json.dumps(value)}`"
 

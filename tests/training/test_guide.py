@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 
 from provence_rag import CheckpointError, InvalidInputError
 from provence_rag.chunking import Span
+from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.collator import Example, ProvenceCollator
 from provence_training.config import GuideConfig
@@ -37,7 +39,8 @@ MakeModel = Callable[..., ProvenceModel]
 
 @pytest.fixture
 def collator(tokenizer: PairTokenizer) -> ProvenceCollator:
-    return ProvenceCollator(tokenizer, max_length=64, pad_token_id=1, uses_token_types=False)
+    encoder = PairEncoder(tokenizer, ProvenceConfig(max_length=64))
+    return ProvenceCollator(encoder, pad_token_id=1, uses_token_types=False)
 
 
 def parts_of(loss: GuideLoss, model: ProvenceModel, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -151,7 +154,8 @@ def test_a_guide_with_more_pieces_reads_the_model_s(
     cut = load_guide(guide_directory, small, torch.float32)
     outputs = []
     for model, reader in ((whole, PairTokenizer(unigram)), (cut, small)):
-        collator = ProvenceCollator(reader, max_length=64, pad_token_id=1, uses_token_types=False)
+        encoder = PairEncoder(reader, ProvenceConfig(max_length=64))
+        collator = ProvenceCollator(encoder, pad_token_id=1, uses_token_types=False)
         batch = collator(EXAMPLES)
         batch.pop("targets")
         outputs.append(model(**batch))

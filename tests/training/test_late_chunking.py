@@ -14,8 +14,9 @@ from transformers import AutoModel
 from provence_rag.chunking import Span
 from provence_training.cache import ContentCache
 from provence_training.late_chunking import LateChunkingTeacher
-from provence_training.passages import Passage, Question
-from provence_training.sampling import Pair
+from provence_training.pairs.pair_set import Kind
+from provence_training.pairs.text_pairs import TextPair
+from provence_training.passages import Passage
 
 TEXT = "the cat sat on the mat. the tea is hot. rain is cold."
 SENTENCES = (Span(0, 23), Span(24, 39), Span(40, 53))
@@ -41,17 +42,14 @@ PASSAGES = [
 ]
 
 
-def make_pair(question: str, passage: Passage, window: range) -> Pair:
-    return Pair(
-        question=Question(id="q", text=question, answers=None),
-        query=question.upper(),
-        own=passage,
+def make_pair(question: str, passage: Passage, window: range) -> TextPair:
+    return TextPair(
+        question=question,
+        question_source=passage.source,
         passage=passage,
-        kind="own",
         window=window,
-        with_title=True,
+        kind=Kind.OWN,
         label=None,
-        pruning_labels=None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The three shapes of records, and what is said of one with a mistake."""
+"""The shapes of records, and what is said of one with a mistake."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ GROUP: dict[str, Any] = {
     "labels": [1, 0],
     "teacher_scores.big": [0.75, 0.0],
 }
+
+
+HALF = TeacherColumn("score")
 
 
 def parse(record: Any, **settings: Any) -> list[Passage]:
@@ -153,14 +156,45 @@ def spans_with(**changes: Any) -> dict[str, Any]:
     return {**SPANS, "questions": [{**SPANS["questions"][0], **changes}]}
 
 
+# Questions of which nothing is known
+
+
+def test_a_question_alone() -> None:
+    (passage,) = parse({"lang": "ja", "question": "犬は何をする？"})
+    assert (passage.text, passage.sentences, passage.language) == ("", (), "ja")
+    (question,) = passage.questions
+    assert (question.text, question.answers, question.label) == ("犬は何をする？", None, None)
+    (passage,) = parse({"question": "What do the dogs of this village do?", "score": 0.5}, teacher=HALF)
+    assert (passage.language, passage.questions[0].teacher_score) == ("en", 0.0)
+
+
+@pytest.mark.parametrize("questions", [{}, {"questions": []}])
+def test_titles_as_queries(questions: dict[str, Any]) -> None:
+    record = {"title": " Animals ", "text": TEXT, **questions}
+    (passage,) = parse(record, title_queries=True)
+    (question,) = passage.questions
+    assert (question.text, question.answers, question.label) == ("Animals", None, None)
+    assert texts(passage) == SENTENCES
+    (untitled,) = parse({**record, "title": " "}, title_queries=True)
+    assert untitled.questions == ()
+    (asked,) = parse(SPANS, title_queries=True)
+    assert [q.id for q in asked.questions][:2] == ["q1", "q2"]
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         ([1], "the record: must be an object, got list [1]"),
         (
             {"question": "?", "context": "."},
-            "the record has none of the fields questions (answer spans), sentences (labelled sentences) and "
-            "texts (context relevance), but question, context",
+            "the record has none of the fields questions (answer spans), sentences (labelled sentences), "
+            "texts (context relevance), rows (a table) and question (alone), but question, context",
+        ),
+        (
+            {"title": "Tea", "text": "Hot."},
+            "the record has none of the fields questions (answer spans), sentences (labelled sentences), "
+            "texts (context relevance), rows (a table) and question (alone), but title, text: a text without "
+            "questions needs title_queries, or an empty list of them",
         ),
         ({"questions": []}, "text: there is no such field"),
         ({**SPANS, "text": 3}, "text: must be a string, got int 3"),

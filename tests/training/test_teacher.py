@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,35 +16,36 @@ from sentence_transformers.sentence_transformer import modules as st_modules
 
 from provence_rag import CheckpointError, InvalidInputError
 from provence_rag.chunking import Span
+from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.cache import ContentCache
-from provence_training.collator import ProvenceCollator
-from provence_training.config import ScaleConfig, TeacherConfig
-from provence_training.distillation import load_teacher, scaled_scores, taught_examples
-from provence_training.loss import IGNORE
+from provence_training.collator import Example, ProvenceCollator
+from provence_training.config import PairConfig, ScaleConfig, TeacherConfig
+from provence_training.distillation import load_teacher, scaled_scores, teach
+from provence_training.pairs.drawing import draw_pairs
+from provence_training.pairs.packing import pack_passages
+from provence_training.pairs.pair_set import Kind, PairSet
+from provence_training.pairs.text_pairs import TextPair
 from provence_training.passages import Passage, Question
-from provence_training.sampling import Pair
 from provence_training.teacher import TeacherScores
 
 TEXT = "the cat sat on the mat. the tea is hot. rain is cold."
 SENTENCES = (Span(0, 23), Span(24, 39), Span(40, 53))
 
 
-def make_pair(text: str = "what is hot", window: range = range(3), **changes: Any) -> Pair:
+def make_pair(text: str = "what is hot", window: range = range(3), **changes: Any) -> TextPair:
     passage = Passage(
         id="p", source="made", language="en", title="", text=TEXT, sentences=SENTENCES, questions=()
     )
-    pair = Pair(
-        question=Question(id="q", text=text, answers=()),
-        query=text.upper(),
-        own=passage,
+    pair = TextPair(
+        question=text,
+        question_source=passage.source,
         passage=passage,
-        kind="own",
         window=window,
-        with_title=False,
-        label=1.0,
-        pruning_labels=[0, 1, 0],
+        kind=Kind.OWN,
+        label=0.0,
     )
     return replace(pair, **changes)
 
@@ -57,7 +59,7 @@ def cache(tmp_path: Path) -> ContentCache:
     return ContentCache(tmp_path / "cache.sqlite")
 
 
-def teach(cache: ContentCache, kind: str, model: Path, **settings: Any) -> list[TeacherScores]:
+def scores_of(cache: ContentCache, kind: str, model: Path, **settings: Any) -> list[TeacherScores]:
     """Scores, which are the same when they come from the cache."""
     config = TeacherConfig(kind=kind, model=str(model), **{"precision": "float32", **settings})
     scores = load_teacher(config, cache).score(PAIRS)
@@ -69,9 +71,9 @@ def teach(cache: ContentCache, kind: str, model: Path, **settings: Any) -> list[
 
 @pytest.mark.parametrize("encoder", ["bert"], indirect=True)
 def test_a_cross_encoder(cache: ContentCache, joint: Path) -> None:
-    scores = teach(cache, "cross-encoder", joint, batch_size=2)
+    scores = scores_of(cache, "cross-encoder", joint, batch_size=2)
     expected = CrossEncoder(str(joint)).predict(
-        [(pair.question.text, text) for pair, text in zip(PAIRS, WINDOWS, strict=True)],
+        [(pair.question, text) for pair, text in zip(PAIRS, WINDOWS, strict=True)],
         activation_fn=torch.nn.Identity(),
     )
     assert [s.passage for s in scores] == pytest.approx(expected.tolist(), abs=1e-5)
@@ -83,13 +85,13 @@ def test_a_bi_encoder(cache: ContentCache, encoder: Path, tmp_path: Path) -> Non
     pooling = st_modules.Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
     model = SentenceTransformer(modules=[transformer, pooling], device="cpu")
     model.save(str(tmp_path / "st"))
-    scores = teach(cache, "bi-encoder", tmp_path / "st", query_prefix="who ", passage_prefix="it ")
+    scores = scores_of(cache, "bi-encoder", tmp_path / "st", query_prefix="who ", passage_prefix="it ")
 
     def embed(text: str) -> Any:
         return model.encode(text, normalize_embeddings=True)
 
     for pair, text, score in zip(PAIRS, WINDOWS, scores, strict=True):
-        query = embed(f"who {pair.question.text}")
+        query = embed(f"who {pair.question}")
         assert score.passage == pytest.approx(float(query @ embed(f"it {text}")), abs=1e-5)
         each = [TEXT[SENTENCES[i].start : SENTENCES[i].end] for i in pair.window]
         assert score.sentences == pytest.approx([float(query @ embed(f"it {s}")) for s in each], abs=1e-5)
@@ -97,11 +99,11 @@ def test_a_bi_encoder(cache: ContentCache, encoder: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("encoder", ["bert"], indirect=True)
 def test_a_provence_checkpoint(cache: ContentCache, joint: Path) -> None:
-    scores = teach(cache, "provence", joint, batch_size=2)
+    scores = scores_of(cache, "provence", joint, batch_size=2)
     model = ProvenceModel.from_pretrained(joint)
     tokenizer = PairTokenizer.from_directory(joint)
     for pair, score in zip(PAIRS, scores, strict=True):
-        example = replace(pair.example(), query=pair.question.text)
+        example = Example(query=pair.question, document=pair.text, sentences=pair.sentences)
         batch = ProvenceCollator.for_model(model, tokenizer)([example])
         ids = batch.pop("targets").sentence_ids[0]
         with torch.inference_mode():
@@ -116,7 +118,7 @@ def test_a_provence_checkpoint(cache: ContentCache, joint: Path) -> None:
 @pytest.mark.parametrize("kind", ["cross-encoder", "provence", "late-chunking"])
 def test_bfloat16_is_nearly_the_same(cache: ContentCache, joint: Path, encoder: Path, kind: str) -> None:
     model = encoder if kind == "late-chunking" else joint
-    exact, rounded = (teach(cache, kind, model, precision=name) for name in ("float32", "bfloat16"))
+    exact, rounded = (scores_of(cache, kind, model, precision=name) for name in ("float32", "bfloat16"))
     assert rounded != exact
     for one, other in zip(rounded, exact, strict=True):
         assert one.passage == pytest.approx(other.passage, abs=0.03)
@@ -145,14 +147,14 @@ def test_a_teacher_that_is_not_there(cache: ContentCache, tmp_path: Path, kind: 
 # Scales
 
 
-def scored(count: int, language: str, shift: float) -> tuple[list[Pair], list[TeacherScores]]:
+def scored(count: int, language: str, shift: float) -> tuple[list[TextPair], list[TeacherScores]]:
     """Right pairs with similarities around 0.8, random ones around 0.3; their sentences are 0.1 below."""
     pairs, scores = [], []
     for i in range(count):
-        pair = make_pair(kind="own" if i % 2 else "random")
+        pair = make_pair(kind=Kind.OWN if i % 2 else Kind.RANDOM)
         pair = replace(pair, passage=replace(pair.passage, language=language))
         if i % 2:
-            pair = replace(pair, question=replace(pair.question, answers=(Span(24, 39),)))
+            pair = replace(pair, label=1.0)
         base = (0.8 if i % 2 else 0.3) + shift
         noise = (0.1, 0.1, -0.1, -0.1, 0.0, 0.0, 0.0, 0.0)[i % 8]
         each = [base - 0.1, math.nan, base - 0.1] if not i % 2 else [base - 0.3, base - 0.1, math.nan]
@@ -216,72 +218,136 @@ def test_similarities_that_cannot_be_scaled() -> None:
         scaled_scores(pairs, [TeacherScores(-s.passage, s.sentences) for s in scores], ScaleConfig())
 
 
-# Examples
+# Pairs
 
 
 class FakeTeacher:
-    def __init__(self, scores: list[TeacherScores], *, gives_logits: bool) -> None:
-        self.scores = scores
-        self.gives_logits = gives_logits
+    """Scores a text by its length, or by its kind, and each sentence by its first letter."""
 
-    def score(self, pairs: Any) -> list[TeacherScores]:
-        assert len(pairs) == len(self.scores)
-        return self.scores
+    def __init__(self, *, gives_logits: bool = True, shift: float = 0.0) -> None:
+        self.gives_logits = gives_logits
+        self.shift = shift
+        self.pairs: list[TextPair] = []
+
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
+        self.pairs = [*pairs]
+        return [
+            TeacherScores(len(pair.text) + self.shift, [ord(pair.text[s.start]) for s in pair.sentences])
+            for pair in pairs
+        ]
+
+
+class KindTeacher(FakeTeacher):
+    """Scores a text by how it was found."""
+
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
+        return [TeacherScores(0.8 if pair.kind == Kind.OWN else 0.1, None) for pair in pairs]
 
 
 def configured(**settings: Any) -> TeacherConfig:
     return TeacherConfig(kind="provence", model="fake", **settings)
 
 
-def test_logits_are_taken_as_they_are() -> None:
-    teacher = FakeTeacher(
-        [TeacherScores(20.0, [1.0, math.nan]), TeacherScores(math.nan, None)], gives_logits=True
+def make_passages(count: int, language: str = "en") -> list[Passage]:
+    """Passages of different lengths, one question each."""
+    passages = []
+    for i in range(count):
+        text = f"the cat sat. {'the tea is hot ' * (i + 1)}. rain {language} {i}."
+        ends = [j + 1 for j, character in enumerate(text) if character == "."]
+        starts = [0, *(end + 1 for end in ends[:-1])]
+        at = text.index(f"{language} {i}")
+        answers = (Span(at, len(text) - 1),)
+        question = Question(id=f"q{i}", text=f"what is {language} {i}", answers=answers, teacher_score=i / 2)
+        passages.append(
+            Passage(
+                id=str(i),
+                source="made",
+                language=language,
+                title="A title",
+                text=text,
+                sentences=tuple(map(Span, starts, ends)),
+                questions=(question,),
+            )
+        )
+    return passages
+
+
+Draw = Callable[..., PairSet]
+
+
+@pytest.fixture
+def draw(tokenizer: PairTokenizer) -> Draw:
+    encoder = PairEncoder(tokenizer, ProvenceConfig(max_length=512))
+
+    def draw(passages: list[Passage], **settings: Any) -> PairSet:
+        config = PairConfig(**{"window": (10, 60), "titles": 0.5, "teacher": True, **settings})
+        return draw_pairs(pack_passages(passages, encoder), config, encoder, seed=0)
+
+    return draw
+
+
+def test_logits_are_learned_where_they_belong(draw: Draw) -> None:
+    passages = make_passages(12)
+    teacher = FakeTeacher()
+    drawn = draw(passages, count=60, bm25=0.3, random=0.2, junk=0.1, joined=0.3)
+    pairs = teach(drawn, passages, [(teacher, configured())])
+    assert len(pairs) == len(drawn)  # of the others there are labels
+    is_alone = pairs.windows[:, 1, 0] == pairs.windows[:, 1, 1]
+    is_scored = is_alone & (pairs.kinds != Kind.JUNK)
+    assert 0 < is_scored.sum() < is_alone.sum() < 60
+    np.testing.assert_array_equal(np.isnan(pairs.teacher_scores), ~is_scored)
+    assert pairs.teacher_scores[is_scored].tolist() == [len(pair.text) for pair in teacher.pairs]
+    rows = pairs.rows(range(60))
+    expected = iter([ord(pair.text[s.start]) for pair in teacher.pairs for s in pair.sentences])
+    for row, score in zip(rows.sentence_rows.tolist(), rows.sentence_teacher_scores.tolist(), strict=True):
+        assert (score == next(expected)) if is_scored[row] else score != score
+    for pair, number, kind in zip(
+        teacher.pairs, pairs.questions[is_scored], pairs.kinds[is_scored], strict=True
+    ):
+        assert pair.question == f"what is en {number}"
+        assert (pair.passage is passages[number]) == (kind == Kind.OWN)
+
+
+@pytest.mark.parametrize("right", [3.0, 9.0])
+def test_similarities_are_scaled(draw: Draw, right: float) -> None:
+    passages = make_passages(40)
+    drawn = draw(passages, random=0.5, bm25=0.0, labels=False)
+    # A scale that is given is used for logits too.
+    gives_logits, config = (
+        (False, configured()) if right == 3.0 else (True, configured(scale=ScaleConfig(right=9.0)))
     )
-    titled = replace(PAIRS[1].passage, title="A title")
-    first, second = taught_examples(
-        [replace(PAIRS[1], passage=titled, with_title=True), PAIRS[0]], [(teacher, configured())]
-    )
-    assert first.teacher_score == 20.0
-    assert first.sentence_teacher_scores == pytest.approx([math.nan, 1.0, math.nan], nan_ok=True)
-    assert first.pruning_labels == [IGNORE, 1, 0]
-    assert (second.teacher_score, second.sentence_teacher_scores, second.label) == (None, None, 1.0)
+    pairs = teach(drawn, passages, [(KindTeacher(gives_logits=gives_logits), config)])
+    own = pairs.kinds == Kind.OWN
+    assert own.sum() == (~own).sum() == 40
+    assert pairs.teacher_scores[own] == pytest.approx(min(right, ScaleConfig().limit))
+    assert pairs.teacher_scores[~own] == pytest.approx(-4.0)
 
 
-def test_similarities_are_scaled() -> None:
-    pairs, scores = scored(80, "en", 0.0)
-    examples = taught_examples(pairs, [(FakeTeacher(scores, gives_logits=False), configured())])
-    expected = scaled_scores(pairs, scores, ScaleConfig())
-    assert [e.teacher_score for e in examples] == [s.passage for s in expected]
-    scale = ScaleConfig(right=1.0)
-    logits = taught_examples(pairs, [(FakeTeacher(scores, gives_logits=True), configured(scale=scale))])
-    assert [e.teacher_score for e in logits] == [s.passage for s in scaled_scores(pairs, scores, scale)]
+def test_similarities_tell_nothing_of_questions_that_lean_on_their_passage(draw: Draw) -> None:
+    reviews = [replace(passage, source="reviews") for passage in make_passages(8, "ja")]
+    passages = [*make_passages(8), *reviews]
+    drawn = draw(passages, random=0.5, bm25=0.0)
+    for gives_logits in (True, False):
+        teacher = KindTeacher(gives_logits=gives_logits)
+        pairs = teach(drawn, passages, [(teacher, configured())], leaning=frozenset({"reviews"}))
+        unknown = (pairs.questions >= 8) & (not gives_logits)
+        np.testing.assert_array_equal(np.isnan(pairs.teacher_scores), unknown)
 
 
-def test_of_several_teachers_the_mean_is_learned() -> None:
-    japanese = make_pair(passage=replace(PAIRS[0].passage, language="ja"))
-    pairs = [PAIRS[0], PAIRS[1], japanese]
-    sentences = [[1.0] * len(pair.window) for pair in pairs]
-    first = [TeacherScores(2.0, own) for own in sentences]
-    second = [TeacherScores(4.0, [3.0] * len(pairs[0].window)), TeacherScores(math.nan, None)]
-    examples = taught_examples(
-        pairs,
-        [
-            (FakeTeacher(first, gives_logits=True), configured()),
-            (FakeTeacher(second, gives_logits=True), configured(languages=("en",))),
-        ],
-    )
-    assert [e.teacher_score for e in examples] == [3.0, 2.0, 2.0]
-    assert [set(e.sentence_teacher_scores or ()) for e in examples] == [{2.0}, {1.0}, {1.0}]
+def test_of_several_teachers_the_mean_is_learned(draw: Draw) -> None:
+    passages = [*make_passages(6), *make_passages(6, "ja")]
+    drawn = draw(passages, count=40, bm25=0.2, random=0.2, labels=False)
+    first, second = FakeTeacher(), FakeTeacher(shift=4.0)
+    pairs = teach(drawn, passages, [(first, configured()), (second, configured(languages=("en",)))])
+    expected = [len(p.text) + 2.0 * (p.passage.language == "en") for p in first.pairs]
+    assert pairs.teacher_scores.tolist() == expected
+    assert {p.passage.language for p in second.pairs} == {"en"}
 
 
-def test_scores_that_came_with_the_data(caplog: pytest.LogCaptureFixture) -> None:
-    question = replace(PAIRS[0].question, teacher_score=2.5)
-    unknown = {"label": None, "pruning_labels": None}
-    pairs = [
-        make_pair(question=question, **unknown),
-        make_pair(question=question, kind="bm25", label=0.0),  # the score is of another passage
-        make_pair(**unknown),
-    ]
-    examples = taught_examples(pairs, [])
-    assert [(e.teacher_score, e.label) for e in examples] == [(2.5, None), (None, 0.0)]
-    assert caplog.messages == ["1 of 3 pairs left out: nothing is known of them"]
+def test_scores_that_came_with_the_data(draw: Draw, caplog: pytest.LogCaptureFixture) -> None:
+    passages = make_passages(8)
+    drawn = draw(passages, bm25=0.5, random=0.0, labels=False)
+    pairs = teach(drawn, passages, [])
+    assert (pairs.kinds == Kind.OWN).all()  # the scores are of no other passages
+    assert pairs.teacher_scores.tolist() == [number / 2 for number in pairs.questions]
+    assert caplog.messages[-1:] == ["8 of 16 pairs left out: nothing is known of them"]

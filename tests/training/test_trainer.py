@@ -31,28 +31,31 @@ from transformers import (
 from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.auxiliary_losses import AuxiliaryLoss
-from provence_training.collator import Example, ProvenceCollator
+from provence_training.collator import Example, ProvenceCollator, example_pairs
 from provence_training.config import GuideConfig
 from provence_training.guide import GuideLoss
 from provence_training.loss import ProvenceLoss, pool_sentences
 from provence_training.trainer import ProvenceTrainer, last_checkpoint
 
 THINGS = ["cat", "dog", "tea", "rain"]
+LONGEST = 20
+"""Tokens for an example: a batch of a multiple of it has as many examples."""
 
 
 def make_examples(count: int) -> list[Example]:
     """Sentences about animals are to be kept; a passage with one is relevant."""
     rng = random.Random(0)
     examples = []
-    for _ in range(count):
+    for number in range(count):
         named = [rng.choice(THINGS) for _ in range(2)]
         first, second = (f"the {thing} {rng.choice(['sat', 'is cold'])}." for thing in named)
         labels = [int(thing in ("cat", "dog")) for thing in named]
         examples.append(
             Example(
-                query=f"what is {rng.choice(['hot', 'cold'])}",
+                query=f"what is {rng.choice(['hot', 'cold'])} {number}",
                 document=f"{first} {second}",
                 sentences=[Span(0, len(first)), Span(len(first) + 1, len(first) + 1 + len(second))],
                 label=float(any(labels)),
@@ -63,23 +66,34 @@ def make_examples(count: int) -> list[Example]:
 
 
 MakeTrainer = Callable[..., ProvenceTrainer]
+Collate = Callable[[Sequence[Example]], dict[str, Any]]
 
 
 @pytest.fixture
-def make_trainer(tokenizer: PairTokenizer, make_model: Any, tmp_path: Path) -> MakeTrainer:
+def encoder(tokenizer: PairTokenizer) -> PairEncoder:
+    return PairEncoder(tokenizer, ProvenceConfig(max_length=64))
+
+
+@pytest.fixture
+def collate(encoder: PairEncoder) -> Collate:
+    return ProvenceCollator(encoder, pad_token_id=1, uses_token_types=False)
+
+
+@pytest.fixture
+def make_trainer(encoder: PairEncoder, make_model: Any, tmp_path: Path) -> MakeTrainer:
     def make(
         examples: Sequence[Example],
         model: ProvenceModel | None = None,
         loss: ProvenceLoss | None = None,
         head_learning_rate: float | None = 3e-3,
         dev_examples: Sequence[Example] = (),
+        batch_tokens: int = 8 * LONGEST,
         callbacks: list[TrainerCallback] | None = None,
         auxiliary_losses: Sequence[AuxiliaryLoss] = (),
         **settings: Any,
     ) -> ProvenceTrainer:
         arguments = {
             "output_dir": str(tmp_path / "run"),
-            "per_device_train_batch_size": 8,
             "learning_rate": 3e-3,
             "logging_steps": 1,
             "save_strategy": "no",
@@ -94,9 +108,9 @@ def make_trainer(tokenizer: PairTokenizer, make_model: Any, tmp_path: Path) -> M
             TrainingArguments(**arguments),
             loss=loss or ProvenceLoss(),
             auxiliary_losses=auxiliary_losses,
-            collator=ProvenceCollator(tokenizer, max_length=64, pad_token_id=1, uses_token_types=False),
-            examples=examples,
-            dev_examples=dev_examples,
+            pairs=example_pairs(examples, encoder),
+            dev_pairs=example_pairs(dev_examples, encoder) if dev_examples else None,
+            batch_tokens=batch_tokens,
             head_learning_rate=head_learning_rate,
             callbacks=callbacks,
         )
@@ -108,14 +122,14 @@ def logged(trainer: ProvenceTrainer, name: str) -> list[float]:
     return [entry[name] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_it_learns_32_examples_by_heart(make_trainer: MakeTrainer, make_model: Any) -> None:
+def test_it_learns_32_examples_by_heart(make_trainer: MakeTrainer, make_model: Any, collate: Collate) -> None:
     examples = make_examples(32)
     model = make_model(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.05)
     trainer = make_trainer(examples, model, learning_rate=1e-2, head_learning_rate=1e-2, num_train_epochs=25)
     trainer.train()
     assert logged(trainer, "loss")[0] > 0.3
     assert max(logged(trainer, "loss")[-4:]) < 0.05
-    batch = trainer.data_collator(examples)
+    batch = collate(examples)
     targets = batch.pop("targets")
     with torch.inference_mode():
         output = model.eval()(**batch)
@@ -143,7 +157,7 @@ def test_a_run_killed_at_any_step_ends_as_an_uninterrupted_one(
     examples = make_examples(32)
     plan = {
         "num_train_epochs": 2,
-        "per_device_train_batch_size": 8 // accumulation,
+        "batch_tokens": 8 * LONGEST // accumulation,
         "gradient_accumulation_steps": accumulation,
         "save_strategy": "steps",
         "save_steps": 3,
@@ -217,7 +231,7 @@ STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 def test_accumulated_gradients_are_those_of_one_batch(make_trainer: MakeTrainer, make_model: Any) -> None:
     weights, logs = [], []
-    for size, steps in ((8, 1), (2, 4)):
+    for size, steps in ((16, 1), (4, 4)):  # which examples meet in a step is all of them
         model = make_model(**STILL)
         trainer = make_trainer(
             uneven_examples(),
@@ -226,9 +240,9 @@ def test_accumulated_gradients_are_those_of_one_batch(make_trainer: MakeTrainer,
             learning_rate=0.1,
             head_learning_rate=0.1,
             max_grad_norm=0.0,
-            per_device_train_batch_size=size,
+            batch_tokens=size * LONGEST,
             gradient_accumulation_steps=steps,
-            num_train_epochs=1,
+            num_train_epochs=2,
         )
         trainer.train()
         assert trainer.state.global_step == 2
@@ -256,7 +270,6 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
     two_settings = {
         **settings,
         "output_dir": str(tmp_path / "run2"),
-        "per_device_train_batch_size": 4,
         "save_strategy": "steps",
         "save_steps": 2,
     }
@@ -265,6 +278,7 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
         "guide": str(tmp_path / "guide"),
         "result": str(tmp_path / "two"),
         "examples": [{**vars(e), "sentences": list(e.sentences)} for e in uneven_examples()],
+        "batch_tokens": 4 * LONGEST,
         "settings": two_settings,
     }
     (tmp_path / "job.json").write_text(json.dumps(job))
@@ -292,6 +306,8 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
             GuideLoss(model, ProvenceModel.from_pretrained(tmp_path / "guide"), GuideConfig(model="any"))
         ],
         head_learning_rate=None,
+        batch_tokens=4 * LONGEST,
+        gradient_accumulation_steps=2,
         **settings,
     )
     trainer.train()
@@ -309,13 +325,13 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
 # Evaluation on the way
 
 
-def test_the_loss_on_the_development_data(make_trainer: MakeTrainer) -> None:
-    examples = uneven_examples()
+def test_the_loss_on_the_development_data(make_trainer: MakeTrainer, collate: Collate) -> None:
+    examples = [replace(e, query=f"what is {i % 6}") for i, e in enumerate(uneven_examples())]
     trainer = make_trainer(
-        make_examples(8), dev_examples=examples, per_device_eval_batch_size=3, num_train_epochs=1
+        make_examples(8), dev_examples=examples, batch_tokens=3 * LONGEST, num_train_epochs=1
     )
     metrics = trainer.evaluate()
-    batch = trainer.data_collator(examples)
+    batch = collate(examples)
     targets = batch.pop("targets")
     with torch.no_grad():
         expected = trainer.loss(trainer.model.eval()(**batch), targets)
@@ -373,22 +389,20 @@ def test_mixed_precision(make_trainer: MakeTrainer, make_model: Any) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
-@pytest.mark.parametrize("part", ["listwise", "listwise_teacher"])
-def test_passages_that_are_compared_meet_in_a_batch(make_trainer: MakeTrainer, part: str) -> None:
-    unlabelled = {"label": None} if part == "listwise_teacher" else {}
-    examples = [
-        replace(e, query=f"what is {i % 4}", teacher_score=float(i), **unlabelled)
-        for i, e in enumerate(make_examples(16))
-    ]
-    loss = ProvenceLoss(**{f"{part}_weight": 0.3})
-    trainer = make_trainer(examples, loss=loss, per_device_train_batch_size=4)
-    for batch in trainer.get_train_dataloader():
-        assert loss.counts(batch["targets"])[loss.parts.index(part)] == 1
+def test_passages_of_a_question_meet_in_a_batch(make_trainer: MakeTrainer) -> None:
+    examples = [replace(e, query=f"what is {i % 4}") for i, e in enumerate(make_examples(16))]
+    loss = ProvenceLoss(listwise_weight=0.3)
+    trainer = make_trainer(examples, loss=loss, batch_tokens=4 * LONGEST)
+    batches = [*trainer.get_train_dataloader()]
+    assert len(batches) == 4
+    for rows in batches:
+        (batch,), _ = trainer.get_batch_samples(iter([rows]), 1, torch.device("cpu"))
+        assert loss.counts(batch["targets"])[loss.parts.index("listwise")] == 1
 
 
 def test_what_a_guide_teaches_is_added(make_trainer: MakeTrainer, make_model: Any) -> None:
     weights, logs = [], []
-    for size, steps in ((8, 1), (2, 4)):
+    for size, steps in ((16, 1), (4, 4)):  # which examples meet in a step is all of them
         model = make_model(**STILL)
         guide = GuideLoss(model, make_model(seed=1), GuideConfig(model="any"))
         trainer = make_trainer(
@@ -399,7 +413,7 @@ def test_what_a_guide_teaches_is_added(make_trainer: MakeTrainer, make_model: An
             learning_rate=0.1,
             head_learning_rate=0.1,
             max_grad_norm=0.0,
-            per_device_train_batch_size=size,
+            batch_tokens=size * LONGEST,
             gradient_accumulation_steps=steps,
             num_train_epochs=1,
         )
@@ -419,7 +433,7 @@ def test_speed_is_logged(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPa
     clock = iter([0.0, 2.0, 6.0])
     monkeypatch.setattr("provence_training.trainer.time.perf_counter", lambda: next(clock))
     trainer = make_trainer(make_examples(16), num_train_epochs=1)
-    lengths = [int(batch["attention_mask"].sum()) for batch in trainer.get_train_dataloader()]
+    lengths = [int(rows.lengths.sum()) for rows in trainer.get_train_dataloader()]
     trainer.train()
     assert logged(trainer, "pairs_per_second") == [4.0, 2.0]
     found = logged(trainer, "tokens_per_second")
@@ -471,13 +485,13 @@ def test_heads_have_a_learning_rate_of_their_own(
 
 
 def test_what_was_trained_is_saved_and_loaded(
-    make_trainer: MakeTrainer, make_model: Any, tmp_path: Path
+    make_trainer: MakeTrainer, make_model: Any, collate: Collate, tmp_path: Path
 ) -> None:
     model = make_model()
     trainer = make_trainer(make_examples(8), model, num_train_epochs=1)
     trainer.train()
     model.save_pretrained(tmp_path / "model")
-    batch = trainer.data_collator(make_examples(4))
+    batch = collate(make_examples(4))
     del batch["targets"]
     with torch.inference_mode():
         expected = model.eval()(**batch)

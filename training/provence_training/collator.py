@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,16 @@ from numpy.typing import NDArray
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer, sentence_bounds
+from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
-from provence_training.loss import IGNORE, Targets
+from provence_training.loss import IGNORE
+from provence_training.pairs.assembly import Assembler
+from provence_training.pairs.pack import Pack, borders_of
+from provence_training.pairs.packing import token_arrays
+from provence_training.pairs.pair_set import Kind, PairSet, SentenceScores
+from provence_training.pairs.windows import whole_windows
 
-__all__ = ["Example", "ProvenceCollator", "pad_rows"]
-
-IntArray = NDArray[np.int64]
+__all__ = ["Example", "ProvenceCollator", "example_pairs", "pad_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,26 +66,19 @@ class Example:
 
 
 class ProvenceCollator:
-    """Makes a padded batch and its targets of examples.
+    """Makes a padded batch and its targets of examples, for training loops of your own.
 
-    A passage that does not fit behind its query is cut at `max_length` tokens; a sentence that loses all of
-    its tokens loses its targets with them, and a passage that loses all the sentences that are to be kept
-    loses its relevance label: what is left of it may not answer. Of a query, at most half a window is read,
-    as in inference.
+    A passage that does not fit after its query is cut; `PairSet.rows` says what that does to its targets. A
+    document without sentences counts as one sentence, of which nothing is known.
 
     Args:
-        tokenizer: The model's tokenizer.
-        max_length: Tokens of a window.
+        encoder: The model's: what it reads of a pair in use.
         pad_token_id: The model's padding token.
         uses_token_types: Whether the encoder has segment embeddings.
     """
 
-    def __init__(
-        self, tokenizer: PairTokenizer, *, max_length: int, pad_token_id: int, uses_token_types: bool
-    ) -> None:
-        # Not `tokenizer`: transformers' Trainer calls save_pretrained on a collator's attribute of that name.
-        self._tokenizer = tokenizer
-        self.max_length = max_length
+    def __init__(self, encoder: PairEncoder, *, pad_token_id: int, uses_token_types: bool) -> None:
+        self.encoder = encoder
         self.pad_token_id = pad_token_id
         self.uses_token_types = uses_token_types
 
@@ -90,46 +86,81 @@ class ProvenceCollator:
     def for_model(cls, model: ProvenceModel, tokenizer: PairTokenizer) -> ProvenceCollator:
         """One for a model's window, padding and token types."""
         return cls(
-            tokenizer,
-            max_length=model.provence_config.max_length,
+            PairEncoder(tokenizer, model.provence_config),
             pad_token_id=model.transformer.config.pad_token_id or 0,
             uses_token_types=model.uses_token_types,
         )
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """A batch: `input_ids`, `attention_mask`, `token_type_ids` (B, T) where used, and `targets`."""
-        layout = self._tokenizer.layout
-        queries = self._tokenizer.tokenize([e.query for e in examples])
-        documents = self._tokenizer.tokenize([e.document for e in examples])
-        heads = [[*layout.before, *q.ids[: self.max_length // 2], *layout.between] for q in queries]
-        bodies = [
-            d.ids[: self.max_length - len(head) - len(layout.after)]
-            for head, d in zip(heads, documents, strict=True)
-        ]
-        rows = [[*head, *body, *layout.after] for head, body in zip(heads, bodies, strict=True)]
-        shape = (len(rows), max(map(len, rows)))
-        input_ids = np.full(shape, self.pad_token_id, dtype=np.int64)
-        attention_mask = np.zeros(shape, dtype=np.int64)
-        token_type_ids = np.zeros(shape, dtype=np.int64)
-        sentence_ids = np.full(shape, -1, dtype=np.int64)
-        num_sentences = 0
-        for i, (example, row) in enumerate(zip(examples, rows, strict=True)):
-            start = len(heads[i])
-            input_ids[i, : len(row)] = row
-            attention_mask[i, : len(row)] = 1
-            token_type_ids[i, start : len(row)] = layout.passage_type
-            bounds = np.minimum(sentence_bounds(documents[i], example.sentences), len(bodies[i]))
-            for sentence, (first, end) in enumerate(pairwise(bounds), num_sentences):
-                sentence_ids[i, start + first : start + end] = sentence
-            num_sentences += len(example.sentences)
-        batch: dict[str, Any] = {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask),
-            "targets": _targets(examples, sentence_ids),
-        }
-        if self.uses_token_types:
-            batch["token_type_ids"] = torch.from_numpy(token_type_ids)
-        return batch
+        pairs = example_pairs(examples, self.encoder)
+        assemble = Assembler(
+            pairs.pack,
+            passage_type=self.encoder.layout.passage_type,
+            pad_token_id=self.pad_token_id,
+            uses_token_types=self.uses_token_types,
+            max_length=self.encoder.config.max_length,
+        )
+        return assemble(pairs.rows(range(len(pairs))))
+
+
+def example_pairs(examples: Sequence[Example], encoder: PairEncoder) -> PairSet:
+    """Examples as numbers, in their order; those with the same query are a group.
+
+    Args:
+        examples: N examples.
+        encoder: The checkpoint's.
+    """
+    spans = [e.sentences or [Span(0, len(e.document))] for e in examples]
+    documents = encoder.encode_documents([e.document for e in examples], spans)
+    queries = encoder.encode_queries([e.query for e in examples])
+    labels = [
+        [*(e.pruning_labels or ())] or [IGNORE] * len(own) for e, own in zip(examples, spans, strict=True)
+    ]
+    scores = [[*(e.sentence_teacher_scores or ())] for e in examples]
+    size = len(examples)
+    own = np.arange(size)
+    groups: dict[str, int] = {}
+    nothing = np.zeros(0, dtype=np.int64)
+    pack = Pack(
+        **token_arrays(
+            encoder,
+            [tokens.ids for tokens in documents],
+            [*map(sentence_bounds, documents, spans)],
+            titles=[nothing] * size,
+            questions=queries,
+            keywords=[nothing] * size,
+        ),
+        sources=np.array(["examples"]),
+        question_sources=np.zeros(size, dtype=np.int64),
+        own=own,
+        labels=np.array([label for row in labels for label in row], dtype=np.int64),
+        label_borders=borders_of(np.array([len(row) for row in labels], dtype=np.int64)),
+        relevance=_floats([e.label for e in examples]),
+        given_scores=_floats([e.teacher_score for e in examples]),
+        has_answer=np.zeros(size, dtype=bool),
+        neighbours=np.zeros((size, 0), dtype=np.int64),
+        others=np.zeros((size, 0), dtype=np.int64),
+        first_junk=np.array(size),
+    )
+    return PairSet(
+        pack=pack,
+        encoder=encoder,
+        groups=np.array([groups.setdefault(e.query, len(groups)) for e in examples], dtype=np.int64),
+        questions=own,
+        kinds=np.full(size, Kind.OWN),
+        with_keywords=np.zeros(size, dtype=bool),
+        with_title=np.zeros(size, dtype=bool),
+        guided=np.array([e.guided for e in examples], dtype=bool),
+        windows=np.stack([whole_windows(pack, own), np.zeros((size, 2), dtype=np.int64)], axis=1),
+        labels=pack.relevance,
+        with_pruning_labels=np.ones(size, dtype=bool),
+        teacher_scores=pack.given_scores,
+        sentence_scores=SentenceScores(
+            np.array([score for row in scores for score in row], dtype=np.float32),
+            borders_of(np.array([len(row) for row in scores], dtype=np.int64)),
+        ),
+    )
 
 
 def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -142,35 +173,6 @@ def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[torch.Te
     return input_ids, attention_mask
 
 
-def _targets(examples: Sequence[Example], sentence_ids: IntArray) -> Targets:
-    pruning_labels: list[int] = []
-    teacher: list[float] = []
-    owners: list[int] = []
-    for row, e in enumerate(examples):
-        unknown = len(e.sentences)
-        pruning_labels += [IGNORE] * unknown if e.pruning_labels is None else e.pruning_labels
-        teacher += [torch.nan] * unknown if e.sentence_teacher_scores is None else e.sentence_teacher_scores
-        owners += [row] * unknown
-    # A sentence cut off by the window has no tokens: its pooled logit would be a constant.
-    unseen = ~np.isin(np.arange(len(teacher)), sentence_ids)
-    kept = np.array(pruning_labels, dtype=np.int64) == 1
-    rows = np.array(owners, dtype=np.int64)
-    lost = np.zeros(len(examples), dtype=bool)
-    lost[rows[kept]] = True
-    lost[rows[kept & ~unseen]] = False
-    query_numbers: dict[str, int] = {}
-    hidden = torch.from_numpy(unseen)
-    return Targets(
-        labels=_floats([e.label for e in examples]).masked_fill(torch.from_numpy(lost), torch.nan),
-        teacher_scores=_floats([e.teacher_score for e in examples]),
-        sentence_ids=torch.from_numpy(sentence_ids),
-        pruning_labels=torch.tensor(pruning_labels, dtype=torch.long).masked_fill(hidden, IGNORE),
-        sentence_teacher_scores=_floats(teacher).masked_fill(hidden, torch.nan),
-        query_ids=torch.tensor([query_numbers.setdefault(e.query, len(query_numbers)) for e in examples]),
-        guided=torch.tensor([e.guided for e in examples]),
-    )
-
-
-def _floats(values: Sequence[float | None]) -> torch.Tensor:
-    """NaN for None. The type is said, since labels may be given as integers."""
-    return torch.tensor([torch.nan if x is None else x for x in values], dtype=torch.float32)
+def _floats(values: Sequence[float | None]) -> NDArray[np.float32]:
+    """NaN for None."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float32)

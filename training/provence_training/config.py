@@ -5,6 +5,7 @@ Everything has a default but `data.train` and `output`: with these two alone, th
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from provence_rag.errors import InvalidInputError
@@ -69,18 +70,23 @@ class DataSource:
     """Take a random sample of so many passages."""
 
     leaning: bool = False
-    """Whether the questions lean on their passage ("the poster's bike"): other passages are then off-topic
-    for pruning, but no examples for ranking, since they may be about the poster of another one."""
+    """Whether the questions lean on their passage ("the poster's bike"): they then meet no other passages of
+    this source, which may be about the poster of another one, and similarities of texts teach nothing."""
 
-    guided: bool = True
-    """Whether a stage's `guide` is learned from on this source's questions; false where the guide cannot read
-    the form of its passages."""
+    title_queries: bool = False
+    """Take the title of a passage without questions as its query, such as the heading of a section. Only a
+    teacher or a guide tells what answers it: other pairs do not draw it."""
 
     teacher_column: str | None = None
     """Field with a teacher's relevance scores; pairs of `teacher: true` learn from them."""
 
     teacher_scale: Literal["probability", "logit"] = "probability"
     """What those scores are."""
+
+    @property
+    def source_name(self) -> str:
+        """What its passages say that they come from."""
+        return self.name or Path(self.path).name.split(".")[0]
 
 
 def _source(value: Any) -> Any:
@@ -105,6 +111,10 @@ class DataConfig:
 
     dev_pairs: Count = 500
     """At most so many pairs of the development data are drawn for the loss on the way."""
+
+    cache: str | None = None
+    """Directory of the data in tokens, which runs on the same data can share; by default `packs/` in
+    `output`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -292,11 +302,14 @@ class TrainingConfig:
                     f"stages.{number}.guide.stage must be an earlier stage "
                     f"({', '.join(names[:number]) or 'there is none'}), got {named!r}"
                 )
-        unguided = [source.path for source in self.data.train if not source.guided]
-        if unguided and not any(stage.guide for stage in self.stages):
-            raise InvalidInputError(
-                f"{unguided[0]} has guided: false, but no stage has a guide: leave it out"
-            )
+        sources = {source.source_name for source in self.data.train}
+        for number, stage in enumerate(self.stages):
+            for option, given in stage.named_sources().items():
+                if unknown := sorted(given - sources):
+                    raise InvalidInputError(
+                        f"stages.{number}.{option} must name sources of data.train "
+                        f"({', '.join(sorted(sources))}), got {unknown[0]!r}"
+                    )
         wants_teacher = any(pairs.teacher for stage in self.stages for pairs in stage.pairs)
         columns = [source.path for source in self.data.train if source.teacher_column]
         if wants_teacher and not self.teachers and not columns:

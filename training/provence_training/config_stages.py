@@ -28,15 +28,21 @@ class PairConfig:
     """Pairs to draw. By default every question meets its own passage once, and others by the shares below."""
 
     bm25: Share = 0.35
-    """Share of pairs with one of the passages that BM25 finds for the question and that lack its answer."""
+    """Share of pairs with one of the passages that BM25 finds for the question and that lack its answer. What
+    `bm25`, `random` and `junk` leave are questions with their own passages."""
 
     random: Share = 0.2
-    """Share of pairs with a random passage that lacks the answer. The rest are questions with their own
-    passages."""
+    """Share of pairs with a random passage that lacks the answer."""
+
+    junk: Share = 0.0
+    """Share of pairs with noise in scripts that no vocabulary has: text that cannot be read is no answer."""
+
+    joined: Share = 0.0
+    """Share of passages that answer before or after which another passage is read."""
 
     per_question: Count = 1
     """Passages that a question meets at a time. With more than 1, the first is its own, and the others are
-    drawn in the ratio of `bm25` to `random`: what the listwise losses compare."""
+    drawn in the ratio of `bm25`, `random` and `junk`: what the listwise losses compare."""
 
     labels: bool = True
     """Learn from the labels."""
@@ -44,11 +50,10 @@ class PairConfig:
     teacher: bool = False
     """Learn from a teacher's scores: those of the run's `teachers`, or those that came with the data."""
 
-    window: Mapping[str, tuple[Count, Count]] | None = Field(
-        default_factory=lambda: {"default": (200, 900), "ja": (100, 420), "zh": (100, 420)}
-    )
-    """Passages are cut to a run of sentences around what answers (anywhere, without labels), about as long as
-    a number of characters drawn from this range, by language. null: whole passages, cut at `max_length`."""
+    window: tuple[Count, Count] | None = (40, 256)
+    """Passages are cut to a run of whole sentences around one that answers (anywhere, without labels), of at
+    most a number of tokens drawn from this range for each question. null: whole passages, cut at
+    `max_length`."""
 
     weights: Mapping[str, NotNegative] = Field(default_factory=dict)
     """Weights of data sources, by name, in place of those in `data.train`."""
@@ -61,19 +66,15 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         """Check what goes together."""
-        if self.bm25 + self.random > 1:
-            raise InvalidInputError(
-                f"bm25 and random must be at most 1 together, got {self.bm25 + self.random}"
-            )
-        if self.per_question > 1 and self.bm25 + self.random == 0:
-            raise InvalidInputError("per_question needs shares of bm25 or random passages")
-        if self.count is None and self.bm25 + self.random == 1:
+        others = self.bm25 + self.random + self.junk
+        if others > 1:
+            raise InvalidInputError(f"bm25, random and junk must be at most 1 together, got {others}")
+        if self.per_question > 1 and others == 0:
+            raise InvalidInputError("per_question needs shares of bm25, random or junk")
+        if self.count is None and others == 1:
             raise InvalidInputError("count must be given where no question meets its own passage")
-        for language, (low, high) in (self.window or {}).items():
-            if low > high:
-                raise InvalidInputError(f"window.{language} must be [shortest, longest], got {[low, high]}")
-        if self.window is not None and "default" not in self.window:
-            raise InvalidInputError("window must have an entry default, for all languages without one")
+        if self.window is not None and self.window[0] > self.window[1]:
+            raise InvalidInputError(f"window must be [shortest, longest], got {list(self.window)}")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -132,6 +133,10 @@ class GuideConfig:
     states: NotNegative = 1.0
     """Weight of the last hidden states. They must have the size of the model's own."""
 
+    exclude: tuple[str, ...] = ()
+    """Names of data sources on whose questions it is not learned from: it cannot read the form of their
+    passages, say."""
+
     def __post_init__(self) -> None:
         """Check what goes together."""
         if (self.stage is None) == (self.model is None):
@@ -180,8 +185,9 @@ class StageConfig:
     max_steps: Count | None = None
     """Stop after so many steps of the optimizer instead."""
 
-    batch_size: Count = 32
-    """Pairs that a device reads at once."""
+    batch_tokens: Count = 4096
+    """Tokens that a device reads at once, padding included: of long passages it reads fewer. A question is in
+    one batch with all its passages (`per_question`), if they fit into it."""
 
     gradient_accumulation: Count = 1
     """Batches to a step."""
@@ -229,3 +235,8 @@ class StageConfig:
             raise InvalidInputError("patience needs pairs with labels, whose loss is measured")
         if self.loss.listwise_teacher_weight and not any(pairs.teacher for pairs in self.pairs):
             raise InvalidInputError("loss.listwise_teacher_weight needs pairs with teacher: true")
+
+    def named_sources(self) -> dict[str, set[str]]:
+        """The data sources that each option names, by option."""
+        named = {f"pairs.{number}.weights": set(pairs.weights) for number, pairs in enumerate(self.pairs)}
+        return named | {"guide.exclude": set(self.guide.exclude) if self.guide is not None else set()}

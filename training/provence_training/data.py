@@ -35,8 +35,9 @@ def load_passages(
     subset: str | None = None,
     split: str = "train",
     teacher: TeacherColumn | None = None,
+    title_queries: bool = False,
 ) -> list[Passage]:
-    """Read passages with questions, in any of the three shapes of `provence_training.records`.
+    """Read passages with questions, in any of the shapes of `provence_training.records`.
 
     Args:
         data: A file of JSON Lines (`.jsonl`, plain or gzip-compressed) or Parquet (`.parquet`), a directory
@@ -46,6 +47,7 @@ def load_passages(
         subset: Which of the hub data set's subsets.
         split: Which split of a hub data set, or of a directory that holds several.
         teacher: A teacher's scores that are to be used.
+        title_queries: Take the title of a passage without questions as its query.
 
     Raises:
         InvalidInputError: A record lacks a field or has a wrong value in it, or there is no such data. The
@@ -61,7 +63,13 @@ def load_passages(
     for place, record in records:
         default_id = f"{name}-{len(passages)}"
         try:
-            passages += parse_record(record, source=name, default_id=default_id, teacher=teacher)
+            passages += parse_record(
+                record,
+                source=name,
+                default_id=default_id,
+                teacher=teacher,
+                title_queries=title_queries,
+            )
         except InvalidInputError as error:
             raise InvalidInputError(f"{place}: {error}") from error
     return passages

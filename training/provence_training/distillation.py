@@ -1,10 +1,11 @@
-"""From pairs and a teacher's scores to examples."""
+"""From teachers' scores to what a set of pairs is learned from."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,13 @@ import numpy as np
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_training.cache import ContentCache
-from provence_training.collator import Example
 from provence_training.compute import choose_dtype, current_device
 from provence_training.config import ScaleConfig, TeacherConfig
 from provence_training.late_chunking import LateChunkingTeacher
-from provence_training.sampling import Pair
+from provence_training.pairs.pack import borders_of
+from provence_training.pairs.pair_set import Kind, PairSet, SentenceScores
+from provence_training.pairs.text_pairs import TextPair, text_pairs
+from provence_training.passages import Passage
 from provence_training.teacher import (
     BiEncoderTeacher,
     CrossEncoderTeacher,
@@ -25,7 +28,7 @@ from provence_training.teacher import (
     TeacherScores,
 )
 
-__all__ = ["load_teacher", "scaled_scores", "taught_examples"]
+__all__ = ["load_teacher", "scaled_scores", "teach"]
 
 _ENOUGH = 30
 """Right and random pairs that a language needs for a scale of its own; with fewer it has that of all."""
@@ -73,7 +76,7 @@ class _Line(NamedTuple):
 
 
 def scaled_scores(
-    pairs: Sequence[Pair], scores: Sequence[TeacherScores], scale: ScaleConfig
+    pairs: Sequence[TextPair], scores: Sequence[TeacherScores], scale: ScaleConfig
 ) -> list[TeacherScores]:
     """Turn similarities into logits, by a line for each language.
 
@@ -92,7 +95,7 @@ def scaled_scores(
     scaled: dict[int, TeacherScores] = {}
     for places in groups.values():
         right = sum(_is_right(pairs[i]) for i in places)
-        others = sum(pairs[i].kind == "random" for i in places)
+        others = sum(pairs[i].kind == Kind.RANDOM for i in places)
         lines = _lines(pairs, scores, scale, places) if min(right, others) >= _ENOUGH else whole
         for i in places:
             passage, sentences = scores[i]
@@ -103,16 +106,16 @@ def scaled_scores(
     return [scaled[i] for i in range(len(pairs))]
 
 
-def _is_right(pair: Pair) -> bool:
-    return pair.kind == "own" and pair.question.label > 0.5
+def _is_right(pair: TextPair) -> bool:
+    return pair.kind == Kind.OWN and pair.label is not None and pair.label > 0.5
 
 
 def _lines(
-    pairs: Sequence[Pair], scores: Sequence[TeacherScores], scale: ScaleConfig, places: Sequence[int]
+    pairs: Sequence[TextPair], scores: Sequence[TeacherScores], scale: ScaleConfig, places: Sequence[int]
 ) -> tuple[_Line, _Line]:
     """The lines for passages and for sentences."""
     right = [scores[i] for i in places if _is_right(pairs[i])]
-    others = [scores[i] for i in places if pairs[i].kind == "random"]
+    others = [scores[i] for i in places if pairs[i].kind == Kind.RANDOM]
     passages = _line([s.passage for s in right], [s.passage for s in others], scale.right, scale.random)
     best = [max((x for x in s.sentences or () if x == x), default=math.nan) for s in right]
     each = [x for s in others for x in s.sentences or ()]
@@ -133,41 +136,58 @@ def _line(right: list[float], others: list[float], high: float, low: float) -> _
     return _Line(slope, low - slope * ends[1])
 
 
-def taught_examples(
-    pairs: Sequence[Pair], teachers: Sequence[tuple[Teacher, TeacherConfig]]
-) -> list[Example]:
-    """Examples with teachers' logits.
+def teach(
+    pairs: PairSet,
+    passages: Sequence[Passage],
+    teachers: Sequence[tuple[Teacher, TeacherConfig]],
+    *,
+    leaning: frozenset[str] = frozenset(),
+) -> PairSet:
+    """Pairs with teachers' logits.
 
     Args:
-        pairs: To learn from.
+        pairs: To learn from. Junk, and passages with another beside them, have their labels alone.
+        passages: What their pack was made of.
         teachers: Score them, each those of its languages; their mean is learned. With none of them, the
             scores that came with the data are taken, where a question meets its own passage.
+        leaning: Data sets whose questions lean on their passage: similarities tell nothing of them, since
+            the passage's topic is not in the question.
 
     Returns:
-        The examples, without those of which nothing is known.
+        The pairs, without those of which nothing is known.
     """
+    scores = np.full(len(pairs), np.nan, dtype=np.float32)
+    of_sentences: dict[int, Sequence[float]] = {}
     if teachers:
-        scores = [
-            _mean(of_pair) for of_pair in zip(*(_logits(pairs, *each) for each in teachers), strict=True)
-        ]
+        is_alone = pairs.windows[:, 1, 0] == pairs.windows[:, 1, 1]
+        scored = np.flatnonzero(is_alone & (pairs.kinds != Kind.JUNK))
+        texts = text_pairs(pairs, passages, scored)
+        of_teachers = [_logits(texts, *each, leaning) for each in teachers]
+        for number, of_pair in zip(scored.tolist(), zip(*of_teachers, strict=True), strict=True):
+            mean = _mean(of_pair)
+            scores[number] = mean.passage
+            of_sentences[number] = mean.sentences or ()
     else:
-        scores = [TeacherScores(math.nan if pair.kind != "own" else _given(pair), None) for pair in pairs]
-    examples = [
-        pair.example(None if passage != passage else passage, sentences)
-        for pair, (passage, sentences) in zip(pairs, scores, strict=True)
-    ]
-    known = [e for e in examples if _is_known(e)]
-    if len(known) < len(examples):
-        log.warning(
-            "%d of %d pairs left out: nothing is known of them", len(examples) - len(known), len(examples)
-        )
-    return known
+        is_own = pairs.kinds == Kind.OWN
+        scores[is_own] = pairs.pack.given_scores[pairs.questions[is_own]]
+    counts = np.array([len(of_sentences.get(number, ())) for number in range(len(pairs))], dtype=np.int64)
+    values = np.array([x for own in of_sentences.values() for x in own], dtype=np.float32)
+    taught = replace(pairs, teacher_scores=scores, sentence_scores=SentenceScores(values, borders_of(counts)))
+    known = taught.is_known()
+    if not known.all():
+        log.warning("%d of %d pairs left out: nothing is known of them", (~known).sum(), len(known))
+    return taught.select(known)
 
 
-def _logits(pairs: Sequence[Pair], teacher: Teacher, config: TeacherConfig) -> list[TeacherScores]:
-    """One teacher's; NaN for passages in languages that it does not score."""
+def _logits(
+    pairs: Sequence[TextPair], teacher: Teacher, config: TeacherConfig, leaning: frozenset[str]
+) -> list[TeacherScores]:
+    """One teacher's; NaN for what it does not score."""
     asked = [
-        i for i, pair in enumerate(pairs) if not config.languages or pair.passage.language in config.languages
+        i
+        for i, pair in enumerate(pairs)
+        if (not config.languages or pair.passage.language in config.languages)
+        and (teacher.gives_logits or pair.question_source not in leaning)
     ]
     chosen = [pairs[i] for i in asked]
     scores = teacher.score(chosen)
@@ -190,18 +210,3 @@ def _mean(scores: Sequence[TeacherScores]) -> TeacherScores:
 def _mean_of_known(values: Sequence[float]) -> float:
     known = [x for x in values if x == x]
     return sum(known) / len(known) if known else math.nan
-
-
-def _given(pair: Pair) -> float:
-    score = pair.question.teacher_score
-    return math.nan if score is None else score
-
-
-def _is_known(example: Example) -> bool:
-    sentences = example.sentence_teacher_scores or ()
-    return (
-        example.label is not None
-        or example.pruning_labels is not None
-        or example.teacher_score is not None
-        or any(x == x for x in sentences)
-    )

@@ -80,6 +80,13 @@ class Fields:
         expect(isinstance(value, str) or _is_integer(value), self.path("id"), "a string or an integer", value)
         return str(value)
 
+    def index(self, name: str, length: int, whose: str) -> int:
+        """The index of one of something."""
+        value, path = self.get(name), self.path(name)
+        is_index = _is_integer(value) and 0 <= value < length
+        expect(is_index, path, f"the index of one of the {length} {whose}", value)
+        return int(value)
+
     def array(self, name: str) -> list[Any]:
         """A JSON array."""
         value = self.get(name)

@@ -13,8 +13,8 @@ from tokenizers import Encoding
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.collator import pad_rows
 from provence_training.compute import current_device
+from provence_training.pairs.text_pairs import TextPair
 from provence_training.passages import Passage
-from provence_training.sampling import Pair
 from provence_training.shrink import load_encoder, load_tokenizer
 from provence_training.teacher import TeacherScores
 
@@ -62,15 +62,15 @@ class LateChunkingTeacher:
         self._cache = cache
         self._identity = fingerprint(self._model)
 
-    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
         """Cosine similarities; NaN for what lies behind the encoder's window."""
-        texts = list(dict.fromkeys(pair.question.text for pair in pairs))
+        texts = list(dict.fromkeys(pair.question for pair in pairs))
         queries = dict(zip(texts, self._queries(texts), strict=True))
         passages = list({id(pair.passage): pair.passage for pair in pairs}.values())
         sums = {id(p): s for p, s in zip(passages, self._sentence_sums(passages), strict=True)}
         return [
             _similarities(
-                queries[pair.question.text], sums[id(pair.passage)][pair.window.start : pair.window.stop]
+                queries[pair.question], sums[id(pair.passage)][pair.window.start : pair.window.stop]
             )
             for pair in pairs
         ]

@@ -151,11 +151,6 @@ class ProvenceLoss(nn.Module):
         self.pooling = pooling
         self.positive_weight = positive_weight
 
-    @property
-    def compares_passages(self) -> bool:
-        """Whether a query's passages have to meet in a batch."""
-        return self.part_weights["listwise"] > 0 or self.part_weights["listwise_teacher"] > 0
-
     def counts(self, targets: Targets) -> Tensor:
         """How many terms of each part are known in a batch, in the order of `parts`, shape (7,)."""
         return torch.stack([known.sum() for known in self._known(targets).values()])

@@ -1,10 +1,10 @@
-"""The three shapes of training records, and the passages that they become."""
+"""The shapes of training records, and the passages that they become."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from provence_training.fields import (
     expect,
 )
 from provence_training.passages import Passage, Question
+from provence_training.tables import read_table
 
 __all__ = ["TeacherColumn", "parse_record"]
 
@@ -47,36 +48,52 @@ class TeacherColumn:
 
 
 def parse_record(
-    record: Any, *, source: str, default_id: str, teacher: TeacherColumn | None = None
+    record: Any,
+    *,
+    source: str,
+    default_id: str,
+    teacher: TeacherColumn | None = None,
+    title_queries: bool = False,
 ) -> list[Passage]:
-    """Turn a record of any of the three shapes into passages.
+    """Turn a record of any shape into passages.
 
-    A record with `questions` has answer spans, one with `sentences` has labelled sentences, one with `texts`
-    is in OpenProvence's context-relevance format. Fields that its shape does not have are not looked at.
+    A record with `rows` is a table, one with `questions` has answer spans, one with `sentences` has labelled
+    sentences, one with `texts` is in OpenProvence's context-relevance format, and one with a `question` alone
+    has no passage. Fields that its shape does not have are not looked at.
 
     Args:
         record: A mapping, as JSON or a data set gives it.
         source: Name of the data set.
         default_id: Id of a record without one.
         teacher: A teacher's scores that are to be used; every record has to have them.
+        title_queries: Take the title of a passage without questions as its query.
 
     Returns:
-        One passage, or one for each of the `texts`.
+        One passage, or one for each of the `texts`. A question without a passage is that of a passage without
+        text.
 
     Raises:
         InvalidInputError: A field is missing or wrong; the message names it.
     """
     fields = Fields(record)
     reader = _Reader(fields, source, fields.identifier(default_id), teacher)
+    if "rows" in fields:
+        return [reader.table()]
     if "questions" in fields:
-        return [reader.answer_spans()]
+        return [reader.titled() if title_queries and not fields.get("questions") else reader.answer_spans()]
     if "sentences" in fields:
         return [reader.labelled_sentences()]
     if "texts" in fields:
         return reader.context_relevance()
+    if "text" in fields and title_queries:
+        return [reader.titled()]
+    if "question" in fields and {*fields} <= {"id", "lang", "question", *([teacher.name] if teacher else ())}:
+        return [reader.question()]
+    hint = ": a text without questions needs title_queries, or an empty list of them" * ("text" in fields)
     raise InvalidInputError(
-        "the record has none of the fields questions (answer spans), sentences (labelled sentences) and "
-        f"texts (context relevance), but {', '.join(fields) or 'nothing'}"
+        "the record has none of the fields questions (answer spans), sentences (labelled sentences), texts "
+        "(context relevance), rows (a table) and question (alone), but "
+        f"{', '.join(fields) or 'nothing'}{hint}"
     )
 
 
@@ -110,6 +127,47 @@ class _Reader:
                 )
             )
         return self._passage(self._id, text, self._chunker.spans(text), questions)
+
+    def question(self) -> Passage:
+        """`{"question"}`: a passage without text, of which nothing is known."""
+        text = self._record.question("question")
+        question = Question(
+            id=self._id,
+            text=text,
+            answers=None,
+            is_judged=False,
+            teacher_score=self._teacher_score(self._record),
+        )
+        return replace(self._passage(self._id, "", [], [question]), language=self._language(text))
+
+    def titled(self) -> Passage:
+        """`{"title", "text"}`: the title is the query, if it has words."""
+        text, title = self._record.string("text"), self._record.string("title", "").strip()
+        question = Question(
+            id=self._id,
+            text=title,
+            answers=None,
+            is_judged=False,
+            teacher_score=self._teacher_score(self._record),
+        )
+        return self._passage(self._id, text, self._chunker.spans(text), [question] if title else [])
+
+    def table(self) -> Passage:
+        """`{"header", "rows", "questions": [{"question", "answers": [{"row", "column"?}] | null}]}`."""
+        table = read_table(self._record)
+        questions = []
+        for number, entry in enumerate(self._record.array("questions")):
+            fields = Fields(entry, f"questions[{number}]")
+            questions.append(
+                Question(
+                    id=fields.identifier(f"{self._id}-{number}"),
+                    text=fields.question("question"),
+                    answers=table.answers(fields),
+                    relevance=fields.share("relevance"),
+                    teacher_score=self._teacher_score(fields),
+                )
+            )
+        return self._passage(self._id, table.text, self._chunker.spans(table.text), questions)
 
     def labelled_sentences(self) -> Passage:
         """`{"query", "sentences": [...], "labels": [0 | 1] | null}`."""

@@ -86,7 +86,7 @@ def _write_dev(passages: Sequence[Passage], directory: Path) -> list[Path]:
         part = [p for p in passages if p.source == source]
         path = directory / f"{source}.jsonl"
         write_json_lines(path, map(_record, part))
-        if any(q.answers != () for p in part for q in p.questions):
+        if any(q.is_judged and q.answers != () for p in part for q in p.questions):
             files.append(path)
     return files
 
@@ -100,6 +100,7 @@ def _record(passage: Passage) -> dict[str, Any]:
             "relevance": q.relevance,
         }
         for q in passage.questions
+        if q.is_judged
     ]
     return {
         "id": passage.id,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
@@ -15,17 +13,12 @@ from transformers import integrations
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
-from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.convert import check_exporter
-from provence_training.cache import ContentCache
-from provence_training.collator import Example
 from provence_training.compute import choose_dtype, current_device
-from provence_training.config import PairConfig, StageConfig, TrainingConfig
-from provence_training.distillation import load_teacher, taught_examples
-from provence_training.passages import Passage
+from provence_training.config import StageConfig, TrainingConfig
+from provence_training.feed import Feed
 from provence_training.release import release
 from provence_training.run_data import load_data
-from provence_training.sampling import Corpus, Pair, draw_pairs
 from provence_training.stages import run_stage
 from provence_training.starting_point import keep_layers_of, make_starting_point
 
@@ -60,21 +53,20 @@ def run_training(config: TrainingConfig) -> Path:
     start = output / "start"
     with state.main_process_first():
         if not _is_begun(output, config):
-            make_starting_point(config.model, data.train.passages, start, seed=config.seed)
+            make_starting_point(config.model, data.train, start, seed=config.seed)
             if config.release.calibration and not ProvenceConfig.from_directory(start).can_prune:
                 raise InvalidInputError("release.calibration needs a model that prunes")
             (output / _NOTED).write_text(_text(config), encoding="utf-8")
+    feed = Feed(config, data, start)
     for stage in config.stages:
         directory = output / "stages" / stage.name
         if not (directory / "model").exists():
-            with state.main_process_first():  # the others find layers, and a teacher's scores in the cache
-                if stage.layers is not None:
+            if stage.layers is not None:
+                with state.main_process_first():  # the others find them
                     start = keep_layers_of(start, stage.layers, directory / "start")
-                examples = _examples(config, stage, data.train, start, output)
-            dev = _dev_examples(config, stage, data.dev, start)
-            log.info("stage %s: %d examples, %d for development", stage.name, len(examples), len(dev))
-            guide = _guide(stage, output)
-            run_stage(stage, start, directory, examples, dev, run=config, guide=guide)
+            pairs, dev = feed.pairs(stage), feed.dev_pairs(stage)
+            log.info("stage %s: %d pairs, %d for development", stage.name, len(pairs), len(dev or ()))
+            run_stage(stage, start, directory, pairs, dev, run=config, guide=_guide(stage, output))
         state.wait_for_everyone()
         start = directory / "model"
     if state.is_main_process:
@@ -123,49 +115,3 @@ def _is_begun(output: Path, config: TrainingConfig) -> bool:
 
 def _text(config: TrainingConfig) -> str:
     return json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
-
-
-def _examples(
-    config: TrainingConfig, stage: StageConfig, corpus: Corpus, start: Path, output: Path
-) -> list[Example]:
-    tokenizer = PairTokenizer.from_directory(start)
-    sources = {passage.source for passage in corpus.passages}
-    examples: list[Example] = []
-    taught: list[Pair] = []
-    for number, pairs in enumerate(stage.pairs):
-        seed = zlib.crc32(f"{config.seed} {stage.name} {number}".encode())
-        if unknown := sorted(set(pairs.weights) - sources):
-            raise InvalidInputError(
-                f"stage {stage.name}: pairs.{number}.weights names {unknown[0]!r}, but the data have "
-                f"{', '.join(sorted(sources))}: choose one of these"
-            )
-        mixed = replace(corpus, weights={**corpus.weights, **pairs.weights})
-        drawn = draw_pairs(mixed, pairs, tokenizer, seed=seed)
-        if pairs.teacher:
-            taught += drawn
-        else:
-            examples += [pair.example() for pair in drawn]
-    if taught:
-        cache = ContentCache(output / "teacher.sqlite")
-        teachers = [(load_teacher(teacher, cache), teacher) for teacher in config.teachers]
-        examples += taught_examples(taught, teachers)
-    return examples
-
-
-def _dev_examples(
-    config: TrainingConfig, stage: StageConfig, passages: Sequence[Passage], start: Path
-) -> list[Example]:
-    """Labelled pairs of development passages, drawn as the stage's first labelled ones are."""
-    labelled = [pairs for pairs in stage.pairs if pairs.labels]
-    if not passages or not labelled:
-        return []
-    pairs = replace(
-        labelled[0], count=_dev_count(labelled[0], passages, config.data.dev_pairs), teacher=False
-    )
-    drawn = draw_pairs(Corpus(passages), pairs, PairTokenizer.from_directory(start), seed=config.seed)
-    return [pair.example() for pair in drawn]
-
-
-def _dev_count(pairs: PairConfig, passages: Sequence[Passage], most: int) -> int:
-    questions = sum(len(p.questions) for p in passages)
-    return min(most, round(questions / max(0.1, 1 - pairs.bm25 - pairs.random)))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from provence_rag.errors import InvalidInputError
 from provence_training.config import DataSource, TrainingConfig
 from provence_training.data import load_passages
 from provence_training.passages import Passage
 from provence_training.records import TeacherColumn
-from provence_training.sampling import Corpus
 
 __all__ = ["Data", "load_data"]
 
@@ -24,8 +22,15 @@ log = logging.getLogger(__name__)
 class Data:
     """What a run learns from."""
 
-    train: Corpus
+    train: Sequence[Passage]
+
     dev: Sequence[Passage]
+
+    weights: Mapping[str, float]
+    """Weight of a data set (`Passage.source`) among the training questions drawn; by default their number."""
+
+    leaning: frozenset[str]
+    """Data sets whose questions lean on their passage ("the poster's bike")."""
 
 
 def load_data(config: TrainingConfig) -> Data:
@@ -35,7 +40,7 @@ def load_data(config: TrainingConfig) -> Data:
         InvalidInputError: A record cannot be used, two sources have one name, or there are no questions.
     """
     train = [passage for source in config.data.train for passage in _load(source, config.seed)]
-    names = [source.name or Path(source.path).name.split(".")[0] for source in config.data.train]
+    names = [source.source_name for source in config.data.train]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInputError(f"data.train must have names of their own: {twice[0]} is there twice")
     dev = [passage for source in config.data.dev for passage in _load(source, config.seed)]
@@ -48,11 +53,9 @@ def load_data(config: TrainingConfig) -> Data:
             raise InvalidInputError(f"the {kind} data have no questions")
     if config.release.calibration is not None and not any(q.answers for p in dev for q in p.questions):
         raise InvalidInputError("release.calibration needs development data with marked answers")
-    sources = dict(zip(names, config.data.train, strict=True))
-    weights = {name: source.weight for name, source in sources.items() if source.weight is not None}
-    leaning = frozenset(name for name, source in sources.items() if source.leaning)
-    unguided = frozenset(name for name, source in sources.items() if not source.guided)
-    return Data(Corpus(train, weights, leaning, unguided), dev)
+    weights = {s.source_name: s.weight for s in config.data.train if s.weight is not None}
+    leaning = frozenset(s.source_name for s in (*config.data.train, *config.data.dev) if s.leaning)
+    return Data(train, dev, weights, leaning)
 
 
 def _load(source: DataSource, seed: int) -> list[Passage]:
@@ -60,7 +63,12 @@ def _load(source: DataSource, seed: int) -> list[Passage]:
     if source.teacher_column is not None:
         teacher = TeacherColumn(source.teacher_column, source.teacher_scale)
     passages = load_passages(
-        source.path, name=source.name, subset=source.subset, split=source.split, teacher=teacher
+        source.path,
+        name=source.source_name,
+        subset=source.subset,
+        split=source.split,
+        teacher=teacher,
+        title_queries=source.title_queries,
     )
     if source.max_passages is not None and source.max_passages < len(passages):
         passages = random.Random(seed).sample(passages, source.max_passages)

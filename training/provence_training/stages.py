@@ -1,15 +1,15 @@
-"""One stage of training: from a checkpoint and examples to the next checkpoint."""
+"""One stage of training: from a checkpoint and pairs to the next checkpoint."""
 
 from __future__ import annotations
 
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     EarlyStoppingCallback,
@@ -23,11 +23,11 @@ from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.auxiliary_losses import AuxiliaryLoss, RangeLoss
-from provence_training.collator import Example, ProvenceCollator
 from provence_training.compute import choose_dtype, current_device
 from provence_training.config import StageConfig, TrainingConfig
 from provence_training.guide import GuideLoss, load_guide
 from provence_training.loss import ProvenceLoss
+from provence_training.pairs.pair_set import PairSet
 from provence_training.starting_point import copy_tokenizer
 from provence_training.trainer import ProvenceTrainer, last_checkpoint
 
@@ -54,8 +54,8 @@ def run_stage(
     stage: StageConfig,
     start: Path,
     directory: Path,
-    examples: Sequence[Example],
-    dev_examples: Sequence[Example],
+    pairs: PairSet,
+    dev_pairs: PairSet | None,
     *,
     run: TrainingConfig,
     guide: Path | None = None,
@@ -66,30 +66,30 @@ def run_stage(
         stage: How to train.
         start: The checkpoint to start from.
         directory: Of the stage.
-        examples: What to learn from.
-        dev_examples: What the loss is measured on; may be empty.
+        pairs: What to learn from.
+        dev_pairs: What the loss is measured on.
         run: The configuration that the stage is part of.
         guide: The checkpoint of the stage's guide, if it has one.
 
     Raises:
-        InvalidInputError: There are no examples, the guide does not fit the model, or the device cannot
-            compute in the stage's precision.
+        InvalidInputError: There are no pairs, the guide does not fit the model, or the device cannot compute
+            in the stage's precision.
     """
-    if not examples:
-        raise InvalidInputError(f"stage {stage.name} has no examples to learn from")
+    if not len(pairs):
+        raise InvalidInputError(f"stage {stage.name} has no pairs to learn from")
     directory.mkdir(parents=True, exist_ok=True)
     model = ProvenceModel.from_pretrained(start)
     dtype = choose_dtype(stage.precision, current_device())
     if dtype == torch.bfloat16 and current_device().type == "cpu":
         # On a CPU, torch's fused attention has a slow backward pass in bfloat16: half of a step's time.
         model.transformer.set_attn_implementation("eager")
-    tokenizer = PairTokenizer.from_directory(start)
+    tokenizer = PairTokenizer.from_directory(start, model.provence_config.pair_template)
     callbacks: list[TrainerCallback] = [_LogFile(directory / "log.jsonl")]
     if stage.patience is not None:
         callbacks.append(EarlyStoppingCallback(stage.patience))
     loss = asdict(stage.loss)
     if stage.loss.positive_weight == "balanced":
-        loss["positive_weight"] = balanced_weight(examples)
+        loss["positive_weight"] = balanced_weight(pairs)
     auxiliary_losses: list[AuxiliaryLoss] = []
     if stage.guide is not None and guide is not None:
         auxiliary_losses.append(GuideLoss(model, load_guide(guide, tokenizer, dtype), stage.guide))
@@ -97,12 +97,12 @@ def run_stage(
         auxiliary_losses.append(RangeLoss(model, stage.ranges))
     trainer = ProvenceTrainer(
         model,
-        _arguments(stage, directory, run, dtype, evaluates=bool(dev_examples)),
+        _arguments(stage, directory, run, dtype, evaluates=dev_pairs is not None),
         loss=ProvenceLoss(**loss),
         auxiliary_losses=auxiliary_losses,
-        collator=ProvenceCollator.for_model(model, tokenizer),
-        examples=examples,
-        dev_examples=dev_examples,
+        pairs=pairs,
+        dev_pairs=dev_pairs,
+        batch_tokens=stage.batch_tokens,
         head_learning_rate=stage.head_learning_rate,
         callbacks=callbacks,
     )
@@ -115,10 +115,10 @@ def run_stage(
         partial.rename(directory / "model")
 
 
-def balanced_weight(examples: Sequence[Example]) -> float:
+def balanced_weight(pairs: PairSet) -> float:
     """How many sentences there are to drop for each one to keep."""
-    labels = [label for e in examples for label in e.pruning_labels or ()]
-    return labels.count(0) / max(1, labels.count(1)) or 1.0
+    _, labels, _ = pairs.sentence_labels(np.arange(len(pairs)))
+    return float((labels == 0).sum()) / max(1, (labels == 1).sum()) or 1.0
 
 
 def _arguments(
@@ -132,8 +132,6 @@ def _arguments(
         output_dir=str(directory),
         num_train_epochs=stage.epochs,
         max_steps=stage.max_steps or -1,
-        per_device_train_batch_size=stage.batch_size,
-        per_device_eval_batch_size=stage.batch_size,
         gradient_accumulation_steps=stage.gradient_accumulation,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup,

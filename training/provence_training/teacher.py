@@ -14,11 +14,10 @@ from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.cache import ContentCache, content_key, fingerprint
-from provence_training.collator import ProvenceCollator
+from provence_training.collator import Example, ProvenceCollator
 from provence_training.compute import current_device
 from provence_training.loss import pool_sentences
-from provence_training.passages import make_example
-from provence_training.sampling import Pair
+from provence_training.pairs.text_pairs import TextPair
 
 __all__ = ["BiEncoderTeacher", "CrossEncoderTeacher", "ProvenceTeacher", "Teacher", "TeacherScores"]
 
@@ -41,7 +40,7 @@ class Teacher(Protocol):
         """Whether scores are logits; otherwise they are similarities, to be scaled."""
         ...
 
-    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
         """Score pairs; what was scored before comes from a cache."""
         ...
 
@@ -72,9 +71,9 @@ class CrossEncoderTeacher:
         self._batch_size = batch_size
         self._identity = fingerprint(self._model)
 
-    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
         """Relevance logits."""
-        texts = [(pair.question.text, _text(pair)) for pair in pairs]
+        texts = [(pair.question, pair.text) for pair in pairs]
         keys = [content_key(self._identity, *text) for text in texts]
 
         def compute(places: list[int]) -> FloatArray:
@@ -123,10 +122,10 @@ class BiEncoderTeacher:
         self._batch_size = batch_size
         self._identity = fingerprint(self._model)
 
-    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
         """Cosine similarities."""
-        queries = self._embed("query", [pair.question.text for pair in pairs])
-        windows = self._embed("document", [_text(pair) for pair in pairs])
+        queries = self._embed("query", [pair.question for pair in pairs])
+        windows = self._embed("document", [pair.text for pair in pairs])
         sentences = [pair.passage.sentences[i] for pair in pairs for i in pair.window]
         owners = [pair.passage.text for pair in pairs for _ in pair.window]
         texts = [text[s.start : s.end] for text, s in zip(owners, sentences, strict=True)]
@@ -175,14 +174,18 @@ class ProvenceTeacher:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self._model = ProvenceModel.from_pretrained(directory).to(current_device(), dtype)
-        self._collator = ProvenceCollator.for_model(self._model, PairTokenizer.from_directory(directory))
+        template = self._model.provence_config.pair_template
+        tokenizer = PairTokenizer.from_directory(directory, template)
+        self._collator = ProvenceCollator.for_model(self._model, tokenizer)
         self._cache = cache
         self._batch_size = batch_size
         self._identity = fingerprint(self._model)
 
-    def score(self, pairs: Sequence[Pair]) -> list[TeacherScores]:
+    def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
         """Relevance logits, and each sentence's mean keep logit."""
-        examples = [make_example(pair.question.text, pair.passage, pair.window) for pair in pairs]
+        examples = [
+            Example(query=pair.question, document=pair.text, sentences=pair.sentences) for pair in pairs
+        ]
         keys = [content_key(self._identity, e.query, e.document, list(e.sentences)) for e in examples]
 
         def compute(places: list[int]) -> list[FloatArray]:
@@ -197,7 +200,7 @@ class ProvenceTeacher:
         return [TeacherScores(float(row[0]), row[1:].tolist()) for row in rows]
 
     @torch.inference_mode()
-    def _run(self, examples: Sequence[Any]) -> list[FloatArray]:
+    def _run(self, examples: Sequence[Example]) -> list[FloatArray]:
         """For each example its relevance logit and those of its sentences, NaN where there is none."""
         batch = self._collator(examples)
         device = next(self._model.parameters()).device
@@ -216,10 +219,6 @@ class ProvenceTeacher:
             ranking = output.ranking_logits.float().cpu()
         sentences = torch.split(pooled, [len(e.sentences) for e in examples])
         return [torch.cat([own[None], rest]).numpy() for own, rest in zip(ranking, sentences, strict=True)]
-
-
-def _text(pair: Pair) -> str:
-    return make_example(pair.question.text, pair.passage, pair.window).document
 
 
 def _settings(dtype: torch.dtype) -> dict[str, Any]:

@@ -12,47 +12,44 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.auxiliary_losses import AuxiliaryLoss
-from provence_training.batches import StepSampler
-from provence_training.collator import Example, ProvenceCollator
 from provence_training.loss import ProvenceLoss, Targets
+from provence_training.pairs.assembly import Assembler, Rows
+from provence_training.pairs.batches import TokenBatches
+from provence_training.pairs.pair_set import PairSet
 
-__all__ = ["ExampleDataset", "ProvenceTrainer", "last_checkpoint"]
+__all__ = ["ProvenceTrainer", "last_checkpoint"]
 
 
-class ExampleDataset(Dataset[Example]):
-    """A list of examples as a torch data set."""
+class _EpochLoader(DataLoader[Any]):
+    """A DataLoader whose batches know of the epoch; transformers' Trainer says which it is."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.examples[index]
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        batches: Any = self.batch_sampler
+        batches.set_epoch(epoch)
 
 
 class ProvenceTrainer(Trainer):
     """transformers' Trainer for a `ProvenceModel`; logs every part of the loss, and its speed.
 
     Each part is a mean over what is known in all the batches of a step, so neither gradient accumulation nor
-    the number of processes changes a gradient. Batches hold examples of similar length, and those of one
-    query where the loss compares them; their order follows from the seed and the epoch alone, so a resumed
-    run goes on as the interrupted one would have.
+    the number of processes changes a gradient. Batches have a number of tokens and hold pairs of similar
+    length (`TokenBatches`); their order follows from the seed and the epoch alone, so a resumed run goes on
+    as the interrupted one would have. They are put together on the device.
 
     Args:
         model: The model to train.
-        args: transformers' arguments.
+        args: transformers' arguments. The batch size in them is not used.
         loss: The joint loss.
         auxiliary_losses: What is added to it in training. They have no parameters of their own.
-        collator: Makes batches of examples.
-        examples: What to train on.
-        dev_examples: What the loss is measured on whenever `args` says so: `eval_loss` and its parts.
+        pairs: What to train on, of `draw_pairs` or `example_pairs`.
+        dev_pairs: What the loss is measured on whenever `args` says so: `eval_loss` and its parts.
+        batch_tokens: Tokens that a device reads at once, padding included.
         head_learning_rate: Learning rate of the heads; freshly made ones need a larger one. None: `args`'.
         callbacks: Of transformers.
     """
@@ -67,42 +64,40 @@ class ProvenceTrainer(Trainer):
         *,
         loss: ProvenceLoss,
         auxiliary_losses: Sequence[AuxiliaryLoss] = (),
-        collator: ProvenceCollator,
-        examples: Sequence[Example],
-        dev_examples: Sequence[Example] = (),
+        pairs: PairSet,
+        dev_pairs: PairSet | None = None,
+        batch_tokens: int = 4096,
         head_learning_rate: float | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         super().__init__(
             model=model,
             args=args,
-            data_collator=collator,
-            train_dataset=ExampleDataset(examples),
-            eval_dataset=ExampleDataset(dev_examples),
+            train_dataset=_numbers(pairs),
+            eval_dataset=_numbers(dev_pairs),
             callbacks=callbacks,
         )
         self.model_accepts_loss_kwargs = True  # what earlier releases ask instead of `loss_is_scaled_for_ga`
         self.loss = loss
         self.auxiliary_losses = [loss.to(args.device) for loss in auxiliary_losses]
         self.head_learning_rate = args.learning_rate if head_learning_rate is None else head_learning_rate
-        self._collator = collator
-        self._examples = examples
-        # The loss may compare the passages of a query.
-        self._dev_examples = sorted(dev_examples, key=lambda e: e.query)
+        self._pairs, self._dev_pairs = pairs, dev_pairs
+        self._batch_tokens = batch_tokens
+        self._assemble = Assembler.for_model(pairs.pack, model, pairs.encoder, args.device)
         self._parts: dict[str, Tensor] = {}
         self._steps = 0
         self._read = torch.zeros(2, dtype=torch.long, device=args.device)  # pairs and tokens
         self._logged_at: float | None = None
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+        self, epoch_iterator: Iterator[Rows], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor]:
         """The batches of a step, and how many targets of each part all processes have in them."""
         if self._logged_at is None:
             self._logged_at = time.perf_counter()
         self._steps += 1
-        batches = list(islice(epoch_iterator, num_batches))
-        counts = [self._counts(batch, batch["targets"]).to(device) for batch in batches]
+        batches = [self._assemble(rows) for rows in islice(epoch_iterator, num_batches)]
+        counts = [self._counts(batch, batch["targets"]) for batch in batches]
         width = len(self.loss.parts) + sum(len(each.parts) for each in self.auxiliary_losses)
         total = torch.stack(counts).sum(0) if counts else torch.zeros(width, dtype=torch.long, device=device)
         return batches, self.accelerator.reduce(total, "sum")
@@ -121,7 +116,7 @@ class ProvenceTrainer(Trainer):
     ) -> Tensor:
         """The losses of a batch: what it adds to those of the step."""
         inputs = dict(inputs)
-        targets = inputs.pop("targets").to(self.args.device)
+        targets = inputs.pop("targets")
         counts = self._counts(inputs, targets) if num_items_in_batch is None else num_items_in_batch
         output = model(**inputs)
         widths = [len(self.loss.parts), *(len(each.parts) for each in self.auxiliary_losses)]
@@ -162,17 +157,14 @@ class ProvenceTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The loss and its parts on `dev_examples`, as means over all of them at once."""
-        device, size = self.args.device, self.args.eval_batch_size
-        share = -(-len(self._dev_examples) // self.args.world_size)
-        own = self._dev_examples[share * self.args.process_index :][:share]
+        """The loss and its parts on `dev_pairs`, as means over all of them at once."""
+        device = self.args.device
         sums = dict.fromkeys(self.loss.parts, torch.zeros((), device=device))
         counts = torch.zeros(len(sums), dtype=torch.long, device=device)
         model = self.accelerator.unwrap_model(self.model).eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            for start in range(0, len(own), size):
-                batch: Any = self._prepare_inputs(self._collator(own[start : start + size]))
-                targets = batch.pop("targets").to(device)
+            for batch in self._dev_batches():
+                targets = batch.pop("targets")
                 counts += self.loss.counts(targets)
                 for name, value in self.loss(model(**batch), targets, torch.ones_like(counts)).items():
                     if name != "loss":
@@ -186,10 +178,33 @@ class ProvenceTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _get_train_sampler(self, *_: Any) -> Sampler[int]:
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        together = self.loss.compares_passages
-        return StepSampler(self._examples, size, seed=self.args.seed, keep_queries=together)
+    def _dev_batches(self) -> Iterator[dict[str, Any]]:
+        """This process's share."""
+        pairs = self._dev_pairs
+        if pairs is None:
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        assemble = Assembler.for_model(pairs.pack, model, pairs.encoder, self.args.device)
+        batches = [*TokenBatches(pairs, self._batch_tokens)]
+        for batch in batches[self.args.process_index :: self.args.world_size]:
+            yield assemble(pairs.rows(batch))
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The batches of each epoch, as numbers: this process's share."""
+        args = self.args
+        return _EpochLoader(
+            _numbers(self._pairs),
+            batch_sampler=TokenBatches(
+                self._pairs,
+                self._batch_tokens,
+                seed=args.seed,
+                rank=args.process_index,
+                num_processes=args.world_size,
+            ),
+            collate_fn=self._pairs.rows,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )
 
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
         """The optimizer of `args`, with a learning rate for the encoder and one for the heads.
@@ -224,6 +239,11 @@ def last_checkpoint(directory: str | Path) -> str | None:
             continue
         complete[state["global_step"]] = str(path)
     return complete[max(complete)] if complete else None
+
+
+def _numbers(pairs: PairSet | None) -> Any:
+    """The pairs' numbers as a data set, of which `PairSet.rows` makes batches."""
+    return range(0 if pairs is None else len(pairs))
 
 
 def _encoder_parameters(model: ProvenceModel) -> set[str]:

@@ -143,7 +143,9 @@ def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) 
         candidates = (
             i
             for i in order
-            if passages[i].language == own.language and passages[i].text not in answering[question.text]
+            if passages[i].sentences
+            and passages[i].language == own.language
+            and passages[i].text not in answering[question.text]
         )
         found = list(islice(candidates, distractors))
         rows = [number, *found]
@@ -163,4 +165,4 @@ def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) 
 
 def _is_answered(question: Question) -> bool:
     """Whether the passage answers: at a place that is marked, or relevant as a whole."""
-    return bool(question.answers) if question.answers is not None else question.label >= 0.5
+    return bool(question.answers) if question.answers is not None else (question.label or 0.0) >= 0.5

@@ -1,0 +1,46 @@
+"""Runs of sentences of passages, for many passages at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provence_training.pairs.pack import Pack
+
+__all__ = ["draw_windows", "whole_windows"]
+
+IntArray = NDArray[np.int64]
+
+
+def whole_windows(pack: Pack, passages: IntArray) -> IntArray:
+    """All sentences of each passage, shape (passages, 2)."""
+    return np.stack([pack.passages[passages], pack.passages[passages + 1]], axis=1).astype(np.int64)
+
+
+def draw_windows(
+    pack: Pack, passages: IntArray, wanted: IntArray, limits: IntArray, rng: np.random.Generator
+) -> IntArray:
+    """Runs of whole sentences around wanted ones.
+
+    Args:
+        pack: The corpus.
+        passages: Numbers of N passages.
+        wanted: A sentence of each, which its run holds.
+        limits: A run has at most this many tokens, as far as the wanted sentence has not more, shape (N,).
+        rng: Decides how far a run reaches to either side.
+
+    Returns:
+        First sentence of each run, and the one after its last, shape (N, 2).
+    """
+    borders = np.asarray(pack.sentences)
+    whole = whole_windows(pack, passages)
+    low, high = whole[:, 0], whole[:, 1]
+    start, stop = borders[wanted].astype(np.int64), borders[wanted + 1].astype(np.int64)
+    limits = np.maximum(limits, stop - start)
+    before = np.floor(rng.random(len(wanted)) * (limits - (stop - start) + 1)).astype(np.int64)
+    first = np.clip(np.searchsorted(borders, start - before, "left"), low, wanted)
+    end = np.searchsorted(borders, borders[first] + limits, "right") - 1
+    end = np.clip(end, wanted + 1, high)
+    # What the passage's end left unused goes to the front.
+    earlier = np.clip(np.searchsorted(borders, borders[end] - limits, "left"), low, wanted)
+    return np.stack([np.minimum(first, earlier), end], axis=1)
