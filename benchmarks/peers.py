@@ -27,7 +27,8 @@ class ProvenceInt8(System):
     settings: ClassVar = {
         "dynamic": None,
         **{
-            f"threshold {value}": value for value in (0.0003, 0.002, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+            f"threshold {value}": value
+            for value in (0.00001, 0.0001, 0.0005, 0.002, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
         },
     }
     backend: ClassVar[Any] = "onnx"
