@@ -319,7 +319,9 @@ def test_two_processes_killed_and_resumed_have_the_gradients_of_one(
     for ours, theirs in zip(trainer.state.log_history[:-1], history[:-1], strict=True):
         shared = {name for name in ours if name.removeprefix("eval_") in parts}
         assert len(shared) >= 5
-        assert {n: theirs[n] for n in shared} == pytest.approx({n: ours[n] for n in shared}, abs=2e-4)
+        # Losses in the thousands, as here, have no more than seven digits.
+        expected = pytest.approx({n: ours[n] for n in shared}, rel=1e-5, abs=2e-4)
+        assert {n: theirs[n] for n in shared} == expected
 
 
 # Evaluation on the way
