@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from tokenizers import Tokenizer
 from transformers import XLMRobertaConfig, XLMRobertaModel
@@ -20,7 +21,7 @@ from provence_training.config_file import read_config
 from provence_training.run import run_training
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
-PAIRS = 32  # of more than a million
+PAIRS = 64  # of more than a million
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def encoder(unigram: Tokenizer, tmp_path: Path) -> Path:
     directory = tmp_path / "encoder"
     config = XLMRobertaConfig(
         vocab_size=unigram.get_vocab_size(),
-        hidden_size=16,
+        hidden_size=32,
         num_hidden_layers=12,
         num_attention_heads=2,
         intermediate_size=16,
@@ -39,6 +40,7 @@ def encoder(unigram: Tokenizer, tmp_path: Path) -> Path:
         bos_token_id=0,
         eos_token_id=2,
     )
+    torch.manual_seed(0)
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(directory)
     unigram.save(str(directory / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, "pad_token": "<pad>"}
@@ -51,7 +53,7 @@ def data(tmp_path: Path) -> Path:
     """A file for each that the recipes name, with passages of which no two have the same answer."""
     directory = tmp_path / "data"
     words = iter("".join(letters) for letters in product("bcdfghkmnp", "aeiou", "tvwxz"))
-    for name in {path for recipe in RECIPES.glob("*.yaml") for path in paths(recipe)}:
+    for name in sorted({path for recipe in RECIPES.glob("*.yaml") for path in paths(recipe)}):
         records = []
         for number in range(2 if name.startswith("train") else 8):
             word = next(words)
