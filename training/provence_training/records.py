@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -114,59 +114,25 @@ class _Reader:
     def answer_spans(self) -> Passage:
         """`{"text", "questions": [{"question", "answers": [{"start", "end"}] | null}]}`."""
         text = self._record.string("text")
-        questions = []
-        for number, entry in enumerate(self._record.array("questions")):
-            fields = Fields(entry, f"questions[{number}]")
-            questions.append(
-                Question(
-                    id=fields.identifier(f"{self._id}-{number}"),
-                    text=fields.question("question"),
-                    answers=_answers(fields, text),
-                    relevance=fields.share("relevance"),
-                    teacher_score=self._teacher_score(fields),
-                )
-            )
+        questions = self._questions(lambda fields: _answers(fields, text))
         return self._passage(self._id, text, self._chunker.spans(text), questions)
 
     def question(self) -> Passage:
         """`{"question"}`: a passage without text, of which nothing is known."""
         text = self._record.question("question")
-        question = Question(
-            id=self._id,
-            text=text,
-            answers=None,
-            is_judged=False,
-            teacher_score=self._teacher_score(self._record),
-        )
+        question = self._unjudged(text)
         return replace(self._passage(self._id, "", [], [question]), language=self._language(text))
 
     def titled(self) -> Passage:
         """`{"title", "text"}`: the title is the query, if it has words."""
         text, title = self._record.string("text"), self._record.string("title", "").strip()
-        question = Question(
-            id=self._id,
-            text=title,
-            answers=None,
-            is_judged=False,
-            teacher_score=self._teacher_score(self._record),
-        )
+        question = self._unjudged(title)
         return self._passage(self._id, text, self._chunker.spans(text), [question] if title else [])
 
     def table(self) -> Passage:
         """`{"header", "rows", "questions": [{"question", "answers": [{"row", "column"?}] | null}]}`."""
         table = read_table(self._record)
-        questions = []
-        for number, entry in enumerate(self._record.array("questions")):
-            fields = Fields(entry, f"questions[{number}]")
-            questions.append(
-                Question(
-                    id=fields.identifier(f"{self._id}-{number}"),
-                    text=fields.question("question"),
-                    answers=table.answers(fields),
-                    relevance=fields.share("relevance"),
-                    teacher_score=self._teacher_score(fields),
-                )
-            )
+        questions = self._questions(table.answers)
         return self._passage(self._id, table.text, self._chunker.spans(table.text), questions)
 
     def labelled_sentences(self) -> Passage:
@@ -215,6 +181,27 @@ class _Reader:
             spans = self._chunker.spans(text) if sentences is None else sentences
             passages.append(self._passage(question.id, text, spans, [question]))
         return passages
+
+    def _questions(self, answers: Callable[[Fields], tuple[Span, ...] | None]) -> list[Question]:
+        """The record's `questions`; `answers` reads the evidence of one."""
+        questions = []
+        for number, entry in enumerate(self._record.array("questions")):
+            fields = Fields(entry, f"questions[{number}]")
+            questions.append(
+                Question(
+                    id=fields.identifier(f"{self._id}-{number}"),
+                    text=fields.question("question"),
+                    answers=answers(fields),
+                    relevance=fields.share("relevance"),
+                    teacher_score=self._teacher_score(fields),
+                )
+            )
+        return questions
+
+    def _unjudged(self, text: str) -> Question:
+        """A question that only a teacher or a guide can tell anything of."""
+        score = self._teacher_score(self._record)
+        return Question(id=self._id, text=text, answers=None, is_judged=False, teacher_score=score)
 
     def _given_spans(self, number: int, texts: list[Any]) -> list[Span] | None:
         for name in ("context_spans", "chunks_pos"):
