@@ -21,17 +21,17 @@ from benchmarks.peers import SYSTEMS, kept_sentences, speed
 from benchmarks.processes import in_fresh_process
 from benchmarks.report import Figure, Report
 from benchmarks.systems import Kept, Options, Question, sentences
-from provence_rag import InvalidInputError
 from provence_training.evaluation import JudgedSentences, Scored, Topic, load_topics
 
 __all__ = ["main"]
 
-_DESCRIPTION = """{questions} questions of {data}, each with its passage and {distractors} that BM25 finds.
+_DESCRIPTION = "{questions} questions of {data}, each with its passage and {distractors} that BM25 finds."
+_SPEED = """
 Speed: each system in a fresh process and its first setting; throughput of one question after the other,
 latency of one question with {long} passages (median of {repeats} calls), memory at its peak, with imports and
-weights. BM25's memory has torch in it, which our evaluation imports.{missing}"""
+weights. BM25's memory has torch in it, which our evaluation imports."""
 
-_LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9)
+_LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _PLOTTED = 0.8
 _EQUAL = "Answers kept, at the share of characters removed from all passages"
 _LONG, _REPEATS = 20, 3
@@ -65,7 +65,7 @@ def main(
     only: Annotated[
         str | None,
         typer.Option(
-            parser=_half, metavar="speed|quality", help="Measure one half; the other is what is in DIR."
+            parser=_half, metavar="speed|quality", help="Measure one half; the other stays what it is in DIR."
         ),
     ] = None,
     add: Add = False,
@@ -84,32 +84,32 @@ def main(
     absent = {name: lacking for name, system in SYSTEMS.items() if (lacking := system.missing(options))}
     present = [name for name in SYSTEMS if name not in absent]
     topics = load_topics(data, distractors=distractors, limit=questions).topics
-    name = f"compare-{data_name(data)}"
-    earlier = _earlier(output / f"{name}.json") if only else {}
+    # Another embedding is another filter, so its figures stand beside those of the first.
+    name = "-".join(["compare", data_name(data), *([embedding.name] if embedding else [])])
+    earlier = _earlier(output / f"{name}.json")
     if only == "quality":
         figures = [Figure(figure["what"], figure["values"], figure["unit"]) for figure in earlier["figures"]]
     else:
         [long] = load_topics(data, distractors=_LONG - 1, limit=1).topics
         figures = _speed(present, options, topics[:timed], long, runs)
     tables = earlier["tables"] if only == "speed" else _quality(present, options, topics)
-    left_out = "; ".join(f"{system} (no {', '.join(lacking)})" for system, lacking in absent.items())
-    description = _DESCRIPTION.format(
-        questions=len(topics),
-        data=data_name(data),
-        distractors=distractors,
-        long=_LONG,
-        repeats=_REPEATS,
-        missing=f" Left out: {left_out}." if left_out else "",
-    )
+    description = _DESCRIPTION.format(questions=len(topics), data=data_name(data), distractors=distractors)
+    if figures:
+        description += _SPEED.format(long=_LONG, repeats=_REPEATS)
+    if absent:
+        left_out = "; ".join(f"{system} (no {', '.join(lacking)})" for system, lacking in absent.items())
+        description += f" Left out: {left_out}."
     Report(name=name, description=description, figures=figures, tables=tables).save(
         output, add=add and only != "quality"
     )
-    _plot(output / f"{name}.json", output / f"{name}.svg")
+    if figures and tables:
+        _plot(output / f"{name}.json", output / f"{name}.svg")
 
 
 def _earlier(path: Path) -> dict[str, Any]:
+    """What was measured before, if anything was."""
     if not path.is_file():
-        raise InvalidInputError(f"there is no {path}: measure both halves before one of them alone")
+        return {"figures": [], "tables": {}}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
