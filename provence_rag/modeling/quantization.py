@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.modeling.rounding import corrected_bias, round_matrix
 
 try:
     import onnx
     from onnx import helper, numpy_helper
-    from onnxruntime import InferenceSession, SessionOptions
+
+    from provence_rag.modeling.activations import Activation, Batch, observe
 except ModuleNotFoundError as error:  # pragma: no cover - exercised in an environment without onnx
     raise MissingExtraError("Exporting to ONNX", "export") from error
 
@@ -33,21 +34,15 @@ _FEWEST_COLUMNS = 16
 """A matrix with fewer is a head's last layer, which takes no time and whose rounding would go straight into
 the logits."""
 
-_PERCENTILE = 75
-"""Of the lows and highs of a sample's batches. They are nearly the same in most texts; the few that go
-further are cut off, since steps that reach to their ends lose more: with them, errors of the bundled model's
-ranking logits are a fifth (Japanese) to a third (English) larger."""
-
-Batch = Mapping[str, NDArray[np.int64]]
-
 
 def quantize_onnx(source: str | Path, target: str | Path, batches: Sequence[Batch]) -> None:
     """Write an int8 version of a float32 export.
 
     Matrices are stored in 8-bit integers with a scale a column, embeddings with a scale a row. Each
     activation has one scale for good, from the range that it has on a sample: a window's scores do not
-    depend on what else is in its batch, as they would with a scale taken from the batch. What is computed
-    once a window (the pooler, the ranking head) and a head's last layer stay in floats.
+    depend on what else is in its batch, as they would with a scale taken from the batch. Weights are rounded,
+    and biases corrected, so that products change least on the sample. What is computed once a window (the
+    pooler, the ranking head) and a head's last layer stay in floats.
 
     Args:
         source: From `export_onnx`.
@@ -64,7 +59,7 @@ def quantize_onnx(source: str | Path, target: str | Path, batches: Sequence[Batc
     model = onnx.load(source)
     products = _products(model.graph)
     activations = list(dict.fromkeys(node.input[0] for node in products.values()))
-    _quantize_products(model.graph, products, _ranges(source, activations, batches))
+    _quantize_products(model.graph, products, observe(source, activations, batches))
     _quantize_embeddings(model.graph)
     onnx.save(model, target)
 
@@ -88,29 +83,8 @@ def _is_plain(attention: Any) -> bool:
     return not sizes and all(attention.input[:3]) and not any(attention.input[4:])
 
 
-def _ranges(source: Path, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, tuple[float, float]]:
-    """Where each activation lies in most batches of the sample."""
-    probe = onnx.load(source, load_external_data=False)
-    lows, highs = [f"{name}_low" for name in names], [f"{name}_high" for name in names]
-    for operator, outputs in (("ReduceMin", lows), ("ReduceMax", highs)):
-        for name, output in zip(names, outputs, strict=True):
-            probe.graph.node.append(helper.make_node(operator, [name], [output], keepdims=0))
-            probe.graph.output.append(helper.make_tensor_value_info(output, _FLOAT, []))
-    settings = SessionOptions()
-    settings.log_severity_level = 3
-    folder = "session.model_external_initializers_file_folder_path"
-    settings.add_session_config_entry(folder, str(source.parent.absolute()))
-    session = InferenceSession(probe.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    inputs = [node.name for node in session.get_inputs()]
-    feeds = [{name: batch[name] for name in inputs} for batch in batches]
-    found = np.array([session.run([*lows, *highs], feed) for feed in feeds])  # (N, 2 A)
-    low, high = np.split(found, 2, axis=1)
-    low, high = np.percentile(low, 100 - _PERCENTILE, axis=0), np.percentile(high, _PERCENTILE, axis=0)
-    return dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True))
-
-
 def _quantize_products(
-    graph: Any, products: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]
+    graph: Any, products: Mapping[str, Any], activations: Mapping[str, Activation]
 ) -> None:
     """Let the products be computed in integers, and what is added to one be added in the same pass.
 
@@ -119,9 +93,8 @@ def _quantize_products(
     """
     biases = _biases(graph, products)
     added = {node.output[0] for _, node in biases.values()}
-    for name in dict.fromkeys(node.input[1] for node in products.values()):
-        _quantize_matrix(graph, name)
-    quantizing = {name: _quantize_activation(graph, name, *ends) for name, ends in ranges.items()}
+    corrected = _quantize_matrices(graph, products, biases, activations)
+    quantizing = {name: _quantize_activation(graph, name, seen) for name, seen in activations.items()}
     nodes = []
     for node in graph.node:
         output = node.output[0]
@@ -136,20 +109,55 @@ def _quantize_products(
         factors = [f"{activation}_uint8", f"{matrix}_int8"]
         scales = [f"{activation}_scale", f"{matrix}_scale"]
         zero_points = [f"{activation}_zero_point", f"{matrix}_zero_point"]
+        bias = corrected.get(output)
         if node.op_type == "Attention":
-            bias, mask = node.input[2], [*node.input[3:4], ""][0]
+            mask = [*node.input[3:4], ""][0]
             inputs, operator = [*factors, bias, *scales, mask, *zero_points], "QAttention"
         else:
             inputs, operator = [*factors, *scales, *zero_points], "MatMulIntegerToFloat"
-            if output in biases:
-                bias, adding = biases[output]
+            if bias:
                 inputs.append(bias)
-                output = adding.output[0]
+                output = biases[output][1].output[0]
         product = helper.make_node(operator, inputs, [output], node.name, domain=_CONTRIBUTED)
         product.attribute.extend(node.attribute)
         nodes.append(product)
     del graph.node[:]
     graph.node.extend(nodes)
+    read = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _quantize_matrices(
+    graph: Any,
+    products: Mapping[str, Any],
+    biases: Mapping[str, tuple[str, Any]],
+    activations: Mapping[str, Activation],
+) -> dict[str, str]:
+    """Add each product's matrix in integers, and give the name of its corrected bias, if it has one."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    rounded: dict[str, tuple[Any, Any]] = {}
+    corrected = {}
+    for output, node in products.items():
+        seen, matrix = activations[node.input[0]], node.input[1]
+        weights = numpy_helper.to_array(tensors[matrix])  # (in, out)
+        if matrix not in rounded:  # two products may share one
+            rounded[matrix] = round_matrix(weights, seen.rounded_products, _LARGEST_WEIGHT)
+            integers, scale = rounded[matrix]
+            zeros = np.zeros_like(scale, dtype=np.int8)
+            _add_constants(
+                graph,
+                {f"{matrix}_int8": integers, f"{matrix}_scale": scale, f"{matrix}_zero_point": zeros},
+            )
+        integers, scale = rounded[matrix]
+        bias = node.input[2] if node.op_type == "Attention" else biases.get(output, ("",))[0]
+        if bias:
+            corrected[output] = f"{output}_bias"
+            values = numpy_helper.to_array(tensors[bias])
+            values = corrected_bias(values, weights, integers * scale, seen.mean, seen.rounded_mean)
+            _add_constants(graph, {corrected[output]: values})
+    return corrected
 
 
 def _biases(graph: Any, products: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
@@ -166,29 +174,11 @@ def _biases(graph: Any, products: Mapping[str, Any]) -> dict[str, tuple[str, Any
     }
 
 
-def _quantize_matrix(graph: Any, name: str) -> None:
-    (tensor,) = (t for t in graph.initializer if t.name == name)
-    weights = numpy_helper.to_array(tensor)  # (in, out)
-    scale = np.abs(weights).max(axis=0) / _LARGEST_WEIGHT  # (out,)
-    scale[scale == 0] = 1.0
-    graph.initializer.remove(tensor)
-    _add_constants(
-        graph,
-        {
-            f"{name}_int8": np.round(weights / scale).astype(np.int8),
-            f"{name}_scale": scale,
-            f"{name}_zero_point": np.zeros(len(scale), dtype=np.int8),
-        },
-    )
-
-
-def _quantize_activation(graph: Any, name: str, low: float, high: float) -> Any:
-    """The node that does it; zero has an integer of its own, since padding and masks make much of it."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / 255 or 1.0
-    scale_name, zero_point = f"{name}_scale", f"{name}_zero_point"
-    _add_constants(graph, {scale_name: np.float32(scale), zero_point: np.uint8(round(-low / scale))})
-    return helper.make_node("QuantizeLinear", [name, scale_name, zero_point], [f"{name}_uint8"])
+def _quantize_activation(graph: Any, name: str, seen: Activation) -> Any:
+    """The node that rounds it."""
+    scale, zero_point = f"{name}_scale", f"{name}_zero_point"
+    _add_constants(graph, {scale: np.float32(seen.grid.scale), zero_point: np.uint8(seen.grid.zero_point)})
+    return helper.make_node("QuantizeLinear", [name, scale, zero_point], [f"{name}_uint8"])
 
 
 def _add_constants(graph: Any, values: Mapping[str, Any]) -> None:
