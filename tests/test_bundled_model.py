@@ -111,7 +111,7 @@ def test_a_question_in_other_words_finds_its_answer(model: Provence) -> None:
     ],
 )
 def test_what_it_cannot_read_scores_low(model: Provence, text: str) -> None:
-    assert model.process("Who invented the paper coffee filter?", [text])[0].score < 0.1
+    assert model.process("Who invented the paper coffee filter?", [text])[0].score < 0.2
 
 
 def test_each_promise_keeps_what_the_lower_ones_keep(model: Provence) -> None:
