@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from provence_rag.options import PruningMode, PruningOptions
     from provence_rag.provence import Provence
     from provence_rag.results import ProvenceOutput, PrunedPassage, Sentence
-    from provence_rag.sharing import attach_pruning_head
+    from provence_rag.transformers_bridge import attach_pruning_head
 
 # Resolved on first use (PEP 562), so that importing the package stays cheap.
 _ROOMS = {
@@ -35,7 +35,7 @@ _ROOMS = {
     "options": ("PruningMode", "PruningOptions"),
     "provence": ("Provence",),
     "results": ("ProvenceOutput", "PrunedPassage", "Sentence"),
-    "sharing": ("attach_pruning_head",),
+    "transformers_bridge": ("attach_pruning_head",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from provence_rag.checks import check_count, check_number, check_share
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.validation import check_count, check_number, check_share
 
 __all__ = [
     "SHORTEST_WINDOW",

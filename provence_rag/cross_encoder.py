@@ -8,10 +8,10 @@ from typing import Any, TypedDict, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from provence_rag.checks import check_rows, check_text, shown
 from provence_rag.errors import InvalidInputError
 from provence_rag.options import PruningOptions
 from provence_rag.results import PrunedPassage
+from provence_rag.validation import check_rows, check_text, shown
 
 __all__ = ["CrossEncoderMethods", "RankedDocument"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
-from provence_rag.checks import check_count, check_share
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.validation import check_count, check_share
 
 __all__ = ["PruningMode", "PruningOptions"]
 

@@ -8,21 +8,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from provence_rag.backends.base import Backend
 from provence_rag.backends.loading import fitting_backends, load_backend
-from provence_rag.checks import check_count, check_rows, check_text, check_texts, check_titles, shown
 from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
+from provence_rag.inference.backend import Backend
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
 from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.ranking import AS_GIVEN, Ranking
 from provence_rag.results import ProvenceOutput, PrunedPassage
-from provence_rag.sharing import backend_of, config_json_of
+from provence_rag.transformers_bridge import backend_of, config_json_of
+from provence_rag.validation import check_count, check_rows, check_text, check_texts, check_titles, shown
 
 __all__ = ["Provence"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provence_rag.checks import check_count, check_number, check_share
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.inference.engine import ScoredPair
+from provence_rag.validation import check_count, check_number, check_share
 
 __all__ = ["AS_GIVEN", "Ranking"]
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from provence_rag.backends.base import IntArray, Logits
 from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.errors import InvalidInputError
+from provence_rag.inference.backend import IntArray, Logits
 from provence_rag.inference.encoding import PairLayout, TokenizedText
 from provence_rag.inference.engine import Engine
 from provence_rag.provence import Provence

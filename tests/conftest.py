@@ -13,7 +13,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from provence_rag import Provence, ProvenceConfig
-from provence_rag.backends.base import IntArray, Logits
+from provence_rag.inference.backend import IntArray, Logits
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine
 from provence_rag.testing import fake_provence

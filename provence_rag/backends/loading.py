@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from provence_rag.backends.base import Backend
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
 from provence_rag.hub import EXPORTS
+from provence_rag.inference.backend import Backend
 
 __all__ = ["fitting_backends", "load_backend"]
 

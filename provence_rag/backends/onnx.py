@@ -6,9 +6,9 @@ from pathlib import Path
 
 import onnxruntime
 
-from provence_rag.backends.base import IntArray, Logits
-from provence_rag.backends.graphs import GraphNames
+from provence_rag.backends.exported_graph import GraphNames
 from provence_rag.errors import CheckpointError
+from provence_rag.inference.backend import IntArray, Logits
 
 __all__ = ["OnnxBackend"]
 

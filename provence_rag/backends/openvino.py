@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from provence_rag.backends.base import IntArray, Logits
-from provence_rag.backends.graphs import GraphNames
+from provence_rag.backends.exported_graph import GraphNames
 from provence_rag.errors import CheckpointError, MissingExtraError
+from provence_rag.inference.backend import IntArray, Logits
 
 try:
     import openvino

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from provence_rag.backends.base import FloatArray, IntArray, Logits
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.inference.backend import FloatArray, IntArray, Logits
 
 try:
     import torch

@@ -15,7 +15,7 @@ from tokenizers import Encoding, Tokenizer, processors
 
 from provence_rag.chunking import Span, split_overlong
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.inference.reading import encodable, with_plain_line_breaks
+from provence_rag.inference.line_breaks import encodable, with_plain_line_breaks
 
 __all__ = [
     "PairLayout",

@@ -9,11 +9,11 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from provence_rag.backends.base import Backend, Logits
 from provence_rag.chunking import BaseChunker, heading_level
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError
 from provence_rag.inference.assembly import assemble
+from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.batching import batches, padded
 from provence_rag.inference.encoding import TextTokenizer, Window
 from provence_rag.inference.planning import Document, Pair, Plan, Planner

@@ -14,6 +14,7 @@ from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtra
 from provence_rag.hub import EXPORTS
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling import ExportFormat, Format
+from provence_rag.modeling.calibration_sample import sample_batches
 from provence_rag.modeling.checkpoints import (
     PRUNING_LABELS,
     Checkpoint,
@@ -21,7 +22,6 @@ from provence_rag.modeling.checkpoints import (
     label_settings,
     read_checkpoint,
 )
-from provence_rag.modeling.sample import sample_batches
 
 try:
     from transformers import AutoModelForTokenClassification

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from provence_rag.backends.base import IntArray
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.inference.backend import IntArray
 from provence_rag.modeling.model import ProvenceModel
 
 try:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provence_rag import CheckpointError, InvalidInputError, Provence, ProvenceConfig, PruningOptions
-from provence_rag.backends.base import Backend, IntArray, Logits
 from provence_rag.chunking import BaseChunker, Span
 from provence_rag.config import DynamicRule
+from provence_rag.inference.backend import Backend, IntArray, Logits
 from provence_rag.inference.encoding import PairLayout, PairTokenizer, TokenizedText
 from provence_rag.inference.engine import Engine, Pair
 from provence_rag.testing import fake_provence

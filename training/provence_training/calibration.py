@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag import CheckpointError, InvalidInputError, Provence
-from provence_rag.checks import check_share
 from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.inference.scoring import sigmoid, tempered
+from provence_rag.validation import check_share
 from provence_training.evaluation import JudgedSentences, PruningFigures, TopicSet, score_with
 from provence_training.evaluation.pruning import Evidence
 from provence_training.evaluation.report import markdown_table

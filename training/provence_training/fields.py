@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from provence_rag.checks import shown
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import shown
 
 __all__ = [
     "Fields",

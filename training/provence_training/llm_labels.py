@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from provence_rag.checks import check_count
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import check_count
 from provence_training.cache import content_key
 from provence_training.data import write_json_lines
 from provence_training.passages import Passage, Question, sentence_labels

@@ -10,7 +10,7 @@ from typing import Any
 
 from provence_rag.config import architecture_of
 from provence_rag.hub import EXPORTS, read_card
-from provence_rag.modeling.checkpoints.detection import read_checkpoint
+from provence_rag.modeling.checkpoints.families import read_checkpoint
 
 __all__ = ["Summary", "summarize"]
 

@@ -24,10 +24,10 @@ from llama_index_provence import ProvencePostprocessor
 from provence_rag import CheckpointError, InvalidInputError, Provence, PruningOptions
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling import Format, export
+from provence_rag.modeling.calibration_sample import sample_batches
 from provence_rag.modeling.checkpoints import detection, read_checkpoint
 from provence_rag.modeling.convert import convert
 from provence_rag.modeling.quantization import quantize_onnx
-from provence_rag.modeling.sample import sample_batches
 
 QUERY = "who invented the paper filter of coffee"
 DOCUMENTS = [

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from provence_rag.checks import check_count, check_share
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import check_count, check_share
 from provence_training.augmentation.forms import FORMS, LANGUAGES, Form
 from provence_training.augmentation.page import AskedQuestion
 from provence_training.augmentation.pool import Pool

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from provence_rag.checks import check_count
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.validation import check_count
 from provence_training.passages import Passage
 
 __all__ = ["nearest_questions"]

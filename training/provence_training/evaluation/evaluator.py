@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from provence_rag import Provence
-from provence_rag.checks import check_count
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import check_count
 from provence_training.evaluation.pruning import JudgedSentences
 from provence_training.evaluation.ranking import ranking_figures
 from provence_training.evaluation.report import EvaluationReport, SetReport, SystemReport

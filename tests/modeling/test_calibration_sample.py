@@ -5,11 +5,11 @@ import pytest
 from tokenizers import AddedToken, Tokenizer
 
 from provence_rag import Provence, ProvenceConfig
-from provence_rag.backends.base import IntArray, Logits
 from provence_rag.hub import BUNDLED
+from provence_rag.inference.backend import IntArray, Logits
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine
-from provence_rag.modeling.sample import sample_batches
+from provence_rag.modeling.calibration_sample import sample_batches
 
 
 @pytest.mark.parametrize("max_length", [32, 512])

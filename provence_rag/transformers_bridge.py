@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from provence_rag.backends.base import Backend
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import checkpoint_directory
+from provence_rag.inference.backend import Backend
 
 __all__ = ["attach_pruning_head", "backend_of", "config_json_of"]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provence_rag.inference.reading import with_plain_line_breaks
+from provence_rag.inference.line_breaks import with_plain_line_breaks
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dict[str, NDArray[np.int64]]]:
-    """A model's inputs for the questions and passages of `sample.jsonl`, written for this purpose.
+    """A model's inputs for the questions and passages of `calibration_sample.jsonl`, which we wrote.
 
     They are short and long, answer and do not, are mostly in English and Japanese, with some Chinese, German,
     French and Spanish, and hold lists, tables, records, dialogues, code and figures: line breaks and blank
@@ -36,7 +36,7 @@ def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dic
     Raises:
         CheckpointError: The windows are too short for the tokenizer's special tokens.
     """
-    lines = Path(__file__).with_name("sample.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = Path(__file__).with_name("calibration_sample.jsonl").read_text(encoding="utf-8").splitlines()
     pairs = [
         Pair(record["question"], record["passage"], record.get("title")) for record in map(json.loads, lines)
     ]

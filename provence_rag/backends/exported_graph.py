@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provence_rag.backends.base import FloatArray, IntArray, Logits
 from provence_rag.errors import CheckpointError
+from provence_rag.inference.backend import FloatArray, IntArray, Logits
 
 __all__ = ["GraphNames"]
 
