@@ -46,7 +46,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     text = """
     output: runs/a
     data:
-      train: [a.jsonl, {path: b.parquet, weight: 2, leaning: true}]
+      train: [a.jsonl, {path: b.parquet, weight: 2, needs_passage: true}]
       dev: [c.jsonl]
     stages:
       - learning_rate: 1e-4  # a string for YAML

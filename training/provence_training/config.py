@@ -69,8 +69,8 @@ class DataSource:
     max_passages: Count | None = None
     """Take a random sample of so many passages."""
 
-    leaning: bool = False
-    """Whether the questions lean on their passage ("the poster's bike"): they then meet no other passages of
+    needs_passage: bool = False
+    """Whether the questions need their passage ("the poster's bike"): they then meet no other passages of
     this source, which may be about the poster of another one, and similarities of texts teach nothing."""
 
     title_queries: bool = False

@@ -59,7 +59,7 @@ class Feed:
                 cache = ContentCache(self._output / "teacher.sqlite")
                 teachers = [(load_teacher(teacher, cache), teacher) for teacher in self._config.teachers]
                 drawn = PairSet.concatenated(taught)
-                sets.append(teach(drawn, self._data.train, teachers, leaning=self._data.leaning))
+                sets.append(teach(drawn, self._data.train, teachers, needs_passage=self._data.needs_passage))
         return PairSet.concatenated(sets)
 
     def dev_pairs(self, stage: StageConfig) -> PairSet | None:
@@ -87,11 +87,11 @@ class Feed:
         return self._pack(self._data.dev)
 
     def _pack(self, passages: Sequence[Passage]) -> Pack:
-        seed, cache, leaning = self._config.seed, self._config.data.cache, self._data.leaning
+        seed, cache, needs_passage = self._config.seed, self._config.data.cache, self._data.needs_passage
         return cached_pack(
             self._output / "packs" if cache is None else Path(cache).expanduser(),
-            pack_key(passages, self._start, leaning=leaning, seed=seed),
-            lambda: pack_passages(passages, self._encoder, leaning=leaning, seed=seed),
+            pack_key(passages, self._start, needs_passage=needs_passage, seed=seed),
+            lambda: pack_passages(passages, self._encoder, needs_passage=needs_passage, seed=seed),
         )
 
 

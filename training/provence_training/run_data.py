@@ -29,8 +29,8 @@ class Data:
     weights: Mapping[str, float]
     """Weight of a data set (`Passage.source`) among the training questions drawn; by default their number."""
 
-    leaning: frozenset[str]
-    """Data sets whose questions lean on their passage ("the poster's bike")."""
+    needs_passage: frozenset[str]
+    """Data sets whose questions need their passage ("the poster's bike")."""
 
 
 def load_data(config: TrainingConfig) -> Data:
@@ -54,8 +54,10 @@ def load_data(config: TrainingConfig) -> Data:
     if config.release.calibration is not None and not any(q.answers for p in dev for q in p.questions):
         raise InvalidInputError("release.calibration needs development data with marked answers")
     weights = {s.source_name: s.weight for s in config.data.train if s.weight is not None}
-    leaning = frozenset(s.source_name for s in (*config.data.train, *config.data.dev) if s.leaning)
-    return Data(train, dev, weights, leaning)
+    needs_passage = frozenset(
+        s.source_name for s in (*config.data.train, *config.data.dev) if s.needs_passage
+    )
+    return Data(train, dev, weights, needs_passage)
 
 
 def _load(source: DataSource, seed: int) -> list[Passage]:
