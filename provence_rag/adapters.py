@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from typing_extensions import Self
 
+from provence_rag.backends import BackendName
 from provence_rag.backends.loading import fitting_backends
 from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW
 from provence_rag.errors import InvalidInputError
-from provence_rag.options import PruningMode, PruningOptions
+from provence_rag.options import OPTIONS, PruningMode, PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
 
@@ -75,7 +76,7 @@ class ModelFields(BaseModel):
     device: str | None = Field(
         default=None, description="Where the model runs; None lets the backend choose."
     )
-    backend: Literal["auto", "onnx", "openvino", "torch"] = Field(
+    backend: BackendName = Field(
         default="auto", description="What runs the model; auto takes ONNX Runtime on a CPU where it can."
     )
     dtype: str | None = Field(
@@ -136,13 +137,30 @@ class ModelFields(BaseModel):
             as_chunker(self.chunker)
         return self
 
-    def _provence(self) -> Provence:
-        """The model, loaded if it is not yet."""
+    @property
+    def provence(self) -> Provence:
+        """The model, which is loaded at the first use.
+
+        Raises:
+            CheckpointError: The checkpoint is missing or cannot be used.
+            MissingExtraError: The backend's libraries are not installed.
+        """
         if isinstance(self.model, Provence):
             return self.model
         return self._lazy_model.get(
             name_or_path=self.model, **{name: getattr(self, name) for name in _LOADING}
         )
+
+
+def _option(name: str) -> Any:
+    """The field of an option of `PruningOptions`, which checks its value."""
+    option = OPTIONS[name]
+    limits = {"minimum": option.minimum, "maximum": option.maximum}
+    return Field(
+        default=getattr(PruningOptions, name),
+        description=option.help,
+        json_schema_extra={key: limit for key, limit in limits.items() if limit is not None},
+    )
 
 
 class AdapterFields(ModelFields):
@@ -188,44 +206,17 @@ class AdapterFields(ModelFields):
         default=False, description="Also write the span and the score of each sentence to the metadata."
     )
 
-    mode: PruningMode | None = Field(
-        default=PruningOptions.mode,
-        description="How sentences are selected; None takes the mode whose value is given, else dynamic.",
-    )
-    keep_answers: float | None = Field(
-        default=PruningOptions.keep_answers,
-        description="Share of the answers that is to survive, in [0, 1]; None is the checkpoint's default.",
-    )
-    threshold: float | None = Field(
-        default=PruningOptions.threshold,
-        description="Smallest keep probability of a kept sentence, in [0, 1].",
-    )
-    ratio: float | None = Field(
-        default=PruningOptions.ratio, description="Share of a passage's characters to remove, in [0, 1]."
-    )
-    max_tokens: int | None = Field(
-        default=PruningOptions.max_tokens,
-        description="Tokens that all passages of a query may keep together.",
-    )
-    min_sentences: int = Field(
-        default=PruningOptions.min_sentences, description="Sentences that every passage keeps at least."
-    )
-    context_before: int = Field(
-        default=PruningOptions.context_before, description="Sentences kept in front of each selected one."
-    )
-    context_after: int = Field(
-        default=PruningOptions.context_after, description="Sentences kept behind each selected one."
-    )
-    keep_title: bool = Field(
-        default=PruningOptions.keep_title,
-        description="Keep the title, or without one the first sentence, of a passage that keeps anything.",
-    )
-    keep_headings: bool = Field(
-        default=PruningOptions.keep_headings, description="Keep the Markdown headings above kept sentences."
-    )
-    language: str = Field(
-        default=PruningOptions.language, description="ISO 639-1 code of the passages, or auto to detect it."
-    )
+    mode: PruningMode | None = _option("mode")
+    keep_answers: float | None = _option("keep_answers")
+    threshold: float | None = _option("threshold")
+    ratio: float | None = _option("ratio")
+    max_tokens: int | None = _option("max_tokens")
+    min_sentences: int = _option("min_sentences")
+    context_before: int = _option("context_before")
+    context_after: int = _option("context_after")
+    keep_title: bool = _option("keep_title")
+    keep_headings: bool = _option("keep_headings")
+    language: str = _option("language")
 
     @model_validator(mode="after")
     def _check_options(self) -> Self:
@@ -235,24 +226,34 @@ class AdapterFields(ModelFields):
         return self
 
     def _options(self) -> PruningOptions:
-        return PruningOptions(**{name: getattr(self, name) for name in PruningOptions.names()})
+        return PruningOptions(**{name: getattr(self, name) for name in OPTIONS})
 
-    def _title(self, metadata: Mapping[str, Any]) -> str | None:
-        """The title in a passage's metadata; what is not a string, or blank, is none."""
-        keys = [self.title_key] if isinstance(self.title_key, str) else self.title_key or []
-        values = (metadata.get(key) for key in keys)
-        return next((value for value in values if isinstance(value, str) and value.strip()), None)
+    def process(
+        self, query: str, texts: Sequence[str], metadata: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[PrunedPassage, dict[str, Any]]]:
+        """Rerank and prune retrieved passages as the fields say.
 
-    def _metadata(self, passage: PrunedPassage) -> dict[str, Any]:
-        """What is written to the metadata of a passage that comes back."""
-        added: dict[str, Any] = {"provence": passage.provenance(sentence_scores=self.sentence_scores)}
-        if (score := finite(passage.score)) is not None:
-            added["relevance_score"] = float(score)  # a numpy scalar would not be JSON-safe
-        return added
+        Args:
+            query: The question.
+            texts: N passages.
+            metadata: The metadata of each, where `title_key` finds its title. Nothing is changed in them.
+
+        Returns:
+            The passages that stay, in the order of the result, each with the keys to add to its metadata:
+            `provence`, which is `PrunedPassage.provenance`, and, unless the checkpoint only prunes,
+            `relevance_score`. The values are plain lists, floats and integers. `index` is the passage's place
+            in `texts`.
+
+        Raises:
+            InvalidInputError: The query is blank, or something is not a string.
+            CheckpointError: The checkpoint cannot be loaded, or cannot do what the fields ask for.
+        """
+        passages = self._process(query, texts, list(map(self._title, metadata)))
+        return [(passage, self._added(passage)) for passage in passages]
 
     def _process(self, query: str, texts: Sequence[str], titles: Sequence[str | None]) -> list[PrunedPassage]:
         """Rerank and prune as the fields say; the passages that stay, in the order of the result."""
-        model = self._provence()
+        model = self.provence
         rerank = self.rerank and model.config.can_rank
         read = list(range(len(texts)))
         if not rerank and self.score_threshold is None:
@@ -275,6 +276,19 @@ class AdapterFields(ModelFields):
             passages = sorted(passages[: self.top_n], key=lambda passage: passage.index)
         passages = keep_at_least(passages, self.min_documents)
         return [passage for passage in passages if self.keep_empty or not passage.is_empty]
+
+    def _title(self, metadata: Mapping[str, Any]) -> str | None:
+        """The title in a passage's metadata; what is not a string, or blank, is none."""
+        keys = [self.title_key] if isinstance(self.title_key, str) else self.title_key or []
+        values = (metadata.get(key) for key in keys)
+        return next((value for value in values if isinstance(value, str) and value.strip()), None)
+
+    def _added(self, passage: PrunedPassage) -> dict[str, Any]:
+        """The keys to add to the metadata of a passage that comes back."""
+        added: dict[str, Any] = {"provence": passage.provenance(sentence_scores=self.sentence_scores)}
+        if (score := finite(passage.score)) is not None:
+            added["relevance_score"] = float(score)  # a numpy scalar would not be JSON-safe
+        return added
 
 
 def keep_at_least(passages: Sequence[PrunedPassage], count: int) -> list[PrunedPassage]:

@@ -1,4 +1,4 @@
-"""The exceptions that this library raises on purpose."""
+"""The exceptions that the library raises on purpose."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class ProvenceError(Exception):
 
 
 class InvalidInputError(ProvenceError, ValueError):
-    """An argument has a value that cannot be used; the message names it and the way out."""
+    """An argument has an invalid value; the message names the argument, the value and what is expected."""
 
 
 class CheckpointError(ProvenceError, ValueError):
-    """A checkpoint is missing, incomplete, or cannot do what was asked of it."""
+    """A checkpoint is missing or damaged, or cannot do what was asked of it."""
 
 
 class MissingExtraError(ProvenceError, ImportError):
-    """An optional dependency is not installed; the message holds the pip line."""
+    """An optional dependency is not installed; the message has the command that installs it."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency: pip install 'provence-rag[{extra}]'")
-        self.args = (what, extra)  # what a pickle gives to __init__
+        self.args = (what, extra)  # what unpickling passes to __init__

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from provence_rag.errors import CheckpointError, InvalidInputError
 
-__all__ = ["BUNDLED", "EXPORTS", "check_links", "checkpoint_directory", "read_card"]
+__all__ = ["BUNDLED", "EXPORTS", "TORCH_WEIGHTS", "check_links", "checkpoint_directory", "read_card"]
 
 BUNDLED = Path(__file__).parent / "models" / "mini"
 """The bundled bilingual model."""
@@ -17,15 +18,18 @@ EXPORTS = {
     "onnx": {"int8": "onnx/model_int8.onnx", "float32": "onnx/model.onnx"},
     "openvino": {"int8": "openvino/model_int8.xml"},
 }
-"""backend -> dtype -> the export in a checkpoint's directory; the fastest first."""
+"""backend -> dtype -> path of the export in a checkpoint's directory; the fastest first."""
 
-# Everything that can be used, and nothing that could be run. OpenVINO, and large ONNX exports, keep their
-# weights in a second file: `model_int8.bin`, `model.onnx_data`.
-_FILES = ["README.md", "config.json", "config_sentence_transformers.json"]
-_FILES += ["tokenizer.json", "tokenizer_config.json", "*.safetensors", "*.safetensors.index.json"]
-_EXPORT_FILES = [f"{path.rpartition('.')[0]}.*" for paths in EXPORTS.values() for path in paths.values()]
-_PICKLED = ["pytorch_model*.bin"]
-"""Only where there is nothing else. They are read as tensors (`weights_only=True`), which runs no code."""
+TORCH_WEIGHTS = "*.safetensors"
+"""The weights that torch reads, in a checkpoint's directory or, in some layouts, in its subdirectories."""
+
+# Everything that can be used, and nothing that could be run.
+_TOP_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+_FILES = ["README.md", "config_sentence_transformers.json", "*.safetensors.index.json"]
+_FILES += [*_TOP_FILES, *(f"*/{name}" for name in _TOP_FILES)]
+_ALL_WEIGHTS = (TORCH_WEIGHTS, *(path for paths in EXPORTS.values() for path in paths.values()))
+_PICKLED = ["pytorch_model*.bin", "*/pytorch_model*.bin"]
+"""Downloaded only if there is nothing else. They are read as tensors (`weights_only=True`), which runs no code."""
 
 
 def checkpoint_directory(
@@ -35,15 +39,22 @@ def checkpoint_directory(
     cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
-    exports: bool = True,
+    weights: Sequence[str] | None = None,
 ) -> Path:
-    """Find a checkpoint, downloading it if need be, with its `exports` for CPUs or without.
+    """Find a checkpoint, and download it if it is on the hub.
 
-    The other arguments are those of `Provence.from_pretrained`.
+    Args:
+        name_or_path: As in `Provence.from_pretrained`, like all arguments but the last.
+        revision: Branch, tag or commit.
+        cache_folder: Where downloads are kept.
+        local_files_only: Do not download.
+        token: Access token.
+        weights: Weights that would do, the best first: paths of `EXPORTS`, or `TORCH_WEIGHTS`. Only the
+            that the checkpoint has is downloaded. None downloads all that can be read, [] none.
 
     Raises:
-        InvalidInputError: `name_or_path` is no name and no path.
-        CheckpointError: There is no such directory, and no such model on the hub (or no network).
+        InvalidInputError: `name_or_path` is neither a name nor a path.
+        CheckpointError: There is no such directory, and the hub has no such model or cannot be reached.
     """
     if name_or_path is None:
         return BUNDLED
@@ -57,43 +68,60 @@ def checkpoint_directory(
         raise CheckpointError(f"{given} is a file: give the directory that holds it")
     if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
         raise CheckpointError(f"{given} is neither a directory nor an owner/name on the hub")
-    from huggingface_hub import snapshot_download
-
     settings: dict[str, Any] = {"revision": revision, "cache_dir": cache_folder, "token": token}
     settings["local_files_only"] = local_files_only
-    files = _FILES + (_EXPORT_FILES if exports else [])
     try:
-        found = Path(snapshot_download(name_or_path, allow_patterns=files, **settings))
-        if not any(any(found.glob(kind)) for kind in ("*.safetensors", "onnx/*.onnx", "openvino/*.xml")):
-            found = Path(snapshot_download(name_or_path, allow_patterns=[*files, *_PICKLED], **settings))
+        return _download(name_or_path, weights, settings)
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise CheckpointError(
-            f"{given} is not a directory here, and could not be had from the hub: {error}"
+            f"{given} is not a directory, and could not be downloaded from the hub: {error}"
         ) from error
-    return found
+
+
+def _download(name: str, weights: Sequence[str] | None, settings: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    def download(patterns: Sequence[str]) -> Path:
+        return Path(snapshot_download(name, allow_patterns=[*_FILES, *patterns], **settings))
+
+    attempts = [_ALL_WEIGHTS] if weights is None else [(one,) for one in weights] or [()]
+    for wanted in attempts:
+        directory = download([pattern for one in wanted for pattern in _patterns(one)])
+        if found := [path for one in wanted for path in directory.rglob(one)]:
+            break
+    pickled = _PICKLED
+    if found:  # of a checkpoint in several folders, one may have a pickle
+        folders = {path.parent for path in directory.glob("*/config.json")} - {path.parent for path in found}
+        pickled = [f"{folder.name}/pytorch_model*.bin" for folder in folders]
+    return download(pickled) if TORCH_WEIGHTS in wanted and pickled else directory
+
+
+def _patterns(weights: str) -> list[str]:
+    """What to download for some weights. OpenVINO and large ONNX exports keep them in a second file."""
+    return [weights] if weights == TORCH_WEIGHTS else [f"{weights.rpartition('.')[0]}.*"]
 
 
 def check_links(directory: Path) -> None:
-    """Check that no file that would be read is a link to somewhere else.
+    """Check that no file that would be read is a link out of the directory.
 
-    Links within the directory are fine, and those of a snapshot in the hub's cache, to its own blobs.
+    Snapshots in the hub's cache may link to the blobs beside them.
 
     Raises:
-        CheckpointError: There is such a link.
+        CheckpointError: A file is such a link.
     """
     home = directory.resolve()
     if home.parent.name == "snapshots":
         home = home.parents[1]
-    for pattern in (*_FILES, *_EXPORT_FILES, *_PICKLED):
+    for pattern in (*_FILES, *(p for one in _ALL_WEIGHTS for p in _patterns(one)), *_PICKLED):
         for path in (*directory.glob(pattern), *directory.glob(f"*/{pattern}")):
             if not path.resolve().is_relative_to(home):
                 raise CheckpointError(
-                    f"{path} is a link out of the checkpoint: copy the file that it leads to"
+                    f"{path} is a link out of the checkpoint: copy the file that it points to"
                 )
 
 
 def read_card(directory: Path) -> tuple[dict[str, Any], str]:
-    """The metadata and the text of a checkpoint's model card; empty where there is none.
+    """The metadata and the text of a checkpoint's model card; both are empty without a card.
 
     Raises:
         CheckpointError: The card cannot be read.
@@ -107,4 +135,4 @@ def read_card(directory: Path) -> tuple[dict[str, Any], str]:
         card = ModelCard.load(path)
         return card.data.to_dict(), card.text
     except Exception as error:  # YAML's, Unicode's and the library's own have no common base
-        raise CheckpointError(f"{path} is not a model card that can be read: {error}") from error
+        raise CheckpointError(f"{path} is not a readable model card: {error}") from error

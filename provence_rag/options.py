@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args, get_type_hints
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.validation import check_count, check_share
+from provence_rag.validation import check_count, check_flag, check_share
 
-__all__ = ["PruningMode", "PruningOptions"]
+__all__ = ["OPTIONS", "Option", "PruningMode", "PruningOptions"]
 
 PruningMode = Literal["dynamic", "threshold", "ratio", "budget", "off"]
 
@@ -21,6 +22,27 @@ _VALUE_OF_MODE = {
 }
 
 
+@dataclass(frozen=True)
+class Option:
+    """What an option means, said once for all who offer it: adapters, command line, documentation."""
+
+    description: str
+    """One sentence, without its full stop."""
+
+    minimum: int | None = None
+    """The smallest number allowed; None for what is not a number."""
+
+    maximum: int | None = None
+    """The largest number allowed; None if there is no limit."""
+
+    @property
+    def help(self) -> str:
+        """The description as a sentence, with the range."""
+        if self.maximum is not None:
+            return f"{self.description} ({self.minimum} to {self.maximum})."
+        return f"{self.description} (at least {self.minimum})." if self.minimum else f"{self.description}."
+
+
 @dataclass(frozen=True, kw_only=True)
 class PruningOptions:
     """How sentences are selected, from their keep probabilities.
@@ -29,45 +51,49 @@ class PruningOptions:
         InvalidInputError: A value is out of range, or does not belong to the mode.
     """
 
-    mode: PruningMode | None = None
+    mode: Annotated[
+        PruningMode | None,
+        Option("Rule that selects the sentences; by default that of the other options, or dynamic"),
+    ] = None
     """`dynamic`: the checkpoint's calibrated rule, the one that promises `keep_answers`. `threshold`:
     sentences with a score >= `threshold`. `ratio`: the worst sentences go until `ratio` of the text's
     characters are gone. `budget`: the best sentences of all documents of a query, at most `max_tokens`
     tokens. `off`: nothing is pruned. None takes the mode whose value is given, else `dynamic`."""
 
-    keep_answers: float | None = None
-    """Share of the answers that is to survive, in [0, 1]: takes the rule with which that share of them did,
-    on the data that the checkpoint was calibrated on. A share between two that the checkpoint has rules for
-    takes the higher one. None is the checkpoint's default."""
+    keep_answers: Annotated[float | None, Option("Share of the answers that should survive", 0, 1)] = None
+    """Takes the rule with which this share of the answers survived, on the data that the checkpoint was
+    calibrated on; between two calibrated shares, the rule of the higher one. None is the checkpoint's
+    default."""
 
-    threshold: float | None = None
-    """Smallest keep probability of a kept sentence, in [0, 1]; None is the checkpoint's own."""
+    threshold: Annotated[float | None, Option("Smallest keep probability of a kept sentence", 0, 1)] = None
+    """None is the checkpoint's own."""
 
-    ratio: float | None = None
-    """Share of a document's characters to remove, in [0, 1], not counting the white space between sentences.
-    Never more than that is removed."""
+    ratio: Annotated[float | None, Option("Share of a document's characters to remove", 0, 1)] = None
+    """Never more than this share is removed. White space between sentences does not count."""
 
-    max_tokens: int | None = None
-    """Tokens that all documents of one query may keep together, counted by the checkpoint's tokenizer."""
+    max_tokens: Annotated[
+        int | None, Option("Most tokens that all documents of a query may keep together", 1)
+    ] = None
+    """Counted by the checkpoint's tokenizer."""
 
-    min_sentences: int = 0
-    """Every document keeps at least so many sentences (its best ones), whatever their scores."""
+    min_sentences: Annotated[int, Option("Fewest sentences that each document keeps", 0)] = 0
+    """The best ones, whatever their scores."""
 
-    context_before: int = 0
-    """Sentences kept in front of each selected sentence."""
+    context_before: Annotated[int, Option("Sentences to keep before each selected one", 0)] = 0
 
-    context_after: int = 0
-    """Sentences kept behind each selected sentence."""
+    context_after: Annotated[int, Option("Sentences to keep after each selected one", 0)] = 0
 
-    keep_title: bool = False
-    """Keep the title whenever anything of the document is kept: the sentences that the given title
-    covers at the document's start, or without a given title its first sentence."""
+    keep_title: Annotated[
+        bool,
+        Option("Keep the title, or without one the first sentence, of a document that keeps anything"),
+    ] = False
+    """The title's sentences are those that the given title covers at the start of the document."""
 
-    keep_headings: bool = False
-    """Keep the Markdown headings above each kept sentence."""
+    keep_headings: Annotated[bool, Option("Keep the Markdown headings above each kept sentence")] = False
 
-    language: str = "auto"
-    """ISO 639-1 code of the documents, or `auto` to detect it per document."""
+    language: Annotated[
+        str, Option("Language of the documents (ISO 639-1), or auto to detect it for each")
+    ] = "auto"
 
     def __post_init__(self) -> None:
         """Infer the mode and check every value."""
@@ -92,25 +118,24 @@ class PruningOptions:
                 )
         if self.mode in ("ratio", "budget") and getattr(self, _VALUE_OF_MODE[self.mode]) is None:
             raise InvalidInputError(f"mode {self.mode!r} needs {_VALUE_OF_MODE[self.mode]}")
-        for name in ("keep_answers", "threshold", "ratio"):
-            if getattr(self, name) is not None:
-                check_share(name, getattr(self, name))
-        if self.max_tokens is not None:
-            check_count("max_tokens", self.max_tokens, 1)
-        for name in ("min_sentences", "context_before", "context_after"):
-            check_count(name, getattr(self, name), 0)
-        for name in ("keep_title", "keep_headings"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidInputError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        for name, option in OPTIONS.items():
+            value, default = getattr(self, name), getattr(PruningOptions, name)
+            if isinstance(default, bool):
+                check_flag(name, value)
+            elif option.minimum is not None and (value is not None or default is not None):
+                if option.maximum is None:
+                    check_count(name, value, option.minimum)
+                else:
+                    check_share(name, value)
         if not isinstance(self.language, str) or not self.language:
             raise InvalidInputError(f"language must be 'auto' or an ISO 639-1 code, got {self.language!r}")
 
     def check(self, config: ProvenceConfig) -> None:
-        """Check that a checkpoint can select like this. One that only ranks keeps everything by default.
+        """Check that a checkpoint can select in this way. One that only ranks keeps everything by default.
 
         Raises:
             CheckpointError: It has no pruning head.
-            InvalidInputError: It does not promise as much as `keep_answers`.
+            InvalidInputError: It does not promise `keep_answers`.
         """
         if not config.can_prune and self.keep_answers is not None:
             raise CheckpointError("this checkpoint only ranks: keep_answers needs a pruning head")
@@ -118,7 +143,8 @@ class PruningOptions:
             raise CheckpointError(f"this checkpoint only ranks: mode {self.mode!r} needs a pruning head")
         config.rules(self.keep_answers)
 
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """The options' names, in order."""
-        return tuple(field.name for field in fields(cls))
+
+OPTIONS: Mapping[str, Option] = {
+    name: hint.__metadata__[0] for name, hint in get_type_hints(PruningOptions, include_extras=True).items()
+}
+"""The options by name, in order."""

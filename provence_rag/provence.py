@@ -8,16 +8,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from provence_rag.backends.loading import fitting_backends, load_backend
+from provence_rag.backends import BackendName
+from provence_rag.backends.loading import load_backend, weight_files
 from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
+from provence_rag.config_json import pad_token_id
 from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.hub import checkpoint_directory
 from provence_rag.inference.backend import Backend
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
-from provence_rag.modeling.checkpoints import check_vocabulary, read_checkpoint
+from provence_rag.modeling.checkpoints import check_vocabulary, find_checkpoint, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.ranking import AS_GIVEN, Ranking
 from provence_rag.results import ProvenceOutput, PrunedPassage
@@ -43,7 +44,7 @@ class Provence(CrossEncoderMethods):
         cls,
         name_or_path: str | Path | None = None,
         *,
-        backend: Literal["auto", "onnx", "openvino", "torch"] = "auto",
+        backend: BackendName = "auto",
         device: str | None = None,
         dtype: str | None = None,
         max_length: int | None = None,
@@ -78,19 +79,19 @@ class Provence(CrossEncoderMethods):
             InvalidInputError: An argument has a value that cannot be used.
             MissingExtraError: The backend's libraries are not installed.
         """
-        fitting_backends(backend, device, dtype)  # before anything is downloaded
+        weights = weight_files(backend, device, dtype)  # refuses before anything is downloaded
         chunker = None if chunker is None else as_chunker(chunker)
         if max_length is not None:
             check_count("max_length", max_length, SHORTEST_WINDOW)
-        directory = checkpoint_directory(
+        checkpoint = find_checkpoint(
             name_or_path,
+            weights=weights,
             revision=revision,
             cache_folder=cache_folder,
             local_files_only=local_files_only,
             token=token,
         )
-        checkpoint = read_checkpoint(directory)
-        config = checkpoint.config
+        directory, config = checkpoint.directory, checkpoint.config
         if max_length is not None:
             config = config.with_max_length(max_length, checkpoint.model_settings)
         tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, config.pair_template)
@@ -131,7 +132,7 @@ class Provence(CrossEncoderMethods):
             backend_of(transformer, config),
             PairTokenizer.copy_of(tokenizer, config.pair_template),
             config,
-            pad_token_id=values.get("pad_token_id") or 0,
+            pad_token_id=pad_token_id(values, type(transformer).__name__),
             chunker=None if chunker is None else as_chunker(chunker),
         )
         return cls(engine)

@@ -1,4 +1,4 @@
-"""Passages as people read them: what was kept and what went, in a terminal, a web page or as plain text."""
+"""Results for people: kept and dropped sentences in a terminal or on a web page, and plain text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from provence_rag.surrogates import without_surrogates
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
 
@@ -18,16 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["html_fragment", "html_page", "plain_text", "printable", "terminal_view"]
 
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85]")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-_REPLACEMENT = "\ufffd"
 
 _KEPT_STYLE = "bold"
 _DROPPED_STYLE = "dim strike"
 _HEADER_STYLE = "cyan"
 _QUERY_STYLE = "bold cyan"
 
-# Colours are translucent and the text keeps its own, so that one rule serves light and dark surroundings.
+# Translucent colours, and the text colour of the page: one rule serves light and dark pages.
 _STYLE = """<style>
 .provence { margin: 1rem 0; line-height: 1.6; }
 .provence header { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .875em; opacity: .8; }
@@ -63,30 +63,27 @@ h1 {{ font-size: 1.375rem; }}
 
 
 def printable(text: str) -> str:
-    """Make text safe to show: line breaks become newlines, what could steer a terminal or stop a writer goes.
+    """Make text safe to show: line breaks become newlines, unsafe characters U+FFFD.
 
-    Control characters (an escape sequence can clear a screen or forge its content) and lone surrogates (no
-    encoding knows them) become U+FFFD.
+    Those are control characters (an escape sequence can clear a screen or forge its content) and lone
+    surrogates (which cannot be encoded).
     """
-    return _CONTROL.sub(_REPLACEMENT, _without_surrogates(_LINE_BREAK.sub("\n", text)))
+    return _CONTROL.sub("\ufffd", without_surrogates(_LINE_BREAK.sub("\n", text)))
 
 
 def plain_text(passages: Sequence[PrunedPassage]) -> str:
-    """The pruned texts, an empty line between them; passages with nothing left are skipped.
-
-    Verbatim, except that a lone surrogate becomes U+FFFD.
-    """
-    return "\n\n".join(_without_surrogates(passage.text) for passage in passages if not passage.is_empty)
+    """The pruned texts, separated by empty lines, without empty ones; lone surrogates become U+FFFD."""
+    return "\n\n".join(without_surrogates(passage.text) for passage in passages if not passage.is_empty)
 
 
 def terminal_view(passages: Sequence[PrunedPassage], query: str | None = None) -> ConsoleRenderable:
-    """Passages for `rich`: a header line each, then the whole document with what was dropped struck through.
+    """Passages for `rich`: for each a header line and the document, with dropped sentences struck through.
 
-    A console without styles (a file, a pipe) shows dropped sentences as `[-dropped-]`.
+    Without styles (in a file or a pipe), dropped sentences look like `[-dropped-]`.
 
     Args:
         passages: What to show, in this order.
-        query: Shown above them.
+        query: Text to show above them.
 
     Returns:
         A renderable: `rich.print(terminal_view(passages))`.
@@ -95,14 +92,14 @@ def terminal_view(passages: Sequence[PrunedPassage], query: str | None = None) -
 
 
 def html_fragment(passage: PrunedPassage) -> str:
-    """One passage as HTML to put into a page; notebooks show this."""
+    """One passage as HTML for use in a page; notebooks show it."""
     return _STYLE + _article(passage)
 
 
 def html_page(query: str, passages: Sequence[PrunedPassage]) -> str:
-    """A whole HTML page that needs no other file, for light and dark screens.
+    """A complete HTML page without other files, for light and dark screens.
 
-    Kept sentences are `<mark>`, dropped ones `<del>`; pointing at a sentence shows its score.
+    Kept sentences are `<mark>`, dropped ones `<del>`; a sentence's tooltip is its score.
     """
     articles = "".join(_article(passage) for passage in passages)
     return _PAGE.format(query=_escaped(query), style=_STYLE, articles=articles)
@@ -110,7 +107,7 @@ def html_page(query: str, passages: Sequence[PrunedPassage]) -> str:
 
 @dataclass(frozen=True)
 class _TerminalView:
-    """Waits for the console, because only that knows whether styles will be visible."""
+    """Rendered once the console is known, which tells whether styles will be visible."""
 
     passages: tuple[PrunedPassage, ...]
     query: str | None
@@ -154,7 +151,7 @@ def _element(piece: str, sentence: Sentence | None) -> str:
 
 
 def _header(passage: PrunedPassage) -> list[str]:
-    """What the line above a passage says, part by part; ASCII but for the title."""
+    """The parts of the line above a passage; all but the title are ASCII."""
     num_kept = sum(sentence.kept for sentence in passage.sentences)
     parts = [
         f"#{passage.index}",
@@ -174,10 +171,6 @@ def _pieces(passage: PrunedPassage) -> Iterator[tuple[str, Sentence | None]]:
             yield printable(passage.document[end : sentence.start]), None
         yield printable(sentence.text), sentence
         end = sentence.end
-
-
-def _without_surrogates(text: str) -> str:
-    return _LONE_SURROGATE.sub(_REPLACEMENT, text)
 
 
 def _escaped(text: str) -> str:

@@ -11,15 +11,17 @@ import numpy as np
 
 from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.errors import InvalidInputError
-from provence_rag.inference.backend import IntArray, Logits
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.backend import Logits
 from provence_rag.inference.encoding import PairLayout, TokenizedText
 from provence_rag.inference.engine import Engine
 from provence_rag.provence import Provence
+from provence_rag.surrogates import without_surrogates
 
 __all__ = ["fake_provence"]
 
 _CLS, _SEP, _PAD, _FILLER, _FIRST_WORD = range(5)
-# Words of up to three letters and hiragana mostly carry no content: they match nothing.
+# Words of up to three letters and hiragana mostly carry no meaning: they match nothing.
 _TOKEN = re.compile(
     r"(?P<filler>\b[a-zA-Z]{1,3}\b|[\u3040-\u309f]|[^\w\s])|[\u30a0-\u9fff]|[^\W\u3040-\u9fff]+"
 )
@@ -28,15 +30,14 @@ _TOKEN = re.compile(
 def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: int = 512) -> Provence:
     """A `Provence` that judges by shared words instead of a trained model.
 
-    It runs through the same chunking, windows, selection and assembly as a real one. A token of a passage
-    gets the keep probability 0.9 if the query has it too, else 0.1; a passage's score grows with the number
-    of the query's words it has. `keep_answers` up to 0.99 makes it keep more or less, by
-    rules that were calibrated on nothing.
+    Chunking, windows, selection and assembly are those of a real one. A token of a passage has the keep
+    probability 0.9 if it is also in the query, else 0.1. The more words of the query a passage has, the
+    higher its score. `keep_answers` works up to 0.99, with made-up rules.
 
     Args:
         can_rank: Whether it has a ranking head.
         can_prune: Whether it has a pruning head.
-        max_length: Tokens of a window.
+        max_length: Tokens in a window.
     """
     if not (can_rank or can_prune):
         raise InvalidInputError("can_rank and can_prune are both False: such a model would do nothing")
@@ -53,7 +54,7 @@ def fake_provence(*, can_rank: bool = True, can_prune: bool = True, max_length: 
 
 
 class _WordTokenizer:
-    """Words as tokens, CJK characters one by one; ids are hashes."""
+    """Splits into words, and CJK text into characters; ids are hashes."""
 
     layout = PairLayout(before=(_CLS,), between=(_SEP,), after=(_SEP,), passage_type=1)
 
@@ -74,7 +75,7 @@ class _WordTokenizer:
 
 
 def _word_id(word: str) -> int:
-    return _FIRST_WORD + zlib.crc32(word.lower().encode("utf-8", "replace"))
+    return _FIRST_WORD + zlib.crc32(without_surrogates(word.lower()).encode())
 
 
 class _OverlapBackend:

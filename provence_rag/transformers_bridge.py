@@ -1,4 +1,4 @@
-"""Transformers that something else has loaded, trains, moves and saves."""
+"""Pruning with a transformer that other code has loaded, and goes on to train, move and save."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.hub import checkpoint_directory
+from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
 from provence_rag.inference.backend import Backend
 
 __all__ = ["attach_pruning_head", "backend_of", "config_json_of"]
@@ -23,10 +23,10 @@ def attach_pruning_head(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> None:
-    """Give a transformer the pruning head of its checkpoint, which transformers itself leaves behind.
+    """Give a transformer the pruning head of its checkpoint, which transformers itself does not load.
 
-    The head becomes the submodule `pruning_head`, so whatever moves, casts or saves the transformer takes it
-    along. `Provence.from_transformer` prunes with it.
+    The head becomes the submodule `pruning_head`, so it is moved, cast and saved with the transformer.
+    `Provence.from_transformer` prunes with it.
 
     Args:
         transformer: The sequence classifier that transformers has loaded from a joint checkpoint.
@@ -37,7 +37,7 @@ def attach_pruning_head(
         token: Access token for the hub.
 
     Raises:
-        CheckpointError: The checkpoint cannot be had, or has no pruning head that fits.
+        CheckpointError: The checkpoint cannot be found, or has no pruning head that fits.
     """
     from provence_rag.modeling.model import read_pruning_head
 
@@ -47,7 +47,7 @@ def attach_pruning_head(
         cache_folder=cache_folder,
         local_files_only=local_files_only,
         token=token,
-        exports=False,
+        weights=[TORCH_WEIGHTS],
     )
     transformer.pruning_head = read_pruning_head(directory, transformer)
 
@@ -56,7 +56,7 @@ def config_json_of(transformer: Any) -> dict[str, Any]:
     """What transformers would write to `config.json`.
 
     Raises:
-        InvalidInputError: It is no transformer.
+        InvalidInputError: It is not a transformer.
     """
     to_json = getattr(getattr(transformer, "config", None), "to_json_string", None)
     if to_json is None:
@@ -68,11 +68,11 @@ def config_json_of(transformer: Any) -> dict[str, Any]:
 
 
 def backend_of(transformer: Any, config: ProvenceConfig) -> Backend:
-    """Run a transformer where it is and as it is at the time of each call.
+    """Run a transformer on its device, with the weights that it has at the time of each call.
 
     Raises:
-        InvalidInputError: The transformer is none of torch, or has another number of labels.
-        CheckpointError: It is to prune, and has no `pruning_head`.
+        InvalidInputError: The transformer is not a torch module, or has the wrong number of labels.
+        CheckpointError: The configuration has a pruning head, but the transformer has no `pruning_head`.
     """
     from provence_rag.backends.torch import TorchBackend
     from provence_rag.modeling.model import ProvenceModel

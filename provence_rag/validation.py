@@ -1,4 +1,4 @@
-"""Checks of what a caller passes in. Each message names the argument, the value and the way out."""
+"""Checks of what a caller passes in. Each message names the argument, the value and what is expected."""
 
 from __future__ import annotations
 
@@ -11,45 +11,56 @@ from provence_rag.errors import InvalidInputError
 
 __all__ = [
     "check_count",
+    "check_flag",
     "check_number",
     "check_rows",
     "check_share",
     "check_text",
     "check_texts",
     "check_titles",
+    "shortened",
     "shown",
 ]
+
+_LONGEST = 60
+"""Characters of a value that a message quotes."""
 
 
 def check_number(name: str, value: Any) -> None:
     """Raise `InvalidInputError` unless `value` is a finite number."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise InvalidInputError(f"{name} must be a number, got {value!r}")
+        raise InvalidInputError(f"{name} must be a number, got {shortened(value)}")
 
 
 def check_share(name: str, value: Any) -> None:
     """Raise `InvalidInputError` unless `value` is a number in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise InvalidInputError(f"{name} must be a number between 0 and 1, got {value!r}")
+        raise InvalidInputError(f"{name} must be a number between 0 and 1, got {shortened(value)}")
 
 
 def check_count(name: str, value: Any, minimum: int) -> None:
     """Raise `InvalidInputError` unless `value` is an integer of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise InvalidInputError(f"{name} must be an integer >= {minimum}, got {value!r}")
+        raise InvalidInputError(f"{name} must be an integer >= {minimum}, got {shortened(value)}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise `InvalidInputError` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{name} must be True or False, got {shortened(value)}")
 
 
 def check_text(name: str, value: Any, *, blank: bool = True) -> str:
-    """Return `value` as a plain string; with `blank=False` it has to hold more than white space."""
+    """Return `value` as a plain string; with `blank=False` it must hold more than white space."""
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} must be a string, got {shown(value)}")
     if not blank and not value.strip():
-        raise InvalidInputError(f"{name} is blank ({value!r}): a query needs words")
+        raise InvalidInputError(f"{name} is blank ({shortened(value)}): a query needs words")
     return str.__str__(value)  # numpy's strings and those of enumerations are subclasses
 
 
 def check_texts(name: str, values: Any, *, blank: bool = True) -> list[str]:
-    """Return `values`, a list of strings or something to make one of, as a list of plain strings."""
+    """Return `values`, any ordered iterable of strings, as a list of plain strings."""
     return [
         check_text(f"{name}[{number}]", value, blank=blank)
         for number, value in enumerate(check_rows(name, values, of="strings"))
@@ -66,14 +77,14 @@ def check_titles(name: str, values: Any, length: int) -> list[str | None]:
 
 
 def check_rows(name: str, values: Any, *, of: str, length: int | None = None, whose: str = "") -> list[Any]:
-    """Return `values` as a list, after one pass over it: a generator will do.
+    """Return `values`, any ordered iterable, as a list. It is read once, so a generator will do.
 
     Args:
         name: The argument.
         values: Its value.
         of: What it is a list of.
-        length: How many entries there have to be; None is any number.
-        whose: What else has so many entries.
+        length: The number of entries that it must have; None allows any.
+        whose: What it must have as many entries as.
     """
     # A string is a sequence of strings; mappings and sets have no order that results could keep.
     if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
@@ -89,5 +100,10 @@ def check_rows(name: str, values: Any, *, of: str, length: int | None = None, wh
 
 def shown(value: Any) -> str:
     """The type and the beginning of a value, for a message."""
+    return f"{type(value).__name__} {shortened(value)}"
+
+
+def shortened(value: Any) -> str:
+    """The beginning of a value, as Python writes it, for a message."""
     text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

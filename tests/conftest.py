@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from provence_rag import Provence, ProvenceConfig
-from provence_rag.inference.backend import IntArray, Logits
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.backend import Logits
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine
 from provence_rag.testing import fake_provence
@@ -201,3 +204,29 @@ def checkpoint(tmp_path: Path) -> Path:
     _wordpiece().save(str(directory / "tokenizer.json"))
     _save_onnx(directory / "onnx" / "model.onnx", ranking="ranking_logits", pruning="pruning_logits")
     return directory
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Path], Callable[[], set[str]]]:
+    """Puts a directory on the hub, as `owner/name`; what comes back tells which files were downloaded."""
+
+    def publish(source: Path) -> Callable[[], set[str]]:
+        snapshot = tmp_path / "hub" / "snapshots" / "main"
+
+        def snapshot_download(name: str, *, allow_patterns: list[str], **_: Any) -> str:
+            assert name == "owner/name"
+            for file in huggingface_hub.utils.filter_repo_objects(
+                files_in(source), allow_patterns=allow_patterns
+            ):
+                (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source / file, snapshot / file)
+            return str(snapshot)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+        return lambda: set(files_in(snapshot))
+
+    return publish
+
+
+def files_in(directory: Path) -> list[str]:
+    return [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]

@@ -125,7 +125,7 @@ def test_inspect_with_a_card_that_cannot_be_read(checkpoint: Path) -> None:
     (checkpoint / "README.md").write_text("---\n[1, 2\n---\n")
     done = run("inspect", checkpoint)
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"provence: {checkpoint}/README.md is not a model card that can be read: ")
+    assert done.stderr.startswith(f"provence: {checkpoint}/README.md is not a readable model card: ")
 
 
 def test_inspect_something_else(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_verify_what_was_not_published(checkpoint: Path) -> None:
 def test_verify_what_cannot_be_had() -> None:
     done = run("verify", "naver/xprovence-reranker-bgem3-v2")
     assert done.exit_code == 2
-    assert "could not be had from the hub" in done.stderr
+    assert "could not be downloaded from the hub" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from provence_rag import CheckpointError, InvalidInputError, ProvenceConfig
-from provence_rag.config import DynamicRule, read_config_json
+from provence_rag.config import DynamicRule
+from provence_rag.config_json import read_config_json
 
 RULES = {"default": DynamicRule(), "ja": DynamicRule(floor=0.2, share=0.4)}
 CAREFUL = {"default": DynamicRule(floor=0.05, share=0.5), "ja": DynamicRule(floor=0.2, share=0.1)}
@@ -65,15 +66,18 @@ def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
         ({"max_length": 15}, "max_length must be an integer >= 16, got 15"),
         ({"max_length": "512"}, "max_length must be an integer >= 16, got '512'"),
         ({"threshold": 1.5}, "threshold must be a number between 0 and 1, got 1.5"),
-        ({"dynamic": {}}, "dynamic must hold a DynamicRule named 'default', got {}"),
-        ({"dynamic": {"default": {"floor": 0.1}}}, "dynamic must hold a DynamicRule named 'default'"),
+        ({"dynamic": {}}, "dynamic must have DynamicRules, one of them for 'default', got {}"),
+        (
+            {"dynamic": {"default": {"floor": 0.1}}},
+            "dynamic must have DynamicRules, one of them for 'default'",
+        ),
         ({"dynamic": 0.97}, "dynamic must hold rules or be a key of promises (), got 0.97"),
         (
             {"promises": {0.9: RULES, 0.97: RULES}, "dynamic": 0.95},
             "dynamic must hold rules or be a key of promises (0.9, 0.97), got 0.95",
         ),
         ({"promises": {97: RULES}}, "a key of promises must be a number between 0 and 1, got 97"),
-        ({"promises": {0.9: {}}}, "promises[0.9] must hold a DynamicRule named 'default', got {}"),
+        ({"promises": {0.9: {}}}, "promises[0.9] must have DynamicRules, one of them for 'default', got {}"),
         (
             {"promises": {0.97: RULES, 0.9: {"default": DynamicRule()}}},
             "promises must have rules for the same languages, got default for 0.9 and default, ja for 0.97",
@@ -88,7 +92,7 @@ def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
             "promises[0.97] must keep no less than promises[0.9], got DynamicRule(floor=0.2, share=0.4) "
             "against DynamicRule(floor=0.2, share=0.1) for 'ja'",
         ),
-        ({"temperature": {"ja": 1.0}}, "temperature must hold one named 'default', got {'ja': 1.0}"),
+        ({"temperature": {"ja": 1.0}}, "temperature must have a value for 'default', got {'ja': 1.0}"),
         ({"temperature": {"default": 0.0}}, "temperature['default'] must be above 0, got 0.0"),
         ({"temperature": {"default": "hot"}}, "temperature['default'] must be a number, got 'hot'"),
         ({"languages": "en"}, "languages must be a tuple of codes, got 'en'"),
@@ -121,7 +125,10 @@ def test_bad_rules(values: dict[str, float]) -> None:
     ("block", "message"),
     [
         ({"max_length": 4}, "max_length must be an integer >= 16, got 4"),
-        ({"windows": 3, "heads": 2}, "unknown keys heads, windows: it may need a newer provence-rag"),
+        (
+            {"windows": 3, "heads": 2},
+            "unknown keys heads, windows; it may need a newer version of provence-rag",
+        ),
         ({"dynamic": {"default": {"ceiling": 1}}}, "ceiling"),
         ({"dynamic": {"default": {"floor": 7}}}, "floor must be a number between 0 and 1, got 7"),
         ({"dynamic": {"default": 0.1}}, "argument after ** must be a mapping"),
@@ -137,7 +144,7 @@ def test_bad_rules(values: dict[str, float]) -> None:
     ],
 )
 def test_a_bad_block_is_the_checkpoints_fault(block: Any, message: str, tmp_path: Path) -> None:
-    expected = "^" + re.escape("config.json has a provence block that cannot be used: ") + ".*"
+    expected = "^" + re.escape("the provence block of config.json cannot be used: ") + ".*"
     with pytest.raises(CheckpointError, match=expected + re.escape(message)):
         ProvenceConfig.from_directory(write(tmp_path, provence=block))
 
@@ -220,7 +227,9 @@ def test_another_window(config_json: dict[str, Any], positions: int | None) -> N
         assert config.with_max_length(100_000, config_json).max_length == 100_000
         return
     assert config.with_max_length(positions, config_json).max_length == positions
-    message = f"max_length={positions + 1} is more than the {positions} positions of this checkpoint"
+    message = (
+        f"max_length={positions + 1} is more than the {positions} positions of this checkpoint's encoder"
+    )
     with pytest.raises(InvalidInputError, match=f"^{message}$"):
         config.with_max_length(positions + 1, config_json)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import huggingface_hub
 import pytest
 
 from provence_rag import CheckpointError, InvalidInputError, Provence
+from provence_rag.backends.loading import weight_files
 from provence_rag.hub import BUNDLED, checkpoint_directory
 
 
@@ -94,8 +97,73 @@ def test_pickled_weights_are_downloaded_only_where_there_is_nothing_else(
     assert {seen["revision"] for seen in downloads} == {"v1"}
 
 
+REPOSITORY = (
+    "model.safetensors",
+    "onnx/model.onnx",
+    "onnx/model.onnx_data",
+    "onnx/model_int8.onnx",
+    "onnx/model_O4.onnx",
+    "openvino/model_int8.bin",
+    "openvino/model_int8.xml",
+    "pytorch_model.bin",
+)
+CHEAP = {"README.md", "config.json", "tokenizer.json"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing", "downloaded"),
+    [
+        (("auto", None, None), (), {"onnx/model_int8.onnx"}),
+        (("auto", None, None), ("onnx/model_int8.onnx",), {"onnx/model.onnx", "onnx/model.onnx_data"}),
+        (("auto", None, None), REPOSITORY[1:5], {"model.safetensors"}),
+        (("auto", None, None), REPOSITORY[:7], {"pytorch_model.bin"}),
+        (("auto", "cuda", None), (), {"model.safetensors"}),
+        (("onnx", None, None), (), {"onnx/model_int8.onnx"}),
+        (("onnx", None, "float32"), (), {"onnx/model.onnx", "onnx/model.onnx_data"}),
+        (("onnx", None, None), REPOSITORY[1:5], set()),
+        (("openvino", None, None), (), {"openvino/model_int8.bin", "openvino/model_int8.xml"}),
+        (("torch", None, "bfloat16"), (), {"model.safetensors"}),
+    ],
+)
+def test_only_the_weights_of_the_backend_are_downloaded(
+    settings: tuple[str, str | None, str | None],
+    missing: tuple[str, ...],
+    downloaded: set[str],
+    tmp_path: Path,
+    publish: Callable[[Path], Callable[[], set[str]]],
+) -> None:
+    for file in {*REPOSITORY, *CHEAP} - set(missing):
+        path = tmp_path / "source" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    files = publish(tmp_path / "source")
+    checkpoint_directory("owner/name", weights=weight_files(*settings))
+    assert files() == CHEAP | downloaded
+
+
+def test_no_weights_are_downloaded_for_a_card(
+    tmp_path: Path, publish: Callable[[Path], Callable[[], set[str]]]
+) -> None:
+    for file in ("README.md", *REPOSITORY):
+        (tmp_path / "source" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / file).touch()
+    files = publish(tmp_path / "source")
+    checkpoint_directory("owner/name", weights=[])
+    assert files() == {"README.md"}
+
+
+def test_a_model_on_the_hub_is_loaded_from_its_export_alone(
+    tmp_path: Path, publish: Callable[[Path], Callable[[], set[str]]]
+) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "source")
+    files = publish(tmp_path / "source")
+    model = Provence.from_pretrained("owner/name", backend="onnx")
+    assert model.prune("Where do penguins live?", "Penguins live in Antarctica.", 0.0)
+    assert not any(file.endswith(".safetensors") for file in files())
+
+
 @pytest.mark.parametrize("name", ["", "  ", 7, b"owner/name", ["owner/name"]])
-def test_no_name_and_no_path(name: Any) -> None:
+def test_neither_a_name_nor_a_path(name: Any) -> None:
     message = f"name_or_path must be a model name or a directory, got {name!r}"
     with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
         checkpoint_directory(name)
@@ -121,12 +189,12 @@ def test_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "not a/name"])
 @pytest.mark.parametrize("offline", ["argument", "environment"])
-def test_a_name_that_cannot_be_had(
+def test_a_name_that_cannot_be_downloaded(
     name: str, offline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # HF_HUB_OFFLINE=1 is read into this constant on import.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline == "environment")
-    message = f"name_or_path={name!r} is not a directory here, and could not be had from the hub: "
+    message = f"name_or_path={name!r} is not a directory, and could not be downloaded from the hub: "
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}."):
         Provence.from_pretrained(name, cache_folder=tmp_path, local_files_only=offline == "argument")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from provence_rag import InvalidInputError, PruningOptions
+from provence_rag.options import OPTIONS
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,27 @@ def test_options_are_immutable_and_comparable() -> None:
     assert len({options, PruningOptions(ratio=0.5)}) == 1
 
 
-def test_names_are_the_fields() -> None:
-    assert PruningOptions.names() == tuple(asdict(PruningOptions()))
+def test_every_option_is_described() -> None:
+    assert list(OPTIONS) == list(asdict(PruningOptions()))
+    assert OPTIONS["ratio"].help == "Share of a document's characters to remove (0 to 1)."
+    assert OPTIONS["max_tokens"].help.endswith(" (at least 1).")
+    assert OPTIONS["min_sentences"].help == "Fewest sentences that each document keeps."
+    assert not [name for name, option in OPTIONS.items() if option.description.endswith(".")]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_described_range_is_the_one_that_is_checked(name: str) -> None:
+    option, default = OPTIONS[name], getattr(PruningOptions, name)
+    is_number = default is None or type(default) is int
+    assert (option.minimum is not None) == (is_number and name != "mode")
+    if option.minimum is not None:
+        assert getattr(PruningOptions(**{name: option.minimum}), name) == option.minimum
+        with pytest.raises(InvalidInputError, match=f"^{name} must be"):
+            PruningOptions(**{name: option.minimum - 1})
+    if option.maximum is not None:
+        with pytest.raises(InvalidInputError, match=f"^{name} must be"):
+            PruningOptions(**{name: option.maximum + 1})
+
+
+def test_values_round_trip() -> None:
     assert PruningOptions(**asdict(PruningOptions(max_tokens=3))) == PruningOptions(max_tokens=3)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -64,8 +66,10 @@ ALLOWED = {
 # The rooms of provence_rag from the inside out: each imports its own and those in front of it.
 ROOMS = [
     {"errors"},
+    {"languages", "surrogates"},
     {"validation"},
     {"rendering", "results"},
+    {"config_json"},
     {"config"},
     {"options"},
     {"hub"},
@@ -171,15 +175,75 @@ def test_only_the_checkpoint_reader_knows_the_names_of_other_projects(path: Path
     if is_in(name_of(path), {"provence_rag/modeling/checkpoints"}):
         return
     text = path.read_text(encoding="utf-8")
-    foreign = (
-        "base_model_config",
-        "default_thread",
-        "out_proj",
-        "ranking_model",
-        "token_classifier.",
-        "naver",
-    )
-    assert not [name for name in foreign if name in text]
+    assert not [name for name in ("default_thread", "out_proj", "token_classifier.", "naver") if name in text]
+
+
+# Keys of JSON files are constants in snake case. Ours are the fields of the configuration.
+CHECKPOINTS = sorted((ROOT / "provence_rag" / "modeling" / "checkpoints").glob("*.py"))
+OUR_KEYS = {field.name for field in fields(provence_rag.ProvenceConfig)}
+
+
+def snake_case_constants(path: Path) -> set[str]:
+    """The strings of a file that could be keys of a JSON file: no docstrings, no `__all__`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    others: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            others.add(id(node.value))
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            others |= {id(constant) for constant in ast.walk(node.value)}
+    values = {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in others
+    }
+    return {
+        value for value in values if isinstance(value, str) and re.fullmatch("[a-z0-9]+(_[a-z0-9]+)+", value)
+    }
+
+
+def test_keys_of_foreign_files_are_known_in_the_rooms_for_them_only() -> None:
+    # The code that loads and saves stock models knows what transformers and sentence-transformers write.
+    stock_room = {"provence_rag/config_json.py", "provence_rag/modeling"}
+    readers = [*CHECKPOINTS, ROOT / "provence_rag" / "config_json.py"]
+    theirs = set().union(*map(snake_case_constants, readers))
+    theirs -= OUR_KEYS | {"pruning_head", "before_final_norm", "sentence_transformers"}
+    assert {"base_model_config", "max_position_embeddings", "sbert_ce_default_activation_function"} <= theirs
+    found = {
+        name_of(path): sorted(keys)
+        for path in SOURCES
+        if not is_in(name_of(path), stock_room) and (keys := snake_case_constants(path) & theirs)
+    }
+    assert found == {}
+
+
+def test_integrations_use_nothing_private_of_the_library() -> None:
+    tree = ast.parse((ROOT / "provence_rag" / "adapters.py").read_text(encoding="utf-8"))
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    private = {name for name in names if name.startswith("_") and not name.endswith("__")}
+    assert private
+    for path in SOURCES:
+        if name_of(path).startswith("integrations/"):
+            attributes = [
+                node
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                if isinstance(node, ast.Attribute)
+            ]
+            own = {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+            used = {node.attr for node in attributes} & private - own
+            assert not used, f"{name_of(path)} uses {used}"
+
+
+def test_the_architecture_names_the_rooms_in_their_order() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = text.partition("| room |")[2].partition("\n\n")[0]
+    listed = [re.findall(r"`(\w+)/?`", row.split("|")[1]) for row in table.splitlines()[2:]]
+    assert list(map(set, listed)) == ROOMS
+    package = ROOT / "provence_rag"
+    modules = {path.stem for path in package.glob("*.py")}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert set().union(*ROOMS) == modules - {"__init__"}
+    for name in re.findall(r"`([\w./]+)`", text):
+        if "/" in name:
+            assert any((root / name).exists() for root in (ROOT, package)), name
 
 
 def test_no_folder_of_ours_bears_the_name_of_a_dependency() -> None:

@@ -97,7 +97,7 @@ def test_a_truncated_tokenizer(checkpoint: Path) -> None:
 def test_an_export_of_another_kind(checkpoint: Path, save_onnx: Callable[..., None]) -> None:
     save_onnx(checkpoint / "onnx" / "model.onnx", ranking="logits")
     model = Provence.from_pretrained(checkpoint)
-    with pytest.raises(CheckpointError, match="mode is 'joint', but its onnx model gives no pruning logits"):
+    with pytest.raises(CheckpointError, match="mode is 'joint', but its onnx model has no pruning logits"):
         model.process("fox", ["The fox."])
 
 
@@ -115,6 +115,7 @@ def test_a_stock_reranker_runs_without_torch(checkpoint: Path, save_onnx: Callab
 
 def test_a_window_that_is_longer_than_the_positions(checkpoint: Path) -> None:
     with pytest.raises(
-        InvalidInputError, match=r"^max_length=513 is more than the 512 positions of this checkpoint"
+        InvalidInputError,
+        match=r"^max_length=513 is more than the 512 positions of this checkpoint's encoder",
     ):
         Provence.from_pretrained(checkpoint, max_length=513)

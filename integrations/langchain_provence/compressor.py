@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -60,12 +61,12 @@ class ProvenceCompressor(AdapterFields, BaseDocumentCompressor):
         if not documents:
             return []
         texts = [document.page_content for document in documents]
-        titles = [self._title(document.metadata) for document in documents]
-        return [
-            self._pruned(documents[passage.index], passage) for passage in self._process(query, texts, titles)
-        ]
+        metadata = [document.metadata for document in documents]
+        results = self.process(query, texts, metadata)
+        return [_pruned(documents[passage.index], passage, added) for passage, added in results]
 
-    def _pruned(self, document: Document, passage: PrunedPassage) -> Document:
-        """A copy: LangChain's constructor would lose the id and the subclass."""
-        metadata = {**document.metadata, **self._metadata(passage)}
-        return document.model_copy(update={"page_content": passage.text, "metadata": metadata})
+
+def _pruned(document: Document, passage: PrunedPassage, added: dict[str, Any]) -> Document:
+    """A copy: LangChain's constructor would lose the id and the subclass."""
+    metadata = {**document.metadata, **added}
+    return document.model_copy(update={"page_content": passage.text, "metadata": metadata})

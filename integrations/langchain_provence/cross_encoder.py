@@ -43,4 +43,4 @@ class ProvenceCrossEncoder(ModelFields, BaseCrossEncoder):
         if not text_pairs:
             return []
         # Python floats: numpy scalars would not be JSON-safe.
-        return [float(score) for score in self._provence().predict(text_pairs, batch_size=self.batch_size)]
+        return [float(score) for score in self.provence.predict(text_pairs, batch_size=self.batch_size)]

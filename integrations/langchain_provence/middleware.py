@@ -107,7 +107,7 @@ class ProvencePruningMiddleware(AgentMiddleware):
         self._tools = None if tools is None else {t if isinstance(t, str) else t.name for t in tools}
         self._question = question
         if isinstance(model, Provence):
-            self._provence()
+            self._pruner()
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolResult]
@@ -146,14 +146,14 @@ class ProvencePruningMiddleware(AgentMiddleware):
         texts = {place: text for place, block in enumerate(blocks) if (text := _prose(block)) is not None}
         if not texts or _length(texts.values()) < self._min_characters:
             return message
-        passages = self._provence().process(question, list(texts.values()), options=self._options)
+        passages = self._pruner().process(question, list(texts.values()), options=self._options)
         kept = dict(zip(texts, keep_at_least(passages, 1), strict=True))
         if all(passage.text == passage.document for passage in kept.values()):
             return message
         return _rewritten(message, kept, question)
 
-    def _provence(self) -> Provence:
-        model = self._model._provence()
+    def _pruner(self) -> Provence:
+        model = self._model.provence
         if not model.config.can_prune:
             raise CheckpointError("this checkpoint only ranks: the middleware needs one with a pruning head")
         return model

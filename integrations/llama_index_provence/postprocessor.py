@@ -108,15 +108,14 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         to_read = [(place, item) for place, item in enumerate(nodes) if is_passage(item.node)]
         others = [(place, item) for place, item in enumerate(nodes) if not is_passage(item.node)]
         texts = [text_of(item.node) for _, item in to_read]
-        titles = [self._title(item.node.metadata) for _, item in to_read]
-        passages = self._process(query, texts, titles)
-        placed = [(to_read[p.index][0], self._pruned(to_read[p.index][1], p)) for p in passages] + others
-        if not self.rerank or any(passage.score is None for passage in passages):
+        results = self.process(query, texts, [item.node.metadata for _, item in to_read])
+        placed = [(to_read[p.index][0], self._pruned(to_read[p.index][1], p, a)) for p, a in results] + others
+        if not self.rerank or any(passage.score is None for passage, _ in results):
             placed.sort(key=itemgetter(0))
         return [item for _, item in placed]
 
-    def _pruned(self, item: NodeWithScore, passage: PrunedPassage) -> NodeWithScore:
-        return pruned(item, passage, self._metadata(passage), keep_retrieval_score=self.keep_retrieval_score)
+    def _pruned(self, item: NodeWithScore, passage: PrunedPassage, added: dict[str, Any]) -> NodeWithScore:
+        return pruned(item, passage, added, keep_retrieval_score=self.keep_retrieval_score)
 
     def _model_name(self) -> str:
         return "provence-rag" if self.model is None else str(self.model)

@@ -1,4 +1,4 @@
-"""What exported models have in common, whatever runs them: the names of inputs and outputs."""
+"""The inputs and outputs of an exported model, whichever backend runs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provence_rag.errors import CheckpointError
-from provence_rag.inference.backend import FloatArray, IntArray, Logits
+from provence_rag.inference.arrays import IntArray, LogitArray
+from provence_rag.inference.backend import Logits
 
 __all__ = ["GraphNames"]
 
@@ -16,7 +17,7 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 @dataclass(frozen=True)
 class GraphNames:
-    """The inputs that a graph takes, and which of its outputs are read."""
+    """The inputs that a graph takes, and the outputs that are read."""
 
     inputs: tuple[str, ...]
     """Some of `input_ids`, `attention_mask` and `token_type_ids`, each of shape (B, T)."""
@@ -29,7 +30,7 @@ class GraphNames:
 
     @classmethod
     def of(cls, path: Path, inputs: Sequence[str], num_axes: Mapping[str, int]) -> GraphNames:
-        """Find the names out.
+        """Find the names.
 
         Args:
             path: The file, for messages.
@@ -37,16 +38,16 @@ class GraphNames:
             num_axes: Output -> its number of axes.
 
         Raises:
-            CheckpointError: The graph is no such model.
+            CheckpointError: The graph has unknown inputs, or no outputs that can be read.
         """
         if unknown := set(inputs) - set(_INPUTS):
-            raise CheckpointError(f"{path} has inputs that are unknown here: {', '.join(sorted(unknown))}")
+            raise CheckpointError(f"{path} has unknown inputs: {', '.join(sorted(unknown))}")
         stock = num_axes.get("logits")
         ranking = "ranking_logits" if "ranking_logits" in num_axes else "logits" if stock == 2 else None
         pruning = "pruning_logits" if "pruning_logits" in num_axes else "logits" if stock == 3 else None
         if ranking is None and pruning is None:
             raise CheckpointError(
-                f"{path} has neither ranking_logits nor pruning_logits, but {', '.join(num_axes)}"
+                f"{path} has neither the output ranking_logits nor pruning_logits, only {', '.join(num_axes)}"
             )
         return cls(tuple(inputs), ranking, pruning)
 
@@ -62,8 +63,8 @@ class GraphNames:
         arrays = dict(zip(_INPUTS, (input_ids, attention_mask, token_type_ids), strict=True))
         return {name: arrays[name] for name in self.inputs}
 
-    def logits(self, outputs: Mapping[str, FloatArray]) -> Logits:
-        """The result, of the arrays of `self.outputs`."""
+    def logits(self, outputs: Mapping[str, LogitArray]) -> Logits:
+        """The logits, from the arrays of `self.outputs`."""
         ranking = None if self.ranking is None else outputs[self.ranking]
         pruning = None if self.pruning is None else outputs[self.pruning]
         return Logits(None if ranking is None else ranking.reshape(len(ranking)), pruning)

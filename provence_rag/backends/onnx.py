@@ -8,7 +8,8 @@ import onnxruntime
 
 from provence_rag.backends.exported_graph import GraphNames
 from provence_rag.errors import CheckpointError
-from provence_rag.inference.backend import IntArray, Logits
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.backend import Logits
 
 __all__ = ["OnnxBackend"]
 
@@ -18,10 +19,10 @@ class OnnxBackend:
 
     Args:
         path: An `.onnx` file with the inputs and outputs of `GraphNames`.
-        threads: Threads of one pass; None leaves it to ONNX Runtime (one a core).
+        threads: Threads of a forward pass; None leaves it to ONNX Runtime (one per core).
 
     Raises:
-        CheckpointError: The file cannot be read, or is no such model.
+        CheckpointError: The file cannot be read, or is another kind of model.
     """
 
     name = "onnx"
@@ -37,7 +38,7 @@ class OnnxBackend:
                 str(path),
                 options,
                 providers=["CPUExecutionProvider"],
-                # What it fuses addition and normalisation into takes three times as long as the two.
+                # Fused, addition and normalisation take three times as long as apart.
                 disabled_optimizers=["SkipLayerNormFusion"],
             )
         except Exception as error:  # the library's exceptions have no public base class

@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest on a CPU that multiplies 8-bit integers (VNNI)."""
+"""OpenVINO: the fastest backend on a CPU that multiplies 8-bit integers (VNNI)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from provence_rag.backends.exported_graph import GraphNames
 from provence_rag.errors import CheckpointError, MissingExtraError
-from provence_rag.inference.backend import IntArray, Logits
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.backend import Logits
 
 try:
     import openvino
@@ -21,23 +22,22 @@ class OpenVinoBackend:
     """Runs an exported checkpoint with OpenVINO.
 
     Args:
-        path: An `.xml` file, with its weights in a `.bin` beside it, and with the inputs and outputs of
-            `GraphNames`.
-        threads: Threads of one pass; None leaves it to OpenVINO (one a core).
+        path: An `.xml` file with the inputs and outputs of `GraphNames`; a `.bin` beside it has the weights.
+        threads: Threads of a forward pass; None leaves it to OpenVINO (one per core).
 
     Raises:
-        CheckpointError: The files cannot be read, or are no such model.
+        CheckpointError: The files cannot be read, or are another kind of model.
     """
 
     name = "openvino"
     device = "cpu"
-    # Kernels are made for each shape anew, and run slower on lengths between: padding costs less.
+    # Kernels are compiled for each shape, and are slower on lengths in between: padding costs less.
     pad_to_multiple_of = 16
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
-            "INFERENCE_PRECISION_HINT": "f32",  # not bfloat16 where the CPU has it: results would differ
+            "INFERENCE_PRECISION_HINT": "f32",  # not bfloat16 on CPUs that have it: results would differ
             "INFERENCE_NUM_THREADS": threads or 0,
         }
         try:
@@ -47,10 +47,12 @@ class OpenVinoBackend:
                 port.get_any_name(): port.get_partial_shape().rank.get_length()
                 for port in self._model.outputs
             }
-        except Exception as error:  # the library raises plain RuntimeError and what its bindings make of C++
+        except (
+            Exception
+        ) as error:  # the library raises plain RuntimeError, and what its bindings turn C++ exceptions into
             raise CheckpointError(f"{path} cannot be loaded by OpenVINO: {error}") from error
         self._names = GraphNames.of(path, inputs, num_axes)
-        # A request serves one caller at a time. There will be as many as there ever were callers at once.
+        # A request serves one caller at a time. There are as many as there were concurrent callers at most.
         self._idle: list[Any] = []
 
     def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
@@ -60,6 +62,6 @@ class OpenVinoBackend:
         except IndexError:
             request = self._model.create_infer_request()
         inputs = self._names.feed(input_ids, attention_mask, token_type_ids)
-        outputs = request.infer(inputs, share_outputs=False)  # copies: the request's next caller overwrites
+        outputs = request.infer(inputs, share_outputs=False)  # copies, which the next call does not overwrite
         self._idle.append(request)
         return self._names.logits({name: outputs[name] for name in self._names.outputs})

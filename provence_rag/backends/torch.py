@@ -1,11 +1,12 @@
-"""PyTorch: GPUs, and checkpoints that have no ONNX export."""
+"""PyTorch: for GPUs, and for checkpoints without an ONNX export."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from provence_rag.errors import InvalidInputError, MissingExtraError
-from provence_rag.inference.backend import FloatArray, IntArray, Logits
+from provence_rag.inference.arrays import IntArray, LogitArray
+from provence_rag.inference.backend import Logits
 
 try:
     import torch
@@ -20,15 +21,15 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 class TorchBackend:
-    """Runs a `ProvenceModel`, which others may train, move and cast meanwhile.
+    """Runs a `ProvenceModel`, which other code may train, move and cast between calls.
 
     Args:
-        model: The model; every run puts it into evaluation mode.
-        device: `cpu`, `cuda`, `cuda:1`, `mps`: the model is moved there. None leaves it where it is.
-        dtype: `float32`, `float16` or `bfloat16`: the model is cast to it. None leaves it as it is.
+        model: The model. Every run puts it into evaluation mode.
+        device: Where to move the model: `cpu`, `cuda`, `cuda:1`, `mps`. None leaves it where it is.
+        dtype: What to cast the model to: `float32`, `float16` or `bfloat16`. None leaves it as it is.
 
     Raises:
-        InvalidInputError: The dtype or device is unknown here.
+        InvalidInputError: The dtype is unknown, or the device cannot be used.
     """
 
     name = "torch"
@@ -50,7 +51,7 @@ class TorchBackend:
 
         Args:
             directory: See `ProvenceModel.from_pretrained`.
-            device: None takes a GPU if there is one.
+            device: None uses a GPU if there is one.
             dtype: None is float32, since half precision is slower on a CPU.
         """
         model = ProvenceModel.from_pretrained(directory)
@@ -79,6 +80,6 @@ def _default_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _to_numpy(logits: torch.Tensor | None) -> FloatArray | None:
+def _to_numpy(logits: torch.Tensor | None) -> LogitArray | None:
     # numpy has no bfloat16
     return None if logits is None else logits.float().cpu().numpy()

@@ -8,6 +8,7 @@ from typing import Any
 
 from provence_rag.chunking.base import BaseChunker, Span, cut, trim
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import shortened
 
 __all__ = ["as_chunker"]
 
@@ -78,12 +79,12 @@ def _locate(text: str, piece: Any, position: int, number: int) -> Span:
             span = _check_offsets(text, piece[1], position, number)
             if piece[0].strip() != text[span.start : span.end].strip():
                 raise InvalidInputError(
-                    f"chunk {number}: the text at {tuple(span)} is {_short(text[span.start : span.end])}, "
-                    f"not {_short(piece[0])}; offsets count characters, not bytes or tokens"
+                    f"chunk {number}: the text at {tuple(span)} is {shortened(text[span.start : span.end])}, "
+                    f"not {shortened(piece[0])}; offsets count characters, not bytes or tokens"
                 )
             return span
     raise InvalidInputError(
-        f"chunk {number} must be a string, (start, end) or (string, (start, end)), got {_short(piece)}"
+        f"chunk {number} must be a string, (start, end) or (string, (start, end)), got {shortened(piece)}"
     )
 
 
@@ -92,7 +93,7 @@ def _find(text: str, piece: str, position: int, number: int) -> Span:
     start = text.find(content, position)
     if start < 0:
         raise InvalidInputError(
-            f"chunk {number} is not in the text behind character {position}: {_short(content)}; "
+            f"chunk {number} is not in the text behind character {position}: {shortened(content)}; "
             "chunks must be unchanged, in order, and without overlap"
         )
     return Span(start, start + len(content))
@@ -103,7 +104,7 @@ def _check_offsets(text: str, offsets: Any, position: int, number: int) -> Span:
         span = Span(operator.index(offsets[0]), operator.index(offsets[1]))
     except TypeError:
         raise InvalidInputError(
-            f"chunk {number} must have whole numbers as offsets, got {_short(offsets)}"
+            f"chunk {number} must have whole numbers as offsets, got {shortened(offsets)}"
         ) from None
     if not 0 <= span.start <= span.end <= len(text):
         raise InvalidInputError(
@@ -115,8 +116,3 @@ def _check_offsets(text: str, offsets: Any, position: int, number: int) -> Span:
             "chunks must be in order and must not overlap"
         )
     return span
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -6,6 +6,9 @@ import re
 import threading
 from typing import Any
 
+from provence_rag.languages import language_code
+from provence_rag.surrogates import without_surrogates
+
 __all__ = ["detect_language"]
 
 _SAMPLE = 2000
@@ -14,7 +17,6 @@ _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3\u1100-\u11ff]")
 _LETTERS = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 # A character of these scripts stands for so many letters of an alphabet.
 _EAST_ASIAN_WEIGHT = 4
@@ -59,7 +61,7 @@ def detect_language(text: str) -> str:
     is_latin = 2 * len(_LATIN.findall(sample)) >= letters
     if not letters or (is_latin and letters < _ENOUGH_LETTERS):
         return _FALLBACK
-    return _ask_langdetect(_SURROGATES.sub(" ", sample[:_LANGDETECT_SAMPLE]))
+    return _ask_langdetect(without_surrogates(sample[:_LANGDETECT_SAMPLE]))
 
 
 def _east_asian_language(sample: str) -> str | None:
@@ -88,7 +90,7 @@ def _ask_langdetect(sample: str) -> str:
         return _FALLBACK
     if not guesses or guesses[0].prob < _SURE:
         return _FALLBACK
-    return str(guesses[0].lang).partition("-")[0]
+    return language_code(str(guesses[0].lang))
 
 
 def _factory() -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from provence_rag.chunking.base import BaseChunker, Span
@@ -12,13 +11,13 @@ from provence_rag.chunking.language import detect_language
 from provence_rag.chunking.markdown import MarkdownChunker, looks_like_markdown
 from provence_rag.chunking.overlong import split_overlong
 from provence_rag.errors import InvalidInputError
+from provence_rag.languages import language_code
+from provence_rag.surrogates import without_surrogates
 
 __all__ = ["LANGUAGES", "MultilingualChunker"]
 
 LANGUAGES = tuple(sorted({*PUNKT_LANGUAGES, "ja", "ko", "zh"}))
 """The ISO 639-1 codes of the languages that have rules or Punkt parameters of their own."""
-
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 class MultilingualChunker(BaseChunker):
@@ -71,7 +70,7 @@ class MultilingualChunker(BaseChunker):
 
 
 def _checked_language(language: str) -> str:
-    code = str(language).lower().replace("_", "-").partition("-")[0]
+    code = language_code(str(language))
     if code != "auto" and code not in LANGUAGES:
         raise InvalidInputError(f"language must be 'auto' or one of {', '.join(LANGUAGES)}, got {language!r}")
     return code
@@ -85,7 +84,6 @@ def _chunker_of(language: str) -> BaseChunker:
 
 def _token_starts(tokenizer: Any, text: str) -> list[int]:
     """Return where each token of the whole text begins, whatever truncation the tokenizer is set to."""
-    encodable = _SURROGATES.sub("\ufffd", text)  # tokenizers refuses lone surrogates
     if hasattr(tokenizer, "backend_tokenizer"):
         tokenizer = tokenizer.backend_tokenizer
     if not hasattr(tokenizer, "encode_batch"):
@@ -97,4 +95,6 @@ def _token_starts(tokenizer: Any, text: str) -> list[int]:
         tokenizer = type(tokenizer).from_str(tokenizer.to_str())
         tokenizer.no_truncation()
         tokenizer.no_padding()
-    return [start for start, _ in tokenizer.encode(encodable, add_special_tokens=False).offsets]
+    return [
+        start for start, _ in tokenizer.encode(without_surrogates(text), add_special_tokens=False).offsets
+    ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from provence_rag.cli.options import choice
 from provence_rag.cli.writing import to_json, write
 from provence_rag.errors import InvalidInputError
-from provence_rag.hub import checkpoint_directory, read_card
+from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory, read_card
 from provence_rag.modeling import Format
 from provence_rag.options import PruningOptions
 from provence_rag.rendering import printable
@@ -95,9 +96,9 @@ def verify(
             f"nothing is published for {published_as or name!r}, only for {', '.join(sorted(PUBLISHED))}: if "
             "it is a copy of one of these, name that with --as"
         )
-    directory = checkpoint_directory(name, revision=revision)
-    question, context = example_of_card(read_card(directory)[1])
-    model = Provence.from_pretrained(directory)
+    card = read_card(checkpoint_directory(name, revision=revision, weights=[]))[1]
+    question, context = example_of_card(card)
+    model = Provence.from_pretrained(name, revision=revision)
     rows = _compare(model, question, context, published)
     if as_json:
         write(to_json([asdict(row) for row in rows]), None)
@@ -132,15 +133,11 @@ def export(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A checkpoint on the hub, or a directory.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
     *,
-    to: Annotated[
-        Format,
-        # `convert` checks the value, as it does for every caller.
-        typer.Option(parser=str, metavar="|".join(get_args(Format)), help="What is written."),
-    ] = "safetensors",
+    to: Annotated[Format, choice(Format, "What is written.")] = "safetensors",
     revision: Revision = None,
 ) -> None:
     """Write a checkpoint of any family in a layout that loads fast and needs no knowledge of the family."""
     from provence_rag.modeling.convert import convert
 
-    convert(checkpoint_directory(source, revision=revision), directory, to)
+    convert(checkpoint_directory(source, revision=revision, weights=[TORCH_WEIGHTS]), directory, to)
     typer.echo(f"wrote {directory}", err=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provence_rag.backends import BackendName
+from provence_rag.cli.options import choice, with_pruning_options
 from provence_rag.cli.reading import Document, read_documents
 from provence_rag.cli.writing import to_json, write
 from provence_rag.errors import InvalidInputError
-from provence_rag.options import PruningMode, PruningOptions
+from provence_rag.options import PruningOptions
 from provence_rag.rendering import html_page, plain_text, terminal_view
 from provence_rag.results import finite
 
@@ -39,12 +41,7 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
 ]
-BackendName = Literal["auto", "onnx", "openvino", "torch"]
-Backend = Annotated[
-    BackendName,
-    # Provence.from_pretrained checks the value, as it does for every caller.
-    typer.Option(parser=str, metavar="|".join(get_args(BackendName)), help="What runs the model."),
-]
+Backend = Annotated[BackendName, choice(BackendName, "What runs the model.")]
 Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows per forward pass.")]
 TopK = Annotated[int | None, typer.Option(help="Only this many documents, best first.")]
@@ -55,45 +52,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into FILE.")]
 
 
+@with_pruning_options
 def prune(
     query: Query,
     files: Files = None,
     *,
-    mode: Annotated[
-        PruningMode | None,
-        # PruningOptions checks the value, as it does for every caller.
-        typer.Option(parser=str, metavar="|".join(get_args(PruningMode)), help="How sentences are selected."),
-    ] = PruningOptions.mode,
-    keep_answers: Annotated[
-        float | None, typer.Option(help="Share of the answers that is to survive, such as 0.97.")
-    ] = PruningOptions.keep_answers,
-    threshold: Annotated[
-        float | None, typer.Option(help="Keep sentences with at least this keep probability.")
-    ] = PruningOptions.threshold,
-    ratio: Annotated[
-        float | None, typer.Option(help="Remove at most this share of each document.")
-    ] = PruningOptions.ratio,
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Keep at most this many tokens of all documents together.")
-    ] = PruningOptions.max_tokens,
-    min_sentences: Annotated[
-        int, typer.Option(help="Keep at least this many sentences of each document.")
-    ] = PruningOptions.min_sentences,
-    context_before: Annotated[
-        int, typer.Option(help="Also keep this many sentences before each selected one.")
-    ] = PruningOptions.context_before,
-    context_after: Annotated[
-        int, typer.Option(help="Also keep this many sentences after each selected one.")
-    ] = PruningOptions.context_after,
-    keep_title: Annotated[
-        bool, typer.Option("--keep-title", help="Keep a document's title with whatever is kept of it.")
-    ] = PruningOptions.keep_title,
-    keep_headings: Annotated[
-        bool, typer.Option("--keep-headings", help="Keep the Markdown headings above kept sentences.")
-    ] = PruningOptions.keep_headings,
-    language: Annotated[
-        str, typer.Option(help="ISO 639-1 code of the documents, or auto.")
-    ] = PruningOptions.language,
+    options: PruningOptions,
     top_k: TopK = None,
     score_threshold: ScoreThreshold = None,
     reorder: Annotated[bool, typer.Option(help="Best document first, or the order given.")] = False,
@@ -108,19 +72,6 @@ def prune(
 ) -> None:
     """Drop the sentences that do not help to answer the query."""
     _check_exclusive({"--json": as_json, "--html": html, "--plain": plain})
-    options = PruningOptions(
-        mode=mode,
-        keep_answers=keep_answers,
-        threshold=threshold,
-        ratio=ratio,
-        max_tokens=max_tokens,
-        min_sentences=min_sentences,
-        context_before=context_before,
-        context_after=context_after,
-        keep_title=keep_title,
-        keep_headings=keep_headings,
-        language=language,
-    )
     passages = _process(
         query,
         read_documents(files),

@@ -17,9 +17,9 @@ __all__ = ["assemble"]
 def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
     """Join the kept sentences.
 
-    Kept neighbours keep what stood between them. Across a gap one of its separators stays, the strongest: a
-    paragraph break before a line break before a space, and nothing where sentences follow without space, as
-    in Japanese. A document that is kept whole comes back as it was.
+    Kept neighbours keep the text between them. A gap keeps the strongest of its separators: a paragraph break
+    before a line break, a line break before a space, and nothing if the sentences have no space between
+    them, as in Japanese. A document of which all sentences are kept is returned unchanged.
 
     Args:
         text: The document.

@@ -1,38 +1,35 @@
-"""What the engine needs of a backend."""
+"""The interface between the engine and a backend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from provence_rag.inference.arrays import IntArray, LogitArray
 
-__all__ = ["Backend", "FloatArray", "IntArray", "Logits"]
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
+__all__ = ["Backend", "Logits"]
 
 
 @dataclass(frozen=True)
 class Logits:
-    """What a batch of B windows with T tokens gives."""
+    """The output for a batch of B windows with T tokens."""
 
-    ranking: FloatArray | None
+    ranking: LogitArray | None
     """Relevance logits, shape (B,); None without a ranking head."""
 
-    pruning: FloatArray | None
+    pruning: LogitArray | None
     """Drop and keep logits of every token, shape (B, T, 2); None without a pruning head."""
 
 
 class Backend(Protocol):
-    """Runs a checkpoint. May be called from several threads at once."""
+    """Runs a checkpoint. Several threads may call it at once."""
 
     name: str
     """`onnx`, `torch`, ..."""
 
     pad_to_multiple_of: int
-    """Batches are padded to such a number of tokens, as far as windows may be that long; 1 if any will do."""
+    """Batches are padded to a multiple of this number of tokens, up to the longest window; 1 pads to the
+    longest row only."""
 
     @property
     def device(self) -> str:

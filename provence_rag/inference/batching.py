@@ -6,30 +6,32 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from provence_rag.inference.encoding import IntArray, PairLayout, Window
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.encoding import PairLayout, Window
 from provence_rag.inference.planning import Plan
 
 __all__ = ["TOKENS_PER_BATCH", "batches", "padded"]
 
 TOKENS_PER_BATCH = 1024
-"""Padded tokens of a batch when the caller sets no batch size: enough to fill a CPU's cores, small enough
-that the activations fit its caches (with four times as many, int8 took a third longer on two cores)."""
+"""Padded tokens in a batch if the caller sets no batch size: enough to keep a CPU's cores busy, and few
+enough for the activations to fit its caches (with four times as many, int8 took a third longer on two
+cores)."""
 
 _TOKENS_OF_A_PASS = 32
-"""What another pass costs beside its tokens, in tokens: padding beyond that is not worth sharing a batch.
-(Questions with five passages are read 1.5 times as fast as with batches as large as they may be, with 20 1.2
-times; int8 on two cores.)"""
+"""The fixed cost of a forward pass, in tokens. If sharing a batch takes more padding than this, another pass
+is cheaper. (Compared with batches as large as possible, questions with five passages are read 1.5 times as
+fast, questions with 20 passages 1.2 times; int8 on two cores.)"""
 
 
 def batches(lengths: Sequence[int], batch_size: int | None = None) -> Iterator[list[int]]:
-    """Group windows by length, longest first, so that padding is rare.
+    """Group windows of similar length, longest first, to keep padding low.
 
-    Longest first also means that memory peaks at the start, not in the middle of a long run.
+    With the longest first, memory peaks at the start and not in the middle of a long run.
 
     Args:
         lengths: Tokens of each window.
-        batch_size: Windows a batch; None fills each up to `TOKENS_PER_BATCH` padded tokens, as long as its
-            padding costs less than another batch.
+        batch_size: Windows per batch; None fills each batch up to `TOKENS_PER_BATCH` padded tokens, as long
+            as its padding costs less than another batch.
 
     Yields:
         Indices into `lengths`.
@@ -45,7 +47,7 @@ def batches(lengths: Sequence[int], batch_size: int | None = None) -> Iterator[l
 
 
 def _worthwhile(lengths: IntArray) -> int:
-    """How many windows, of these from the longest on, are read faster together than in two passes."""
+    """How many of these windows, from the longest on, are faster to read in one pass than in two."""
     longest = int(lengths[0])
     most = max(1, TOKENS_PER_BATCH // max(1, longest))
     padding = np.cumsum(longest - lengths[:most])
@@ -60,14 +62,14 @@ def padded(
     pad_token_id: int,
     num_tokens: int | None = None,
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """What a model reads of some windows: input ids, attention mask and token types, each of shape (B, T).
+    """The inputs for a batch of windows: input ids, attention mask and token types, each of shape (B, T).
 
     Args:
         windows: B windows.
-        plans: Those that the windows' `document` counts.
+        plans: All plans; the `document` of a window is an index into them.
         layout: The special tokens of a pair.
-        pad_token_id: Stands behind windows of less than T tokens.
-        num_tokens: T; None is the longest window's.
+        pad_token_id: Fills windows of less than T tokens at their end.
+        num_tokens: T; None is the length of the longest window.
     """
     rows = [
         np.concatenate([plans[number].head.ids, plans[number].document.tokens.ids[start:end], layout.after])

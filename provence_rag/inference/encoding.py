@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, processors
 
 from provence_rag.chunking import Span, split_overlong
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.inference.line_breaks import encodable, with_plain_line_breaks
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.line_breaks import with_plain_line_breaks
+from provence_rag.surrogates import without_surrogates
 
 __all__ = [
     "PairLayout",
@@ -29,8 +30,6 @@ __all__ = [
     "split_units",
     "tokenize_sentences",
 ]
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,11 @@ class PairLayout:
     between: tuple[int, ...]
     after: tuple[int, ...]
     passage_type: int
-    """Token type of the passage and of the special tokens behind it; the query's is 0."""
+    """Token type of the passage and of the special tokens after it; that of the query is 0."""
 
     @property
     def num_special_tokens(self) -> int:
-        """How many tokens of a window are special."""
+        """The number of special tokens in a window."""
         return len(self.before) + len(self.between) + len(self.after)
 
 
@@ -79,28 +78,28 @@ class TextTokenizer(Protocol):
 class PairTokenizer:
     """A checkpoint's `tokenizer.json`, used verbatim.
 
-    Reading the file with the tokenizers library, instead of a transformers class, guarantees that ids are
-    those the checkpoint was trained on: such classes may rebuild a tokenizer from its vocabulary.
+    The tokenizers library reads the file, and not a class of transformers, which might rebuild the tokenizer
+    from its vocabulary: so the ids are those that the checkpoint was trained on.
 
-    A text is encoded in one go, however long: time is linear in its length, and in slices the ids would be
-    others (Metaspace puts its mark in front of each slice).
+    A text of any length is encoded in one call. Time is linear in its length, and slices would get different
+    ids (Metaspace adds its mark at the start of each).
 
     Args:
-        tokenizer: Truncation and padding are switched off in it.
-        pair_template: See `ProvenceConfig`; it takes the place of the tokenizer's own.
+        tokenizer: Its truncation and padding are switched off.
+        pair_template: See `ProvenceConfig`; it replaces the tokenizer's own.
 
     Raises:
-        CheckpointError: It does not know how to place a query and a passage, or not the template's tokens.
+        CheckpointError: It has no template for pairs, or not the tokens of the template.
     """
 
     def __init__(self, tokenizer: Tokenizer, pair_template: Sequence[str] | None = None) -> None:
-        # Windows are cut here, at sentence borders; a stored truncation would lose text silently.
+        # Windows are cut at sentence borders; a stored truncation would lose text silently.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         if pair_template is not None:
             _set_template(tokenizer, pair_template)
-        # `</s>` in a text is read as these four characters: as the token it would part the text from what
-        # follows it, at its author's will. A stock CrossEncoder does take it for the token.
+        # `</s>` in a text is read as these four characters: as the special token, it would let the author of
+        # a text forge a border. A stock CrossEncoder reads it as the token.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self.layout = _pair_layout(tokenizer)
@@ -126,9 +125,9 @@ class PairTokenizer:
 
     @property
     def num_ids(self) -> int:
-        """How many ids there are: rows that embeddings need."""
-        # The whole vocabulary would take longer to fetch than the tokenizer to load; only added tokens have
-        # ids of their own choice.
+        """The number of ids, which is the number of rows that embeddings need."""
+        # Fetching the whole vocabulary would take longer than loading the tokenizer. Only added tokens can
+        # have ids beyond its size.
         added = self._tokenizer.get_added_tokens_decoder()
         return max(self._tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=-1) + 1)
 
@@ -139,31 +138,31 @@ class PairTokenizer:
 
     @classmethod
     def copy_of(cls, tokenizer: Any, pair_template: Sequence[str] | None = None) -> PairTokenizer:
-        """Take a tokenizer that is in use elsewhere; a copy, since truncation and padding are changed in it.
+        """Copy a tokenizer that other code uses: its truncation and padding are changed here.
 
         Args:
-            tokenizer: A `tokenizers.Tokenizer`, or a transformers tokenizer that stands on one.
+            tokenizer: A `tokenizers.Tokenizer`, or a transformers tokenizer that is based on one.
             pair_template: See `ProvenceConfig`.
 
         Raises:
             InvalidInputError: It is neither.
-            CheckpointError: It does not know how to place a query and a passage.
+            CheckpointError: It has no template for pairs.
         """
         backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if not isinstance(backend, Tokenizer):
             raise InvalidInputError(
-                f"tokenizer must be a tokenizers.Tokenizer or stand on one, got {type(tokenizer).__name__}"
+                f"tokenizer must be a tokenizers.Tokenizer or based on one, got {type(tokenizer).__name__}"
             )
         return cls(Tokenizer.from_str(backend.to_str()), pair_template)
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize texts, without special tokens.
 
-        A lone surrogate, which has no UTF-8 form, is read as U+FFFD, and the name of a special token as text.
-        Where line breaks are tokens that were added to the tokenizer, they are read as by
-        `with_plain_line_breaks`. Offsets stay those of the text given.
+        A lone surrogate is read as U+FFFD, and the name of a special token as text. If the tokenizer has line
+        breaks among its added tokens, they are read as `with_plain_line_breaks` writes them. Offsets are
+        those of the original text.
         """
-        given = [encodable(text) for text in texts]
+        given = list(map(without_surrogates, texts))
         if not self._knows_line_breaks:
             return list(map(self._tokens, self._tokenizer.encode_batch(given, add_special_tokens=False)))
         readings = [with_plain_line_breaks(text) for text in given]
@@ -184,9 +183,9 @@ class PairTokenizer:
         return TokenizedText(np.array(ids, dtype=np.int64), offsets)
 
     def _spelt(self, number: int, token: str) -> list[int]:
-        """The pieces to read in place of a token: its own, unless it is a special one."""
-        # A Unigram vocabulary finds special tokens in text, some only after normalisation (`＜/s＞`). What it
-        # does not know has the id of `<unk>` as well, but its own characters for a token.
+        """The ids to read in place of a token: its own, or the characters of a special token's name."""
+        # A Unigram model finds special tokens in text, some only after normalisation (`＜/s＞`). Unknown text
+        # has the id of `<unk>` as well, but its own characters as the token.
         if self._reserved.get(number) != token:
             return [number]
         model = self._tokenizer.model
@@ -202,8 +201,8 @@ def _set_template(tokenizer: Tokenizer, template: Sequence[str]) -> None:
     ids = {token: tokenizer.token_to_id(token) for token in bare if token not in ("$A", "$B")}
     if missing := [token for token, number in ids.items() if number is None]:
         raise CheckpointError(
-            f"tokenizer.json has no {' and no '.join(missing)}, with which the checkpoint joins a query and "
-            "a passage: it belongs to another checkpoint"
+            f"tokenizer.json has no {' and no '.join(missing)}, which the checkpoint puts around query and "
+            "passage: it belongs to another checkpoint"
         )
     tokenizer.post_processor = processors.TemplateProcessing(
         single=bare[: bare.index("$A") + 1] + bare[bare.index("$B") + 1 :],
@@ -213,7 +212,7 @@ def _set_template(tokenizer: Tokenizer, template: Sequence[str]) -> None:
 
 
 def _pair_layout(tokenizer: Tokenizer) -> PairLayout:
-    """The special tokens of a pair, as the tokenizer's own template places them."""
+    """The special tokens of a pair, as the tokenizer's template places them."""
     encoding: Any = tokenizer.encode("a", "b")
     query = [i for i, side in enumerate(encoding.sequence_ids) if side == 0]
     passage = [i for i, side in enumerate(encoding.sequence_ids) if side == 1]
@@ -228,11 +227,11 @@ def _pair_layout(tokenizer: Tokenizer) -> PairLayout:
 
 
 def _reserved(tokenizer: Tokenizer, layout: PairLayout) -> dict[int, str]:
-    """The special tokens, which no text may have, by id."""
+    """The special tokens by id, which no text may contain."""
     added = tokenizer.get_added_tokens_decoder()
     ids = {*layout.before, *layout.between, *layout.after} - added.keys()
     ids |= {number for number, token in added.items() if token.special}
-    # Other models than Unigram give unknown text this token, and never find it in text.
+    # Models other than Unigram give this token to unknown text, and never find it in text.
     unknown = getattr(tokenizer.model, "unk_token", None)
     return {
         number: str(tokenizer.id_to_token(number))
@@ -242,7 +241,7 @@ def _reserved(tokenizer: Tokenizer, layout: PairLayout) -> dict[int, str]:
 
 
 class Unit(NamedTuple):
-    """Tokens of one document that are scored together: a sentence, or a part of an overlong one."""
+    """Tokens of one document that get one score: a sentence, or a part of an overlong sentence."""
 
     sentence: int
     start: int
@@ -266,8 +265,8 @@ def tokenize_sentences(
         tokenizer: The checkpoint's.
         texts: N texts.
         spans: The sentences of each.
-        spaced: Whether each sentence is read with one space in front, from the second on, in place of the
-            white space behind it.
+        spaced: Whether each sentence, from the second on, is read with one space before it, instead of with
+            the white space after it.
     """
     pieces: list[str] = []
     starts: list[int] = []
@@ -285,7 +284,7 @@ def tokenize_sentences(
 def _joined(parts: Sequence[tuple[TokenizedText, int]], *, spaced: bool) -> TokenizedText:
     if not parts:
         return TokenizedText(np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.int64))
-    # The space in front has no place in the text, or one in the sentence before: it is put at the start.
+    # The added space is not in the text, or belongs to the previous sentence: its offset is the start.
     offsets = [np.maximum(p.offsets - (spaced and i > 0), 0) + start for i, (p, start) in enumerate(parts)]
     return TokenizedText(np.concatenate([p.ids for p, _ in parts]), np.concatenate(offsets))
 
@@ -293,8 +292,8 @@ def _joined(parts: Sequence[tuple[TokenizedText, int]], *, spaced: bool) -> Toke
 def sentence_bounds(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
     """Token index at which each sentence starts, and the number of tokens: shape (sentences + 1,).
 
-    A token belongs to the sentence that holds its last character; tokenizers that attach the white space in
-    front to a token would otherwise give a sentence's first word to its neighbour.
+    A token belongs to the sentence that holds its last character. Some tokenizers attach white space to the
+    token after it, which would otherwise count as part of the previous sentence.
     """
     bounds = _first_tokens(tokens, spans)
     bounds[:1] = 0
@@ -302,36 +301,36 @@ def sentence_bounds(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
 
 
 def _first_tokens(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
-    """Index of the first token that ends in each span or behind it, shape (spans,)."""
+    """Index of the first token that ends in each span or after it, shape (spans,)."""
     last_characters = np.maximum(tokens.offsets[:, 1] - 1, tokens.offsets[:, 0])
     starts = np.fromiter((span.start for span in spans), dtype=np.int64, count=len(spans))
-    # Accumulated: a normaliser that reorders characters leaves offsets that are not sorted.
+    # Accumulated, since a normaliser that reorders characters leaves unsorted offsets.
     return np.searchsorted(np.maximum.accumulate(last_characters), starts, side="left")
 
 
 def split_units(
     text: str, tokens: TokenizedText, spans: Sequence[Span], bounds: IntArray, capacity: int
 ) -> list[Unit]:
-    """One unit a sentence; a sentence of more than `capacity` tokens is split at the best borders."""
+    """One unit per sentence; a sentence of more than `capacity` tokens is split at the best borders."""
     units: list[Unit] = []
     for sentence, (start, end) in enumerate(pairwise(bounds.tolist())):
         if end - start <= capacity:
             units.append(Unit(sentence, start, end))
             continue
-        # Only its own tokens are looked at, so that many overlong sentences take linear time.
+        # Only its own tokens are searched, so many overlong sentences take linear time.
         own = TokenizedText(tokens.ids[start:end], tokens.offsets[start:end])
         starts = np.maximum.accumulate(own.offsets[:, 0])
-        # Room for the line breaks around it, which would otherwise be a unit that says nothing.
-        before, behind = own.offsets[:, 1] <= spans[sentence].start, starts >= spans[sentence].end
-        outside = np.count_nonzero(before | behind)
+        # Room for the line breaks around it, which would otherwise become a unit without text.
+        before, after = own.offsets[:, 1] <= spans[sentence].start, starts >= spans[sentence].end
+        outside = np.count_nonzero(before | after)
         room = capacity - min(int(outside), capacity // 2)
         parts = split_overlong(text, spans[sentence], starts, room)
         cuts = [start, *(start + _first_tokens(own, parts[1:])).tolist(), end]
-        # Offsets that stand still (one character, many tokens) can leave too much in a part.
+        # One character with many tokens can leave too many in a part.
         units += [
-            Unit(sentence, at, min(at + capacity, behind))
-            for begin, behind in pairwise(cuts)
-            for at in range(begin, behind, capacity)
+            Unit(sentence, at, min(at + capacity, stop))
+            for begin, stop in pairwise(cuts)
+            for at in range(begin, stop, capacity)
         ]
     return units
 

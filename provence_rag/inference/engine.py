@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from provence_rag.chunking import BaseChunker, heading_level
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError
+from provence_rag.inference.arrays import FloatArray, IntArray
 from provence_rag.inference.assembly import assemble
 from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.batching import batches, padded
@@ -29,31 +30,31 @@ Progress = Callable[[Iterable[list[int]], int], Iterable[list[int]]]
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """What the model says of a pair."""
+    """What the model computes for a pair."""
 
     pair: Pair
 
     document: Document
 
     logit: float | None
-    """The best window's, -inf where there is nothing to read; None without a ranking head."""
+    """That of the best window; -inf if there is nothing to read, None without a ranking head."""
 
     score: float | None
     """The logit after the checkpoint's activation."""
 
-    sentence_scores: NDArray[np.float64] | None
+    sentence_scores: FloatArray | None
     """Keep probabilities, shape (S,); None without a pruning head."""
 
 
 class Engine:
-    """Everything between the facade and a backend. Holds no state that a call changes.
+    """Everything between the facade and a backend. No call changes its state.
 
     Args:
         backend: Runs the model.
         tokenizer: The checkpoint's tokenizer.
         config: The checkpoint's configuration.
         pad_token_id: The checkpoint's padding token.
-        chunker: Cuts documents into sentences; None is the multilingual one.
+        chunker: Splits documents into sentences; None is the multilingual chunker.
 
     Raises:
         CheckpointError: The windows are too short for the tokenizer's special tokens.
@@ -85,15 +86,15 @@ class Engine:
         """Run the model on all windows of all pairs, in length-sorted batches.
 
         Args:
-            pairs: What to read. Equal documents are cut and tokenized once.
+            pairs: What to read. Equal documents are split and tokenized once.
             language: As in `PruningOptions`.
-            batch_size: Windows a batch; None is a token budget.
-            progress: Wraps the batches, to show how many are done; gets the windows' numbers, in batches,
-                and how many windows there are.
+            batch_size: Windows per batch; None fills each batch up to a number of tokens.
+            progress: Wraps the iterable of batches, to show progress. It is called with the batches, as lists
+                of window numbers, and with the number of windows.
 
         Raises:
-            InvalidInputError: The language has no rules.
-            CheckpointError: The backend does not give what the configuration says.
+            InvalidInputError: The language is not supported.
+            CheckpointError: The backend does not return the logits that the configuration promises.
         """
         if not pairs:
             return []
@@ -116,11 +117,11 @@ class Engine:
     def _run(
         self,
         plans: Sequence[Plan],
-        bases: NDArray[np.int64],
+        bases: IntArray,
         batch_size: int | None,
         progress: Progress | None,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Ranking logit of each pair, its best window's, and keep probabilities of all tokens in a row."""
+    ) -> tuple[FloatArray, FloatArray]:
+        """The ranking logit of each pair's best window, and the keep probabilities of all tokens in a row."""
         windows = [window for plan in plans for window in plan.windows]
         after = len(self._layout.after)
         lengths = [len(plans[w.document].head.ids) + w.end - w.start + after for w in windows]
@@ -140,26 +141,26 @@ class Engine:
         return ranking, probabilities
 
     def _padded_length(self, longest: int) -> int:
-        """Tokens that a batch is padded to, of which the longest window has so many."""
+        """The length that a batch is padded to, for the length of its longest window."""
         multiple = self.backend.pad_to_multiple_of
         return min(-(-longest // multiple) * multiple, self.config.max_length)
 
     def _logits(self, windows: Sequence[Window], plans: Sequence[Plan], num_tokens: int) -> Logits:
-        """Pad some windows to a batch and run it."""
+        """Pad windows to a batch and run it."""
         inputs = padded(windows, plans, self._layout, pad_token_id=self._pad_token_id, num_tokens=num_tokens)
         logits = self.backend.run(*inputs)
         has_ranking, has_pruning = logits.ranking is not None, logits.pruning is not None
         if (self.config.can_rank and not has_ranking) or (self.config.can_prune and not has_pruning):
             raise CheckpointError(
-                f"the checkpoint's mode is {self.config.mode!r}, but its {self.backend.name} model gives no "
-                f"{'pruning' if has_ranking else 'ranking'} logits: use another backend, or export it anew"
+                f"the checkpoint's mode is {self.config.mode!r}, but its {self.backend.name} model has no "
+                f"{'pruning' if has_ranking else 'ranking'} logits: use another backend, or export it again"
             )
         return logits
 
     def _sentence_scores(
-        self, plans: Sequence[Plan], bases: NDArray[np.int64], probabilities: NDArray[np.float64]
-    ) -> list[NDArray[np.float64]]:
-        """Scores of each pair's sentences: all units of all pairs in a row, and cut apart again."""
+        self, plans: Sequence[Plan], bases: IntArray, probabilities: FloatArray
+    ) -> list[FloatArray]:
+        """Scores of each pair's sentences, computed for all pairs at once."""
         sentence_bases = np.cumsum([0, *(len(plan.document.spans) for plan in plans)])
         bounds = [plan.unit_bounds[:-1] + base for plan, base in zip(plans, bases[:-1], strict=True)]
         sentences = [p.unit_sentences + base for p, base in zip(plans, sentence_bases[:-1], strict=True)]
@@ -181,9 +182,9 @@ class Engine:
         """Select and assemble the documents of one query.
 
         Args:
-            scored: The documents, in the order wanted.
-            indices: Position of each in the caller's list.
-            options: How to select.
+            scored: The documents, in the order of the result.
+            indices: The position of each in the caller's list.
+            options: How sentences are selected.
         """
         if not self.config.can_prune or options.mode == "off":
             masks = [np.ones(len(one.document.spans), dtype=bool) for one in scored]
@@ -210,7 +211,7 @@ def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:
 
 
 def _num_title_sentences(document: Document, title: str | None) -> int:
-    """Sentences at the document's start that its title covers; its first sentence without a title."""
+    """The number of sentences at the document's start that its title covers; 1 without a title."""
     if title is None:
         return min(1, len(document.spans))
     text, title = document.text, title.strip()

@@ -1,4 +1,4 @@
-"""What a tokenizer is given to read in place of a text, and where that stands in the text."""
+"""Line breaks as models read them that have tokens for them, with offsets into the original text."""
 
 from __future__ import annotations
 
@@ -6,43 +6,39 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag.chunking.lines import LINE_BREAK
+from provence_rag.inference.arrays import IntArray
 
-__all__ = ["Reading", "encodable", "with_plain_line_breaks"]
+__all__ = ["Reading", "with_plain_line_breaks"]
 
-IntArray = NDArray[np.int64]
-
-_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
-
-# Without the look-behind, a long run of spaces would be searched again from each of its characters.
+# Without the lookbehind, a long run of spaces would be searched again from each of its characters.
 _WITH_LINE_BREAK = re.compile(rf"(?<!\s)\s*(?:{LINE_BREAK.pattern})")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A text as it is read, in which some stretches are shorter than in the text given."""
+    """The text that a model reads, with some stretches shorter than in the original."""
 
     text: str
 
     ends: IntArray
-    """Where each of those stretches ends in `text`, ascending, shape (N,)."""
+    """Where each shortened stretch ends in `text`, ascending, shape (N,)."""
 
     removed: IntArray
-    """Characters missing from `text` up to each of those ends, with a 0 in front, shape (N + 1,)."""
+    """0, then the number of characters missing from `text` up to each of those ends, shape (N + 1,)."""
 
     def original(self, offsets: IntArray) -> IntArray:
-        """Offsets into the text given, for offsets into `text`; any shape."""
+        """Turn offsets into `text`, of any shape, into offsets into the original."""
         return offsets + self.removed[np.searchsorted(self.ends, offsets, side="right")]
 
 
 def with_plain_line_breaks(text: str) -> Reading:
-    r"""Write line breaks as models know them that have tokens for them: `\n`, and `\n\n` for blank lines.
+    r"""Write every line break as `\n`, and blank lines as `\n\n`.
 
-    So pages of Windows and old Macs, and pages with form feeds or Unicode's separators, read like others.
-    Blank lines are one paragraph break, however many there are and whether spaces stand in them. Spaces at
-    the end of a line and blank lines in front of the text say nothing; a line's indentation stays.
+    Texts with the line ends of Windows or old Macs, form feeds or Unicode's separators then read like any
+    other. Any number of blank lines, with or without spaces, makes one paragraph break. Spaces at the end of
+    a line and blank lines at the start of the text are dropped; indentation stays.
     """
     parts: list[str] = []
     ends: list[int] = []
@@ -59,12 +55,3 @@ def with_plain_line_breaks(text: str) -> Reading:
             removed.append(end - length)
     parts.append(text[position:])
     return Reading("".join(parts), np.array(ends, dtype=np.int64), np.array(removed, dtype=np.int64))
-
-
-def encodable(text: str) -> str:
-    """The text with U+FFFD in place of lone surrogates, which have no UTF-8 form."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.translate(_SURROGATES)
-    return text

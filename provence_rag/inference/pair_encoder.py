@@ -1,4 +1,4 @@
-"""How a checkpoint reads a query, a title and a document: the same in use and in training."""
+"""How a checkpoint reads a query, a title and a document, in inference and in training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeVar
 from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError
+from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.encoding import (
-    IntArray,
     PairTokenizer,
     TextTokenizer,
     TokenizedText,
@@ -29,8 +29,7 @@ class PairEncoder:
     """Turns the parts of a pair into token ids, as the checkpoint's configuration says.
 
     A window is `before query between title passage after`, where `before`, `between` and `after` are the
-    special tokens of `layout`. Of a query at most half of the window is read, of a title at most half of what
-    the query leaves.
+    special tokens of `layout`. A query takes at most half of the window, a title at most half of the rest.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
@@ -44,10 +43,10 @@ class PairEncoder:
         self.layout = tokenizer.layout
         self.config = config
         self.tokenizer = tokenizer
-        # A query takes at most half of a window, and a title half of the rest: at least one token is left.
+        # After half of the window for the query and half of the rest for the title, a token must be left.
         if self.layout.num_special_tokens >= config.max_length // 2:
             raise CheckpointError(
-                f"max_length={config.max_length} has no room for a passage beside a query and "
+                f"max_length={config.max_length} leaves no room for a passage after a query and "
                 f"{self.layout.num_special_tokens} special tokens"
             )
 
@@ -56,20 +55,20 @@ class PairEncoder:
         """The encoder of a checkpoint directory.
 
         Raises:
-            CheckpointError: The directory is not a checkpoint's.
+            CheckpointError: The directory holds no checkpoint.
         """
         config = ProvenceConfig.from_directory(directory)
         return cls(PairTokenizer.from_directory(directory, config.pair_template), config)
 
     @property
     def query_limit(self) -> int:
-        """Tokens of a query that are read."""
+        """The largest number of query tokens that are read."""
         return self.config.max_length // 2
 
     def title_limit(self, query_tokens: Length) -> Length:
-        """Tokens of a title that are read after a query of `query_tokens` tokens (one number or many).
+        """The largest number of title tokens that are read after `query_tokens` tokens (one number or many).
 
-        Of a longer title the last of them is the title's own last token, so that its line still ends.
+        The last token of a longer title is kept, because it ends the line.
         """
         return (self.config.max_length - self.layout.num_special_tokens - query_tokens) // 2
 

@@ -1,4 +1,4 @@
-"""From queries and documents to windows: every text is cut and tokenized once."""
+"""From queries and documents to windows: every text is split and tokenized once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from provence_rag.chunking import LANGUAGES, BaseChunker, MultilingualChunker, Span, detect_language
 from provence_rag.config import ProvenceConfig
+from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.encoding import (
-    IntArray,
     TextTokenizer,
     TokenizedText,
     Window,
@@ -38,12 +38,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Document:
-    """A document, cut and tokenized once, whatever the number of queries it meets."""
+    """A document, split and tokenized once for all its queries."""
 
     text: str
 
     language: str
-    """The language asked for, or the ISO 639-1 code of the one detected."""
+    """The language that the caller asked for, or the one detected (ISO 639-1)."""
 
     spans: Sequence[Span]
     """Its sentences."""
@@ -55,18 +55,18 @@ class Document:
 
 
 class Head(NamedTuple):
-    """What stands in front of the passage in each window of a pair."""
+    """The tokens before the passage in each window of a pair."""
 
     ids: IntArray
     """Special tokens, query, special tokens, title."""
 
     passage_start: int
-    """How many of them have the query's token type; the title has the passage's."""
+    """How many of them have the token type of the query; the title has that of the passage."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a pair is read: its windows, and the units that its tokens are scored in."""
+    """How a pair is read: its windows, and the groups of tokens that get a score each."""
 
     pair: Pair
 
@@ -75,7 +75,7 @@ class Plan:
     head: Head
 
     windows: list[Window]
-    """None for a document without tokens, one of white space say."""
+    """Empty for a document without tokens, such as a blank one."""
 
     unit_bounds: IntArray
     """Token index at which each unit starts, and the number of tokens: shape (U + 1,)."""
@@ -85,12 +85,12 @@ class Plan:
 
 
 class Planner:
-    """Cuts and tokenizes documents, and packs them into windows. Holds no state that a call changes.
+    """Splits and tokenizes documents, and packs them into windows. No call changes its state.
 
     Args:
         tokenizer: The checkpoint's tokenizer.
         config: The checkpoint's configuration.
-        chunker: Cuts documents into sentences; None is the multilingual one.
+        chunker: Splits documents into sentences; None is the multilingual chunker.
 
     Raises:
         CheckpointError: The windows are too short for the tokenizer's special tokens.
@@ -105,7 +105,7 @@ class Planner:
         """Plan how each pair is read.
 
         Raises:
-            InvalidInputError: The language has no rules.
+            InvalidInputError: The language is not supported.
         """
         documents = self._documents((pair.document for pair in pairs), language)
         heads = self._heads(pairs)
@@ -126,7 +126,7 @@ class Planner:
     def _spans(self, text: str, language: str, asked: str) -> Sequence[Span]:
         if self._chunker is not None:
             return self._chunker.spans(text)
-        # A language that was detected may have no rules of its own; one that was asked for must have them.
+        # A detected language may have no rules of its own; one that the caller asks for must have them.
         return _chunker_for("en" if asked == "auto" and language not in LANGUAGES else language).spans(text)
 
     def _heads(self, pairs: Sequence[Pair]) -> dict[tuple[str, str | None], Head]:
@@ -177,7 +177,7 @@ def _chunker_for(language: str) -> MultilingualChunker:
 
 
 def _callers_level() -> int:
-    """How many frames up the caller of this package is, for a warning that points there."""
+    """The number of frames up to the caller of this package, where warnings point."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("provence_rag."):
         frame, level = frame.f_back, level + 1

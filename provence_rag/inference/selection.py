@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag.config import ProvenceConfig
+from provence_rag.inference.arrays import FloatArray
 from provence_rag.options import PruningOptions
 
 __all__ = ["Candidates", "select"]
@@ -21,7 +22,7 @@ Indices = NDArray[np.int64]
 class Candidates:
     """The S sentences of one document, as selection sees them."""
 
-    scores: NDArray[np.float64]
+    scores: FloatArray
     """Keep probabilities in [0, 1], shape (S,)."""
 
     num_characters: Indices

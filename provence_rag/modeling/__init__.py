@@ -1,11 +1,11 @@
-"""The joint model in torch: training, and inference where ONNX Runtime does not do."""
+"""The joint model in torch, for training, for GPUs, and for checkpoints without an export."""
 
 from typing import Literal
 
 __all__ = ["ExportFormat", "Format"]
 
 ExportFormat = Literal["onnx", "onnx-int8", "openvino-int8"]
-"""An export that a backend for CPUs runs: its name, and its dtype if that is not float32."""
+"""An export for a CPU: the backend that runs it, and its dtype unless that is float32."""
 
 Format = Literal["safetensors", ExportFormat, "token-classification", "cross-encoder"]
-"""What a checkpoint can be written as; see `provence_rag.modeling.convert`."""
+"""A form that a checkpoint can be written in; see `provence_rag.modeling.convert`."""

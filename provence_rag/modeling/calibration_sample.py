@@ -1,4 +1,4 @@
-"""Text for what has to see a model at work: the ranges of its activations, say."""
+"""Inputs on which to observe a model: quantization measures the ranges of its activations on them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import json
 import warnings
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from provence_rag.config import ProvenceConfig
+from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.batching import padded
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.planning import Pair, Planner
@@ -19,19 +17,19 @@ __all__ = ["sample_batches"]
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dict[str, NDArray[np.int64]]]:
+def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dict[str, IntArray]]:
     """A model's inputs for the questions and passages of `calibration_sample.jsonl`, which we wrote.
 
-    They are short and long, answer and do not, are mostly in English and Japanese, with some Chinese, German,
-    French and Spanish, and hold lists, tables, records, dialogues, code and figures: line breaks and blank
-    lines among them, which may be tokens of their own.
+    The passages are short and long; some answer their question and some do not. Most are in English and
+    Japanese, a few in Chinese, German, French and Spanish. They contain lists, tables, records, dialogues,
+    code and numbers, with line breaks and blank lines, which are tokens in some vocabularies.
 
     Args:
         tokenizer: The checkpoint's.
         config: The checkpoint's configuration.
 
     Returns:
-        `input_ids`, `attention_mask` and `token_type_ids` of one window each, shape (1, T): no padding.
+        `input_ids`, `attention_mask` and `token_type_ids` of each window, shape (1, T), without padding.
 
     Raises:
         CheckpointError: The windows are too short for the tokenizer's special tokens.
@@ -41,7 +39,7 @@ def sample_batches(tokenizer: PairTokenizer, config: ProvenceConfig) -> list[dic
         Pair(record["question"], record["passage"], record.get("title")) for record in map(json.loads, lines)
     ]
     with warnings.catch_warnings():
-        # That a question is longer than half of a short window is nothing that a caller could change.
+        # The caller cannot change that a question is longer than half of a short window.
         warnings.simplefilter("ignore")
         plans = Planner(tokenizer, config, None).plans(pairs, "auto")
     return [

@@ -1,4 +1,4 @@
-"""From any checkpoint that can be read to the layouts that need no knowledge of its family."""
+"""Writing any readable checkpoint in a layout that loads without knowledge of its family."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from provence_rag.config import ProvenceConfig, read_config_json, read_json_object
+from provence_rag.config import ProvenceConfig
+from provence_rag.config_json import read_config_json, read_json_object
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
 from provence_rag.hub import EXPORTS
 from provence_rag.inference.encoding import PairTokenizer
@@ -43,20 +44,20 @@ def convert(
     *,
     config: ProvenceConfig | None = None,
 ) -> None:
-    """Write a checkpoint anew, with `config.json`, `tokenizer.json`, its card and one kind of weights.
+    """Write a checkpoint in another form: `config.json`, `tokenizer.json`, its card and one kind of weights.
 
     Args:
         source: A directory with any checkpoint that `ProvenceModel.from_pretrained` reads.
-        target: Is made if need be. It may hold an earlier export of the same checkpoint, to which another
-            kind of weights is added.
-        to: `safetensors`: as it is, for torch; `onnx` and `onnx-int8`: for ONNX Runtime, float32 or 8 bits;
-            `openvino-int8`: for OpenVINO, 8 bits; `token-classification`: the pruning head alone, as a stock
-            token classifier; `cross-encoder`: the ranking head alone, as a stock sequence classifier.
-        config: Takes the place of the checkpoint's own.
+        target: The directory to write, which is created if it does not exist. It may hold another export of
+            the same checkpoint.
+        to: `safetensors` for torch; `onnx` (float32) and `onnx-int8` for ONNX Runtime; `openvino-int8` for
+            OpenVINO; `token-classification`, only the pruning head, as a stock token classifier;
+            `cross-encoder`, only the ranking head, as a stock sequence classifier.
+        config: Replaces the checkpoint's own.
 
     Raises:
         InvalidInputError: `to` is unknown, or `target` holds something else.
-        CheckpointError: The checkpoint cannot be read, or lacks the head.
+        CheckpointError: The checkpoint cannot be read, or lacks the head that is asked for.
         MissingExtraError: Exporting to ONNX needs the extra `export`, to OpenVINO `export-openvino`.
     """
     if to not in get_args(Format):
@@ -84,14 +85,14 @@ def convert(
     tokenizer.save(target)
     _write_tokenizer_config(checkpoint, model, target)
     if (source / _CARD).is_file():
-        shutil.copyfile(source / _CARD, target / _CARD)  # the licence goes with the weights
+        shutil.copyfile(source / _CARD, target / _CARD)  # the licence belongs to the weights
 
 
 def check_exporter(to: ExportFormat) -> None:
-    """Check that what an export needs is installed.
+    """Check that the libraries for an export are installed.
 
     Raises:
-        MissingExtraError: It is not.
+        MissingExtraError: They are not.
     """
     if to == "openvino-int8":
         import provence_rag.modeling.openvino
@@ -104,8 +105,8 @@ def write_export(model: ProvenceModel, tokenizer: PairTokenizer, directory: Path
 
     Args:
         model: The model; it stays as it is.
-        tokenizer: Its tokenizer, for typical inputs of which integers' scales are found.
-        directory: The file is written where its backend looks for it, see `provence_rag.hub.EXPORTS`.
+        tokenizer: Its tokenizer, for the typical inputs on which scales are measured.
+        directory: The checkpoint's directory; `provence_rag.hub.EXPORTS` says which file in it is written.
         to: What is written.
 
     Raises:
@@ -135,30 +136,26 @@ def write_export(model: ProvenceModel, tokenizer: PairTokenizer, directory: Path
 
 
 def as_cross_encoder(model: ProvenceModel) -> ProvenceModel:
-    """The ranking half of a model, which is a stock sequence classifier; the weights are shared.
+    """The ranking half of a model, a stock sequence classifier that shares its weights.
 
     Raises:
-        CheckpointError: It has no ranking head.
+        CheckpointError: The model has no ranking head.
     """
     if not model.provence_config.can_rank:
-        raise CheckpointError(
-            "this checkpoint only prunes: it has no ranking head to make a cross-encoder of"
-        )
+        raise CheckpointError("this checkpoint only prunes: a cross-encoder needs a ranking head")
     config = replace(model.provence_config, mode="ranking", hidden_states="final")
     return ProvenceModel(model.transformer, config).eval()
 
 
 def as_token_classifier(model: ProvenceModel) -> ProvenceModel:
-    """The pruning half of a model as a stock token classifier, with weights of its own.
+    """The pruning half of a model, as a stock token classifier with its own weights.
 
     Raises:
-        CheckpointError: It has no pruning head, or the stock token classifier of its architecture computes
-            something else than a linear layer on the encoder's output (as ModernBERT's does).
+        CheckpointError: The model has no pruning head, or the head of its architecture's stock token
+            classifier is not a linear layer on the encoder's output (as in ModernBERT).
     """
     if not model.provence_config.can_prune:
-        raise CheckpointError(
-            "this checkpoint only ranks: it has no pruning head to make a token classifier of"
-        )
+        raise CheckpointError("this checkpoint only ranks: a token classifier needs a pruning head")
     if model.pruning_head is None:
         return model
     labels = label_settings(*PRUNING_LABELS)
@@ -172,14 +169,14 @@ def as_token_classifier(model: ProvenceModel) -> ProvenceModel:
     surplus = [name for name in found.unexpected_keys if not name.startswith(f"{encoder}pooler.")]
     if found.missing_keys or surplus or model.provence_config.hidden_states != "final":
         raise CheckpointError(
-            f"the pruning head cannot be written as a {type(stock).__name__}, which has a head of another "
-            "kind: use safetensors or onnx"
+            f"the pruning head cannot be written as a {type(stock).__name__}, which has a different kind of "
+            "head: use safetensors or onnx"
         )
     return ProvenceModel(stock, replace(model.provence_config, mode="pruning")).eval()
 
 
 def _check_target(model: ProvenceModel, source: Path, target: Path) -> None:
-    """Refuse a directory that holds anything but an export of the same checkpoint."""
+    """Refuse a directory that holds anything other than an export of the same checkpoint."""
     if target.is_file():
         raise InvalidInputError(f"directory={str(target)!r} is a file")
     if not target.is_dir() or not any(target.iterdir()):
@@ -188,13 +185,13 @@ def _check_target(model: ProvenceModel, source: Path, target: Path) -> None:
         model.save_config(directory)
         mine = read_config_json(Path(directory))
     if target.resolve() == source.resolve() or not (target / "config.json").is_file():
-        raise InvalidInputError(f"directory={str(target)!r} is not empty: give a new one")
+        raise InvalidInputError(f"directory={str(target)!r} is not empty: choose a new one")
     if read_config_json(target) != mine:
-        raise InvalidInputError(f"directory={str(target)!r} holds another checkpoint: give a new one")
+        raise InvalidInputError(f"directory={str(target)!r} holds another checkpoint: choose a new one")
 
 
 def _write_tokenizer_config(checkpoint: Checkpoint, model: ProvenceModel, target: Path) -> None:
-    """Write what stock classes need beside `tokenizer.json`: to take it as it is, and the special tokens."""
+    """Write what stock classes need to use `tokenizer.json` as it is, and the special tokens."""
     path = checkpoint.tokenizer_directory / _TOKENIZER_CONFIG
     theirs = read_json_object(path) if path.is_file() else {}
     inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * model.uses_token_types

@@ -26,14 +26,14 @@ __all__ = ["export_onnx", "trace_onnx"]
 
 _OPSET = 17
 _LARGEST_FILE = 2_000_000_000
-"""Bytes of weights that one file holds: the format allows 2 GiB. More go into a second file beside it."""
+"""Bytes of weights in one file, since the format allows 2 GiB. More go into a second file beside it."""
 
 _TOLERANCE = 1e-3
-"""Logits of a right export differ by some 1e-6, those of a wrong one by much more than this."""
+"""The logits of a correct export differ by about 1e-6, those of an incorrect one by much more than this."""
 
 
 class _Exportable(nn.Module):
-    """A float32 copy of a model on the CPU, with the outputs it has as a tuple."""
+    """A float32 copy of a model on the CPU, which returns its outputs as a tuple."""
 
     def __init__(self, model: ProvenceModel) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class _Exportable(nn.Module):
 
 
 def export_onnx(model: ProvenceModel, path: str | Path) -> None:
-    """Write a float32 ONNX file for the ONNX Runtime backend, and check that it gives what the model gives.
+    """Write a float32 ONNX file for the ONNX Runtime backend, and check that its outputs are the model's.
 
     Attention, layer normalisation and GELU are fused into ONNX Runtime's own operators where its optimizer
-    knows the architecture (BERT, RoBERTa and XLM-RoBERTa wholly; of others, what it finds).
+    knows the architecture (BERT, RoBERTa and XLM-RoBERTa completely, others in part).
 
     Args:
-        model: The model; it stays as it is, on its device and in its mode.
+        model: The model. It is not changed, and stays on its device and in its mode.
         path: The file to write; weights of more than 2 GB go into `{path}.data`.
 
     Raises:
@@ -74,10 +74,10 @@ def export_onnx(model: ProvenceModel, path: str | Path) -> None:
 
 
 def trace_onnx(model: ProvenceModel, path: Path) -> None:
-    """Write a float32 ONNX file of standard operators, and check that it gives what the model gives.
+    """Write a float32 ONNX file with standard operators only, and check that its outputs are the model's.
 
     Args:
-        model: The model; it stays as it is.
+        model: The model. It is not changed.
         path: The file to write. Weights of more than 2 GB go into files beside it.
 
     Raises:
@@ -93,9 +93,9 @@ def _trace(exportable: _Exportable, path: Path) -> None:
     axes = {name: {0: "batch", 1: "tokens"} for name in names}
     axes["ranking_logits"] = {0: "batch"}
     with warnings.catch_warnings():
-        # The exporter warns of every Python value that it takes for a constant; `_check` tells whether one
-        # of them mattered. (Exporting with dynamo=True, the newer way, needs onnxscript, takes ten times
-        # longer, and gives graphs that neither the optimizer fuses nor the quantizer reads.)
+        # The exporter warns about every Python value that it turns into a constant; `_check` tells whether
+        # one of them mattered. (The newer exporter, dynamo=True, needs onnxscript, takes ten times as long,
+        # and writes graphs that the optimizer does not fuse and the quantizer cannot read.)
         warnings.simplefilter("ignore")
         torch.onnx.export(
             exportable,
@@ -110,21 +110,21 @@ def _trace(exportable: _Exportable, path: Path) -> None:
 
 
 def _example(rows: int, tokens: int, count: int) -> tuple[Tensor, ...]:
-    """The first `count` inputs, each of shape (rows, tokens): ids, a mask with padding, and token types."""
+    """The first `count` of ids, a mask with padding, and token types, each of shape (rows, tokens)."""
     ids = torch.arange(4, 4 + rows * tokens).reshape(rows, tokens) % 16
     mask = torch.ones_like(ids)
-    mask[1:, tokens // 2 :] = 0  # with a mask of ones only, its effect could be traced away
+    mask[1:, tokens // 2 :] = 0  # a mask of ones only could be optimized away
     return (ids, mask, torch.zeros_like(ids))[:count]
 
 
 def _fuse(source: Path, target: Path, config: Any, *, is_large: bool) -> None:
     options = FusionOptions("bert")
-    # Embeddings stay apart, for `quantize_onnx` to store them row by row.
+    # Embeddings are not fused, so that `quantize_onnx` can give each row a scale.
     options.enable_embed_layer_norm = False
-    # The mask as it is: the default counts its ones, which is right for padding at the end only.
+    # The mask itself: the default counts its ones, which is right only if padding is at the end.
     options.attention_mask_format = AttentionMaskFormat.AttentionMask
-    # Fused, addition and normalisation take three times as long; a bias beside GELU, twice as long as beside
-    # the product before it, where `quantize_onnx` puts it.
+    # Fused, addition and normalisation take three times as long. A bias fused with GELU takes twice as long
+    # as one fused with the product before it, which is what `quantize_onnx` does.
     options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
     options.enable_bias_gelu = False
     optimized = optimize_model(
@@ -139,7 +139,7 @@ def _fuse(source: Path, target: Path, config: Any, *, is_large: bool) -> None:
 
 
 def _check(path: Path, exportable: _Exportable) -> None:
-    """Compare with torch on a batch of another shape than the one traced."""
+    """Compare with torch, on a batch of a different shape than the traced one."""
     settings = SessionOptions()
     settings.log_severity_level = 3
     session = InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
@@ -155,5 +155,5 @@ def _check(path: Path, exportable: _Exportable) -> None:
         if not difference <= _TOLERANCE:
             architecture = type(exportable.model.transformer).__name__
             raise CheckpointError(
-                f"{path} does not give what {architecture} gives in torch: {name} differs by {difference:.2g}"
+                f"{path} differs from {architecture} in torch: {name} is off by up to {difference:.2g}"
             )

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from provence_rag.config import ProvenceConfig, architecture_of
+from provence_rag.config import ProvenceConfig
+from provence_rag.config_json import architecture_of
 from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError
 from provence_rag.modeling.checkpoints import (
     PRUNING_LABELS,
@@ -42,11 +43,11 @@ _ACTIVATIONS = {
     "sigmoid": "torch.nn.modules.activation.Sigmoid",
     "identity": "torch.nn.modules.linear.Identity",
 }
-"""What sentence-transformers calls the activations."""
+"""The names of the activations in sentence-transformers."""
 
 _seen: ContextVar[list[Tensor] | None] = ContextVar("_seen", default=None)
-"""Takes the encoder's output while a joint model's forward runs. Every thread has its own, so threads may
-share a model; and it is not kept on the model, where it would be copied and pickled."""
+"""Receives the encoder's output while the forward pass of a joint model runs. Each thread has its own list,
+so threads may share a model. It is not an attribute of the model, which would be copied and pickled."""
 
 
 def _show_output(_encoder: nn.Module, _inputs: Any, output: Any) -> None:
@@ -62,7 +63,7 @@ def _show_input(_norm: nn.Module, inputs: Any) -> None:
 
 
 class ProvenceModelOutput(NamedTuple):
-    """What one forward pass gives."""
+    """The output of one forward pass."""
 
     ranking_logits: Tensor | None
     """Relevance logits, shape (B,); None without a ranking head."""
@@ -76,18 +77,18 @@ class ProvenceModel(nn.Module):
 
     After Provence (Chirkova et al., ICLR 2025, arXiv 2501.16214, section 3). The ranking half is a stock
     `transformers` sequence classifier, whose forward pass runs unchanged, so a stock CrossEncoder gives the
-    same scores; the pruning head is a linear layer on the last hidden states of that very pass. A
+    same scores. The pruning head is a linear layer on the last hidden states of the same pass. A
     pruning-only model is a stock token classifier.
 
     Args:
         transformer: A sequence classifier with one label (modes `joint` and `ranking`), or a token classifier
             with two (mode `pruning`).
-        config: Says which heads there are.
-        pruning_head: Of a joint model, the layer that gives each token's drop and keep logits; None makes a
-            fresh one.
+        config: Its `mode` says which heads there are.
+        pruning_head: The layer of a joint model that computes each token's drop and keep logits; None creates
+            an untrained one.
 
     Raises:
-        InvalidInputError: The transformer is none, or has another number of labels.
+        InvalidInputError: The transformer is of another type, or has the wrong number of labels.
     """
 
     def __init__(
@@ -110,8 +111,8 @@ class ProvenceModel(nn.Module):
         if config.mode == "joint":
             self.pruning_head = pruning_head or nn.Linear(transformer.config.hidden_size, len(PRUNING_LABELS))
             self.dropout = nn.Dropout(getattr(transformer.config, "hidden_dropout_prob", 0.0))
-            # The stock forward returns logits only. Asking it for hidden states would store those of all
-            # layers; the hook sees the last ones in passing.
+            # The stock forward pass returns only logits. With output_hidden_states it would store those of
+            # all layers; the hook sees the last ones.
             if config.hidden_states == "final":
                 encoder = transformer.base_model
                 if _show_output not in encoder._forward_hooks.values():  # models may share an encoder
@@ -159,21 +160,21 @@ class ProvenceModel(nn.Module):
         return getattr(self.transformer.config, "type_vocab_size", 0) > 1
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
-        """Trade time for memory in training; called by transformers' Trainer if its arguments say so."""
+        """Trade time for memory in training; transformers' Trainer calls this if its arguments ask for it."""
         self.transformer.activation_checkpointing_enable(**settings)
 
     def gradient_checkpointing_enable(self, **settings: Any) -> None:
-        """`activation_checkpointing_enable`, under the name that older releases of transformers call."""
+        """`activation_checkpointing_enable`, under the name in older releases of transformers."""
         self.transformer.gradient_checkpointing_enable(**settings)  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_encoder(cls, name_or_path: str, config: ProvenceConfig, **kwargs: Any) -> ProvenceModel:
-        """Put fresh heads on a pretrained encoder, to be trained.
+        """Put untrained heads on a pretrained encoder.
 
         Args:
             name_or_path: Anything that transformers' AutoModel loads.
-            config: Says which heads to make.
-            **kwargs: Passed on to `from_pretrained` (e.g. `attention_probs_dropout_prob=0.0`).
+            config: Its `mode` says which heads to create.
+            **kwargs: Passed to `from_pretrained` (e.g. `attention_probs_dropout_prob=0.0`).
         """
         kwargs = {"dtype": torch.float32, "use_safetensors": True, **kwargs}
         if config.can_rank:
@@ -186,9 +187,9 @@ class ProvenceModel(nn.Module):
     def from_pretrained(cls, directory: str | Path) -> ProvenceModel:
         """Load a trained checkpoint from a directory, in float32 and evaluation mode.
 
-        Reads `config.json` and the weights (safetensors, or where there are none `pytorch_model.bin` with
-        nothing but tensors in it), nothing else; no code of the checkpoint is run. The layouts of other
-        projects' checkpoints are known as well: see `provence_rag.modeling.checkpoints`.
+        Reads only `config.json` and the weights: safetensors, or without them a `pytorch_model.bin` that
+        holds only tensors. Runs no code of the checkpoint. Also knows the layouts of other projects: see
+        `provence_rag.modeling.checkpoints`.
 
         Raises:
             CheckpointError: A file is missing, a head is missing, or the weights do not fit the config.
@@ -196,7 +197,7 @@ class ProvenceModel(nn.Module):
         checkpoint = read_checkpoint(Path(directory))
         shapes = checkpoint.tensors.shapes()
         check_sizes(checkpoint, shapes)
-        # A model without memory tells whether the weights fit, before any is taken for them.
+        # On the meta device, which takes no memory, to see whether the weights fit.
         with torch.device("meta"):
             cls._made_for(checkpoint)._load({n: torch.empty(s) for n, s in shapes.items()}, checkpoint)
         with torch.no_grad(), _ZeroFilled():
@@ -213,13 +214,13 @@ class ProvenceModel(nn.Module):
             model = cls(transformer, checkpoint.config)
         except Exception as error:  # transformers' own have no common base
             raise CheckpointError(
-                f"transformers makes no model of {checkpoint.directory}/config.json: {error}"
+                f"transformers cannot build a model from {checkpoint.directory}/config.json: {error}"
             ) from error
         architecture = architecture_of(settings)
         if architecture and architecture != type(transformer).__name__:
             raise CheckpointError(
-                f"{checkpoint.directory}/config.json has the architecture {architecture}, but transformers "
-                f"makes a {type(transformer).__name__} of it: code of a checkpoint is never run"
+                f"{checkpoint.directory}/config.json names the architecture {architecture}, but transformers "
+                f"builds a {type(transformer).__name__} from it: code of a checkpoint is never run"
             )
         return model
 
@@ -240,13 +241,13 @@ class ProvenceModel(nn.Module):
     def save_pretrained(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
         """Write `config.json` and `model.safetensors`.
 
-        The tensors carry the names of the stock transformers class, plus `pruning_head.*`; so
-        sentence-transformers' CrossEncoder (or AutoModelForTokenClassification, for a pruning-only model)
-        loads the directory as it is.
+        The tensors have the names of the stock transformers class, plus `pruning_head.*`, so
+        sentence-transformers' CrossEncoder (for a pruning-only model AutoModelForTokenClassification) loads
+        the directory.
 
         Args:
-            directory: Is made if need be; a `tokenizer.json` is to be put beside.
-            dtype: What the weights are stored in; they are computed with in float32 all the same.
+            directory: Created if it does not exist. It also needs a `tokenizer.json`, not written here.
+            dtype: The type in which weights are stored. They are loaded as float32 in any case.
         """
         directory = Path(directory)
         self.save_config(directory, dtype=dtype)
@@ -257,7 +258,7 @@ class ProvenceModel(nn.Module):
         save_file(state, directory / _WEIGHTS, metadata={"format": "pt"})
 
     def save_config(self, directory: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write `config.json` alone; the arguments are those of `save_pretrained`."""
+        """Write only `config.json`; the arguments are those of `save_pretrained`."""
         Path(directory).mkdir(parents=True, exist_ok=True)
         hf_config = copy.deepcopy(self.transformer.config)
         hf_config.architectures = [type(self.transformer).__name__]
@@ -270,18 +271,18 @@ class ProvenceModel(nn.Module):
 
 
 def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linear:
-    """Read the pruning head of a joint checkpoint, to be used with a transformer.
+    """Read the pruning head of a joint checkpoint, for use with a transformer.
 
     Returns:
-        A layer with the transformer's device and dtype.
+        A layer on the transformer's device and in its dtype.
 
     Raises:
-        CheckpointError: There is no such head, or it does not fit the transformer.
+        CheckpointError: The checkpoint has no pruning head, or one that does not fit the transformer.
     """
     weights = StoredTensors.in_directory(directory).load(_PRUNING_HEAD)
     if not weights:
         raise CheckpointError(
-            f"the weights in {directory} have no pruning head: they were saved by a class that leaves it out"
+            f"the weights in {directory} have no pruning head: the class that saved them leaves it out"
         )
     head = nn.Linear(transformer.config.hidden_size, len(PRUNING_LABELS))
     try:
@@ -292,9 +293,9 @@ def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linea
 
 
 class _ZeroFilled(TorchFunctionMode):
-    """Makes modules with zeros in place of random weights, in this thread, for a file to overwrite.
+    """Initializes modules with zeros instead of random weights, in this thread, before a file replaces them.
 
-    Drawing random numbers takes longer than all else that loading does: of 568 million, 15 seconds of 17.
+    Drawing random numbers dominates the time of loading: 15 of 17 seconds for 568 million.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -319,6 +320,6 @@ def _final_norm(transformer: PreTrainedModel) -> nn.Module:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The first names, as they are in the file, and how many more there are."""
+    """The first names, as in the file, and the number of others."""
     shown = ", ".join(name.removeprefix(_TRANSFORMER) for name in names[:5])
     return (shown or "nothing") + (f" and {len(names) - 5} more" if len(names) > 5 else "")

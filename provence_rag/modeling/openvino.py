@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from provence_rag.errors import InvalidInputError, MissingExtraError
-from provence_rag.inference.backend import IntArray
+from provence_rag.inference.arrays import IntArray
 from provence_rag.modeling.model import ProvenceModel
 
 try:
@@ -24,9 +24,9 @@ except ImportError as error:
 __all__ = ["export_openvino"]
 
 _SMOOTHING = 0.7
-"""How much of outlying activations goes into the weights (SmoothQuant, arXiv 2211.10438). The best for the
-bundled model: keep probabilities differ by 0.0035 from those of float32, with NNCF's default of 0.95 by
-0.0042, with 0.5 by 0.0077."""
+"""How much of the outliers of activations moves into the weights (SmoothQuant, arXiv 2211.10438). The best
+for the bundled model: its keep probabilities differ from those of float32 by 0.0035; with NNCF's default of
+0.95 by 0.0042, with 0.5 by 0.0077."""
 
 
 def export_openvino(
@@ -34,22 +34,22 @@ def export_openvino(
 ) -> None:
     """Write an int8 model for the OpenVINO backend.
 
-    The encoder's matrices and embeddings are stored in 8-bit integers with a scale a row, and what is
-    multiplied with the matrices has scales that are fixed here: a window's scores do not depend on what else
-    is in its batch. The heads are so small that they stay float32.
+    The encoder's matrices and embeddings are stored as 8-bit integers with a scale per row. The activations
+    that the matrices multiply have fixed scales, so a window's scores do not depend on the rest of its batch.
+    The heads are small and stay float32.
 
     Args:
         model: The model; it stays as it is.
-        path: The `.xml` file to write; its weights go into a `.bin` beside it.
-        batches: Typical inputs, which the scales are found on: `input_ids`, `attention_mask` and
-            `token_type_ids` (what the model has no use for is left out), each of shape (B, T).
+        path: The `.xml` file to write; the weights go into a `.bin` file beside it.
+        batches: Typical inputs, on which the scales are measured: `input_ids`, `attention_mask` and
+            `token_type_ids`, each of shape (B, T). Those that the model does not take are ignored.
 
     Raises:
         InvalidInputError: There are no batches.
         CheckpointError: The architecture cannot be exported.
     """
     if not batches:
-        raise InvalidInputError("batches is empty: scales are found on typical inputs")
+        raise InvalidInputError("batches is empty: pass typical inputs, on which scales are measured")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -72,5 +72,5 @@ def export_openvino(
 
 
 def _heads(model: ProvenceModel) -> str:
-    """What matches the names of a traced graph's nodes that are not the encoder's; its pooler is a head."""
+    """A pattern for the names of a traced graph's nodes outside the encoder; the pooler counts as a head."""
     return rf"/model/(?!transformer/{model.transformer.base_model_prefix}/(?!pooler/)).+"

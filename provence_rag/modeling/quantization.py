@@ -28,21 +28,21 @@ _CONTRIBUTED = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 
 _LARGEST_WEIGHT = 64
-"""Weights of 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow."""
+"""Weights have 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 would overflow."""
 
 _FEWEST_COLUMNS = 16
-"""A matrix with fewer is a head's last layer, which takes no time and whose rounding would go straight into
-the logits."""
+"""A matrix with fewer columns is the last layer of a head: it takes no time, and its rounding errors would go
+straight into the logits."""
 
 
 def quantize_onnx(source: str | Path, target: str | Path, batches: Sequence[Batch]) -> None:
     """Write an int8 version of a float32 export.
 
-    Matrices are stored in 8-bit integers with a scale a column, embeddings with a scale a row. Each
-    activation has one scale for good, from the range that it has on a sample: a window's scores do not
-    depend on what else is in its batch, as they would with a scale taken from the batch. Weights are rounded,
-    and biases corrected, so that products change least on the sample. What is computed once a window (the
-    pooler, the ranking head) and a head's last layer stay in floats.
+    Matrices are stored as 8-bit integers with a scale per column, embeddings with a scale per row. Each
+    activation has a fixed scale, from its range on a sample: with a scale taken from the batch, a window's
+    scores would depend on the rest of its batch. Weights are rounded, and biases corrected, so that products
+    change least on the sample. The pooler and the ranking head, which run once per window, and the last layer
+    of each head stay in floats.
 
     Args:
         source: From `export_onnx`.
@@ -53,7 +53,7 @@ def quantize_onnx(source: str | Path, target: str | Path, batches: Sequence[Batc
         InvalidInputError: The sample is empty.
     """
     if not batches:
-        raise InvalidInputError("batches is empty: give those of sample_batches")
+        raise InvalidInputError("batches is empty: pass those of sample_batches")
     source, target = Path(source), Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     model = onnx.load(source)
@@ -65,7 +65,7 @@ def quantize_onnx(source: str | Path, target: str | Path, batches: Sequence[Batc
 
 
 def _products(graph: Any) -> dict[str, Any]:
-    """The nodes that multiply an activation by a large constant matrix, by the name of what they give."""
+    """The nodes that multiply an activation by a large constant matrix, by the name of their output."""
     shapes = {t.name: tuple(t.dims) for t in graph.initializer if t.data_type == _FLOAT}
     return {
         node.output[0]: node
@@ -78,7 +78,7 @@ def _products(graph: Any) -> dict[str, Any]:
 
 
 def _is_plain(attention: Any) -> bool:
-    """Whether an Attention node has nothing that its integer version lacks."""
+    """Whether an Attention node uses nothing that its integer version lacks."""
     sizes = any(attribute.name == "qkv_hidden_sizes" for attribute in attention.attribute)
     return not sizes and all(attention.input[:3]) and not any(attention.input[4:])
 
@@ -86,10 +86,10 @@ def _is_plain(attention: Any) -> bool:
 def _quantize_products(
     graph: Any, products: Mapping[str, Any], activations: Mapping[str, Activation]
 ) -> None:
-    """Let the products be computed in integers, and what is added to one be added in the same pass.
+    """Compute the products in integers, each with its bias in the same operator.
 
-    The operators are written here: ONNX Runtime's dynamic quantizer makes others, which are no longer turned
-    into these when scales are constants; its static one does not know the types of fused operators.
+    ONNX Runtime's own quantizers do not write these operators: the dynamic one writes others, which are not
+    fused into these if scales are constants, and the static one does not know the fused operators.
     """
     biases = _biases(graph, products)
     added = {node.output[0] for _, node in biases.values()}
@@ -104,7 +104,7 @@ def _quantize_products(
             nodes.append(node)
             continue
         activation, matrix = node.input[:2]
-        if activation in quantizing:  # by its first reader
+        if activation in quantizing:  # before its first reader
             nodes.append(quantizing.pop(activation))
         factors = [f"{activation}_uint8", f"{matrix}_int8"]
         scales = [f"{activation}_scale", f"{matrix}_scale"]
@@ -161,7 +161,7 @@ def _quantize_matrices(
 
 
 def _biases(graph: Any, products: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Of the products that only a constant vector is added to: its name, and the node that adds it."""
+    """For each product that only a constant vector is added to: the vector, and the node that adds it."""
     vectors = {t.name for t in graph.initializer if t.data_type == _FLOAT and len(t.dims) == 1}
     uses = Counter(name for node in graph.node for name in node.input)
     uses.update(output.name for output in graph.output)
@@ -188,8 +188,8 @@ def _add_constants(graph: Any, values: Mapping[str, Any]) -> None:
 def _quantize_embeddings(graph: Any) -> None:
     """Replace each look-up in a float table by one in an int8 table, times the row's scale.
 
-    The quantizer would give a whole table one scale, which the largest of its values sets: of a typical row
-    3.4 % is then lost, against 0.7 % with a scale of its own (multilingual-e5-small).
+    ONNX Runtime's quantizer would give the whole table one scale, set by its largest value: the error of a
+    typical row is then 3.4 %, against 0.7 % with its own scale (multilingual-e5-small).
     """
     floats = {t.name: t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     looked_up: dict[str, Any] = {}

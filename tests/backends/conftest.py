@@ -9,10 +9,10 @@ import pytest
 
 @pytest.fixture(
     params=[
-        ({}, "has neither ranking_logits nor pruning_logits, but odd"),
+        ({}, "has neither the output ranking_logits nor pruning_logits, only odd"),
         (
             {"pruning": "pruning_logits", "inputs": ("input_ids", "pixel_values")},
-            "has inputs that are unknown here: pixel_values",
+            "has unknown inputs: pixel_values",
         ),
     ]
 )

@@ -89,9 +89,7 @@ def test_a_template_of_the_checkpoint(raw_tokenizer: Tokenizer, passage_type: in
 
 
 def test_a_template_with_tokens_that_are_not_there(raw_tokenizer: Tokenizer) -> None:
-    message = (
-        "tokenizer.json has no [NO] and no [NEVER], with which the checkpoint joins a query and a passage"
-    )
+    message = "tokenizer.json has no [NO] and no [NEVER], which the checkpoint puts around query and passage"
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}"):
         PairTokenizer(raw_tokenizer, ("[NO]", "$A", "[NEVER]", "$B", "[NO]"))
 

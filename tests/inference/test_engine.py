@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from provence_rag import CheckpointError, InvalidInputError, Provence, ProvenceConfig, PruningOptions
 from provence_rag.chunking import BaseChunker, Span
 from provence_rag.config import DynamicRule
-from provence_rag.inference.backend import Backend, IntArray, Logits
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.encoding import PairLayout, PairTokenizer, TokenizedText
 from provence_rag.inference.engine import Engine, Pair
 from provence_rag.testing import fake_provence
@@ -291,8 +292,8 @@ def test_a_backend_without_a_head_that_the_config_has(logits: Logits, missing: s
     tokenizer = fake_provence()._engine._planner._encoder.tokenizer
     model = Provence(Engine(Broken(), tokenizer, ProvenceConfig(), pad_token_id=0))
     message = (
-        f"the checkpoint's mode is 'joint', but its broken model gives no {missing} logits: "
-        "use another backend, or export it anew"
+        f"the checkpoint's mode is 'joint', but its broken model has no {missing} logits: "
+        "use another backend, or export it again"
     )
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         model.process("penguins", ["Penguins swim."])
@@ -307,7 +308,7 @@ def test_windows_too_short_for_the_special_tokens() -> None:
 
     fake = fake_provence()
     with pytest.raises(
-        CheckpointError, match="max_length=16 has no room for a passage beside a query and 8 special"
+        CheckpointError, match="max_length=16 leaves no room for a passage after a query and 8 special"
     ):
         Engine(fake.backend, Wordy(), ProvenceConfig(max_length=16), pad_token_id=0)
     Engine(fake.backend, Wordy(), ProvenceConfig(max_length=18), pad_token_id=0)

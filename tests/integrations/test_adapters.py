@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_type_hints
 
 import pytest
 from langchain_core.documents import Document
@@ -17,11 +18,13 @@ from langchain_provence import ProvenceCompressor, ProvenceCrossEncoder
 from llama_index_provence import ProvencePostprocessor
 from provence_rag import InvalidInputError, Provence, PruningOptions
 from provence_rag.adapters import AdapterFields, ModelFields
+from provence_rag.options import OPTIONS
 from provence_rag.testing import fake_provence
 
 Result: TypeAlias = tuple[str, dict[str, Any]]
 
 ADAPTERS = [ProvenceCompressor, ProvencePostprocessor]
+PACKAGES = ["langchain_provence", "llama_index_provence"]
 FRAMEWORK_OWN = {"callback_manager"}
 
 
@@ -55,9 +58,51 @@ def test_the_frameworks_do_not_loosen_the_configuration(adapter: type[BaseModel]
     assert adapter.model_config.items() >= ModelFields.model_config.items()
 
 
-@pytest.mark.parametrize("adapter", ADAPTERS)
-def test_every_pruning_option_is_a_field_with_the_same_default(adapter: type[Any]) -> None:
-    assert adapter()._options() == PruningOptions()
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_pruning_option_is_a_field_of_the_same_type_default_and_description(name: str) -> None:
+    field = AdapterFields.model_fields[name]
+    assert get_type_hints(AdapterFields)[name] == get_type_hints(PruningOptions)[name]
+    assert field.default == getattr(PruningOptions, name)
+    assert field.description == OPTIONS[name].help
+
+
+def test_the_schema_tells_the_ranges() -> None:
+    properties = AdapterFields.model_json_schema()["properties"]
+    assert properties["ratio"].items() >= {"minimum": 0, "maximum": 1}.items()
+    assert properties["max_tokens"]["minimum"] == 1
+    assert "minimum" not in properties["mode"]
+
+
+def test_the_fields_of_a_model_are_the_arguments_of_from_pretrained() -> None:
+    arguments = signature(Provence.from_pretrained, eval_str=True).parameters
+    own = {"name_or_path", "token"}
+    assert arguments.keys() - own == ModelFields.model_fields.keys() - {"model", "batch_size"}
+    types = get_type_hints(ModelFields)
+    for name in arguments.keys() - own:
+        assert ModelFields.model_fields[name].default == arguments[name].default
+        assert types[name] == arguments[name].annotation
+
+
+DEFAULTS = {None: r"[^\d]*", "auto": "detected"}
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"integrations/{one}/README.md" for one in PACKAGES)])
+def test_the_tables_of_options_have_every_field_and_default(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| option \|.*\n\|[- |]+\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    documented = []
+    for row in table.splitlines():
+        first, *_, last = row.strip("| ").split(" | ") if not row.startswith("| **") else ("", "")
+        names = re.findall(r"`(\w+)`", first)
+        documented += names
+        defaults = {AdapterFields.model_fields[n].default for n in names if n in AdapterFields.model_fields}
+        if len(names) == 1 and defaults and names != ["backend"]:
+            (default,) = defaults
+            pattern = DEFAULTS.get(default, f"`?{default}`?")
+            assert re.fullmatch(pattern, last.strip(" |")), f"{document} says of {names[0]}: {last}"
+    assert len(documented) == len(set(documented))
+    own = {"keep_retrieval_score"} if "llama" in document else set()
+    assert set(documented) == AdapterFields.model_fields.keys() | own
 
 
 QUERY = "Where do penguins live?"
@@ -241,8 +286,8 @@ def test_a_call_changes_no_field(adapter: type[Any], model: Provence) -> None:
     instance = adapter(model=model, top_n=5, min_documents=2, score_threshold=0.5)
     before = dict(instance)
     for texts in ([GOOD], [GOOD, WEAK, CARS] * 4):
-        passages = instance._process(QUERY, texts, [None] * len(texts))
-        assert 1 <= len(passages) <= 5
+        results = instance.process(QUERY, texts, [{}] * len(texts))
+        assert 1 <= len(results) <= 5
     assert dict(instance) == before
 
 

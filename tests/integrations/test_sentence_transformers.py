@@ -545,7 +545,7 @@ def test_a_head_that_another_class_has_left_out(joint_checkpoint: Path, tmp_path
     with pytest.raises(CheckpointError) as raised:
         model.prune(QUERY, DOCUMENTS[0])
     assert str(raised.value) == (
-        f"the weights in {tmp_path} have no pruning head: they were saved by a class that leaves it out. Use "
+        f"the weights in {tmp_path} have no pruning head: the class that saved them leaves it out. Use "
         "predict and rank, or load a joint checkpoint, such as the bundled one in provence_rag/models/mini"
     )
     model.save_pretrained(str(tmp_path / "again"), create_model_card=False)
@@ -564,7 +564,9 @@ def test_a_block_of_a_newer_version(joint: Path) -> None:
     edit_config(joint, provence={**block_of(joint), "colour": "red"})
     model = load(joint)
     assert len(model.predict(PAIRS)) == len(PAIRS)
-    with pytest.raises(CheckpointError, match="unknown keys colour: it may need a newer provence-rag"):
+    with pytest.raises(
+        CheckpointError, match="unknown keys colour; it may need a newer version of provence-rag"
+    ):
         model.prune(QUERY, DOCUMENTS[0])
 
 

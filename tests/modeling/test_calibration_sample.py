@@ -6,7 +6,8 @@ from tokenizers import AddedToken, Tokenizer
 
 from provence_rag import Provence, ProvenceConfig
 from provence_rag.hub import BUNDLED
-from provence_rag.inference.backend import IntArray, Logits
+from provence_rag.inference.arrays import IntArray
+from provence_rag.inference.backend import Logits
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine
 from provence_rag.modeling.calibration_sample import sample_batches

@@ -346,7 +346,7 @@ def test_the_stored_positions_of_old_checkpoints_are_passed_over(broken: Path) -
 
 def test_missing_weights(broken: Path) -> None:
     (broken / "model.safetensors").unlink()
-    check_refused(broken, f"{broken} has no model.safetensors and no pytorch_model.bin")
+    check_refused(broken, f"{broken} has neither model.safetensors nor pytorch_model.bin")
 
 
 def test_weights_that_are_not_safetensors(broken: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_config_that_is_no_json_object(broken: Path, content: str) -> None:
 def test_a_config_that_makes_no_model(broken: Path, values: dict[str, Any]) -> None:
     (broken / "code.py").write_text("raise SystemExit('code of a checkpoint was run')")
     edit_config(broken, **values)
-    check_refused(broken, f"transformers makes no model of {broken}/config.json")
+    check_refused(broken, f"transformers cannot build a model from {broken}/config.json")
 
 
 # The facade, and sentence-transformers

@@ -98,7 +98,7 @@ def test_the_model_stays_as_it_was(make_model: Any, sample: Any, tmp_path: Path)
 
 
 def test_nothing_to_calibrate_on(make_model: Any, tmp_path: Path) -> None:
-    message = "batches is empty: scales are found on typical inputs"
+    message = "batches is empty: pass typical inputs, on which scales are measured"
     with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
         export_openvino(make_model("bert", "joint"), tmp_path / "m.xml", [])
 

@@ -114,7 +114,7 @@ def test_it_is_deterministic(
 
 
 def test_it_needs_a_sample(exported: Exported, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"^batches is empty: give those of sample_batches$"):
+    with pytest.raises(InvalidInputError, match=r"^batches is empty: pass those of sample_batches$"):
         quantize_onnx(exported("bert", "joint"), tmp_path / "model.onnx", [])
     assert not any(tmp_path.iterdir())
 

@@ -153,7 +153,7 @@ def test_what_has_no_pruning_head(checkpoint: Any, tmp_path: Path) -> None:
     for wrong, message in (
         (
             headless,
-            f"the weights in {directory} have no pruning head: they were saved by a class that leaves",
+            f"the weights in {directory} have no pruning head: the class that saved them leaves",
         ),
         ({**tensors, "pruning_head.bias": torch.zeros(3)}, f"the pruning head in {directory} does not fit: "),
     ):
@@ -166,7 +166,7 @@ def test_what_is_no_transformer_of_a_known_kind(checkpoint: Any) -> None:
     directory = checkpoint("bert", "ranking")
     transformer, tokenizer = loaded(directory), AutoTokenizer.from_pretrained(directory)
     with pytest.raises(
-        InvalidInputError, match=r"tokenizer must be a tokenizers.Tokenizer or stand on one, got"
+        InvalidInputError, match=r"tokenizer must be a tokenizers.Tokenizer or based on one, got"
     ):
         Provence.from_transformer(transformer, "bert")
     with pytest.raises(InvalidInputError, match="transformer must be a model of transformers, got str"):

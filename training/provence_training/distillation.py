@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from provence_rag.errors import InvalidInputError
-from provence_rag.hub import checkpoint_directory
+from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
 from provence_training.cache import ContentCache
 from provence_training.compute import choose_dtype, current_device
 from provence_training.config import ScaleConfig, TeacherConfig
@@ -55,7 +55,7 @@ def load_teacher(config: TeacherConfig, cache: ContentCache) -> Teacher:
             batch_size=config.batch_size,
             dtype=dtype,
         )
-    directory = checkpoint_directory(config.model)
+    directory = checkpoint_directory(config.model, weights=[TORCH_WEIGHTS])
     if config.kind == "provence":
         return ProvenceTeacher(directory, cache, batch_size=config.batch_size, dtype=dtype)
     return LateChunkingTeacher(

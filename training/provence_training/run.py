@@ -12,7 +12,7 @@ from transformers import integrations
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
-from provence_rag.hub import checkpoint_directory
+from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
 from provence_rag.modeling.convert import check_exporter
 from provence_training.compute import choose_dtype, current_device
 from provence_training.config import StageConfig, TrainingConfig
@@ -100,7 +100,7 @@ def _guide(stage: StageConfig, output: Path) -> Path | None:
         return None
     if stage.guide.stage is not None:
         return output / "stages" / stage.guide.stage / "model"
-    return checkpoint_directory(stage.guide.model)
+    return checkpoint_directory(stage.guide.model, weights=[TORCH_WEIGHTS])
 
 
 def _is_begun(output: Path, config: TrainingConfig) -> bool:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
-from provence_rag.config import read_config_json
+from provence_rag.config_json import read_config_json
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.vocabulary import cut_tokenizer

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, set_seed
 
-from provence_rag.config import ProvenceConfig, read_config_json
+from provence_rag.config import ProvenceConfig
+from provence_rag.config_json import read_config_json
 from provence_rag.errors import CheckpointError
-from provence_rag.hub import checkpoint_directory
+from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.config import ModelConfig, ShrinkConfig
@@ -45,11 +46,11 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
         InvalidInputError: `max_length` or what is to be shrunk does not fit it.
     """
     if config.encoder is None:
-        directory = checkpoint_directory(config.checkpoint)
+        directory = checkpoint_directory(config.checkpoint, weights=[TORCH_WEIGHTS])
         model = ProvenceModel.from_pretrained(directory)
         stored = model.provence_config
     else:
-        directory = checkpoint_directory(config.encoder)
+        directory = checkpoint_directory(config.encoder, weights=[TORCH_WEIGHTS])
         if config.shrink is not None:
             smaller = target.with_name("encoder")
             _shrink(config.shrink, passages, directory, smaller)

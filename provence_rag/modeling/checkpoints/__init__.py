@@ -1,7 +1,7 @@
-"""What others publish, read into our own terms. Only this room knows their names."""
+"""Checkpoints of other projects, translated into our own terms. Only this package knows their names."""
 
 from provence_rag.modeling.checkpoints.base import PRUNING_LABELS, Checkpoint, label_settings
-from provence_rag.modeling.checkpoints.families import read_checkpoint
+from provence_rag.modeling.checkpoints.families import find_checkpoint, read_checkpoint
 from provence_rag.modeling.checkpoints.published import PUBLISHED, Published, example_of_card
 from provence_rag.modeling.checkpoints.sizes import check_sizes, check_vocabulary
 from provence_rag.modeling.checkpoints.summary import Summary, summarize
@@ -17,6 +17,7 @@ __all__ = [
     "check_sizes",
     "check_vocabulary",
     "example_of_card",
+    "find_checkpoint",
     "label_settings",
     "read_checkpoint",
     "summarize",

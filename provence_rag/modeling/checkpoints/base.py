@@ -1,4 +1,4 @@
-"""What is known of a checkpoint once it is read, whoever made it."""
+"""What is known of a checkpoint after reading it, in whatever layout."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from provence_rag.config import DynamicRule, ProvenceConfig
+from provence_rag.config_json import pad_token_id
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.modeling.checkpoints.weights import StoredTensors
 
@@ -26,13 +27,13 @@ __all__ = [
 ]
 
 PRUNING_LABELS = ("DROP", "KEEP")
-"""What a pruning head says of a token, in the order of its outputs."""
+"""The labels of a pruning head, in the order of its outputs."""
 
 _NOT_FOR_THE_MODEL = ("attn_implementation", "auto_map", "experts_implementation", "quantization_config")
-"""Keys of a config.json that name code to be run, or how weights are stored that are not read here."""
+"""Keys of a config.json that name code to run, or ways to store weights that are not supported."""
 
 _OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
-"""What BERT's first releases called them, and what transformers 5.0 writes again."""
+"""Names in the first releases of BERT, which transformers 5.0 writes again."""
 
 _RANKING_OUTPUTS = ("classifier", "classifier.out_proj")
 _PRUNING_OUTPUT = "pruning_head"
@@ -46,52 +47,48 @@ class Checkpoint:
     directory: Path
 
     family: str
-    """Whose layout it has: `provence-rag`, `transformers`, `provence`, `xprovence` or `open-provence`."""
+    """The project whose layout it has: `provence-rag`, `transformers`, `provence`, `xprovence` or
+    `open-provence`."""
 
     config: ProvenceConfig
 
     model_settings: Mapping[str, Any]
-    """`config.json` of the stock transformers model that it is, `model_type` included."""
+    """The `config.json` of the stock transformers model that it becomes, with its `model_type`."""
 
     tokenizer_directory: Path
 
     tensors: StoredTensors
 
     names: Mapping[str, str] | None = None
-    """Name of a stored tensor -> its name in a stock model (or `pruning_head.*`); others are not needed. None
-    where all have their names already."""
+    """Name of a stored tensor -> its name in a stock model, or `pruning_head.*`. Other tensors are not
+    needed. None if all have these names already."""
 
     @property
     def pad_token_id(self) -> int:
         """The padding token.
 
         Raises:
-            CheckpointError: It is no token id.
+            CheckpointError: It is not a token id.
         """
-        pad = self.model_settings.get("pad_token_id")
-        if pad is None:
-            return 0
-        if not isinstance(pad, int) or pad < 0:
-            raise CheckpointError(f"{self.directory}/config.json has pad_token_id {pad!r}: not a token id")
-        return pad
+        return pad_token_id(self.model_settings, f"{self.directory}/config.json")
 
     def renamed(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stored tensors, or their like without data, under the names of a stock model."""
+        """Stored tensors, or tensors of their shapes, under the names of a stock model."""
         tensors = {
             _current(name) if self.names is None else self.names[name]: tensor
             for name, tensor in stored.items()
-            # The positions are a buffer that transformers wrote until 4.31: computed, not learned.
+            # Until 4.31, transformers wrote this buffer, which is computed and not learned.
             if not name.endswith("embeddings.position_ids") and (self.names is None or name in self.names)
         }
         if self.names is not None and self.config.can_rank:
-            # Of several labels the first is the relevance.
+            # The first of several labels is the relevance.
             outputs = (f"{head}.{part}" for head in _RANKING_OUTPUTS for part in ("weight", "bias"))
             tensors |= {name: tensors[name][:1] for name in outputs if name in tensors}
         return tensors
 
 
 def label_settings(*names: str) -> dict[str, Any]:
-    """What transformers' configurations say of labels, given in the order of the outputs."""
+    """The settings for labels in transformers' configurations; the names are in the order of the outputs."""
     id2label = dict(enumerate(names))
     return {
         "id2label": id2label,
@@ -109,7 +106,7 @@ def _current(name: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """What a family's reader gets to see."""
+    """The input of a family's reader."""
 
     directory: Path
 
@@ -123,7 +120,7 @@ class Source:
 
 
 def model_settings(settings: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
-    """The part of a `config.json` that describes a stock model, with some values changed."""
+    """The part of a `config.json` that describes a stock model, with some values replaced."""
     stock = {
         key: value
         for key, value in settings.items()
@@ -133,7 +130,7 @@ def model_settings(settings: Mapping[str, Any], **changes: Any) -> dict[str, Any
 
 
 def setting(source: Source, key: str, kind: type | tuple[type, ...], default: Any) -> Any:
-    """A value of `config.json`; the default where there is none.
+    """A value of `config.json`; the default if it is not there.
 
     Raises:
         CheckpointError: The value is of another type.
@@ -155,10 +152,10 @@ def checkpoint_of(
     rules: Mapping[str, Any],
     tokenizer_directory: Path | None = None,
 ) -> Checkpoint:
-    """Put together what a family's reader found out; the heads decide the mode.
+    """Build a checkpoint from what a family's reader found; the heads decide the mode.
 
-    A head counts only if it is there and was trained: transformers makes up random weights for a head that a
-    file lacks, and whoever saves such a model stores them, with biases that are exactly zero.
+    A head counts only if it exists and was trained. For a head that a file lacks, transformers creates random
+    weights with biases of exactly zero, and a model that is saved like this stores them.
 
     Args:
         source: What was read.
@@ -166,10 +163,10 @@ def checkpoint_of(
         stock: Settings of the stock sequence classifier.
         names: Stored name -> stock name, as for a joint model.
         rules: Fields of `ProvenceConfig`.
-        tokenizer_directory: Where `tokenizer.json` is; None is the directory itself.
+        tokenizer_directory: The directory of `tokenizer.json`; None is the checkpoint's.
 
     Raises:
-        CheckpointError: There is no trained head, or a value that cannot be used.
+        CheckpointError: There is no trained head, or a value is invalid.
     """
     stored_names = {name: stored for stored, name in names.items()}
 
@@ -181,9 +178,7 @@ def checkpoint_of(
 
     can_rank, can_prune = any(map(has, _RANKING_OUTPUTS)), has(_PRUNING_OUTPUT)
     if not can_rank and not can_prune:
-        raise CheckpointError(
-            f"{source.directory} has no trained head: nothing to rank and nothing to prune with"
-        )
+        raise CheckpointError(f"{source.directory} has no trained head: it can neither rank nor prune")
     mode: Literal["joint", "ranking", "pruning"] = "joint" if can_rank else "pruning"
     settings = {**stock, "architectures": stock.get("architectures"), **label_settings("LABEL_0")}
     kept = dict(names)
@@ -193,19 +188,19 @@ def checkpoint_of(
     elif not can_rank:
         kept = {stored: name for stored, name in names.items() if not name.startswith(_HEADS)}
         kept |= {stored_names[f"pruning_head.{part}"]: f"classifier.{part}" for part in ("weight", "bias")}
-        del settings["architectures"]  # it is no sequence classifier any more
+        del settings["architectures"]  # it is no longer a sequence classifier
         settings |= label_settings(*PRUNING_LABELS)
     if not can_rank and any(name.startswith("head.") for name in stored_names):
         raise CheckpointError(
-            f"{source.directory} has no trained ranking head, and cannot be loaded for pruning alone: the "
-            "stock token classifier of its architecture has a head of another kind"
+            f"{source.directory} has no trained ranking head, and cannot be loaded for pruning only: the "
+            "stock token classifier of its architecture has a different kind of head"
         )
     if mode != "joint":
         lost = "pruning" if mode == "ranking" else "ranking"
-        message = f"{source.directory} has no trained {lost} head: it is loaded for {mode} alone"
+        message = f"{source.directory} has no trained {lost} head: it is loaded for {mode} only"
         warnings.warn(message, stacklevel=2)
     try:
-        # One threshold for all sentences is the rule of all families.
+        # All families use one threshold for all sentences.
         dynamic = {"default": DynamicRule(floor=rules["threshold"], share=0.0)}
         config = ProvenceConfig(mode=mode, dynamic=dynamic, **rules)
     except InvalidInputError as error:

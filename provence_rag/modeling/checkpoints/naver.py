@@ -1,6 +1,6 @@
 """Provence and XProvence, the checkpoints of Naver Labs Europe.
 
-Layouts after the training code in github.com/naver/bergen (`scripts/provence`, and pull request 49 for
+Layouts follow the training code in github.com/naver/bergen (`scripts/provence`, and pull request 49 for
 XProvence) and the model cards. Both heads are plain linear layers: `classifier` on the pooled first token,
 and `token_classifier` (drop, keep) on the encoder's output.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from provence_rag.config import num_positions
+from provence_rag.config_json import num_positions
 from provence_rag.modeling.checkpoints.base import Checkpoint, Source, checkpoint_of, model_settings, setting
 
 __all__ = ["is_provence", "is_xprovence", "read_provence", "read_xprovence"]
@@ -17,7 +17,7 @@ __all__ = ["is_provence", "is_xprovence", "read_provence", "read_xprovence"]
 _PRUNING_HEAD = "token_classifier."
 
 _PROVENCE_THRESHOLD, _XPROVENCE_THRESHOLD = 0.1, 0.3
-"""Defaults of their `process()`; the cards call 0.5 and 0.7 the stronger choices."""
+"""The defaults of their `process()`; the cards recommend 0.5 and 0.7 to remove more."""
 
 _PROVENCE_WINDOW, _XPROVENCE_WINDOW = 512, 8192
 
@@ -39,7 +39,7 @@ def read_provence(source: Source) -> Checkpoint:
     """Read Provence: DeBERTa-v3 with its stock pooler and classifier.
 
     Raises:
-        CheckpointError: Something is missing or cannot be used.
+        CheckpointError: A setting or tensor is missing or invalid.
     """
     names = {name: _common_name(name) for name in source.names}
     settings = model_settings(
@@ -65,10 +65,10 @@ def read_provence(source: Source) -> Checkpoint:
 def read_xprovence(source: Source) -> Checkpoint:
     """Read XProvence: XLM-RoBERTa, whose pooler and linear classifier are a stock classifier's two layers.
 
-    Both compute `out(tanh(dense(first token)))`. Weights that already have the stock names are taken as well.
+    Both compute `out(tanh(dense(first token)))`. Weights with the stock names are read as well.
 
     Raises:
-        CheckpointError: Something is missing or cannot be used.
+        CheckpointError: A setting or tensor is missing or invalid.
     """
     has_stock_head = "classifier.dense.weight" in source.names
     names = {}
@@ -98,7 +98,7 @@ def read_xprovence(source: Source) -> Checkpoint:
 
 
 def _rules(first: str, last: str, threshold: float) -> dict[str, Any]:
-    """What both share: one separator in the middle, sentences one by one, shares of tokens, raw logits."""
+    """What both share: one separator, tokenization by sentence, scoring by shares of tokens, raw logits."""
     return {
         "pair_template": (first, "$A", last, "$B", last),
         "tokenization": "spaced",

@@ -1,6 +1,6 @@
 """OpenProvence, and semantic-highlight-bilingual, which was trained with its framework.
 
-Layouts after github.com/hotchpotch/open_provence at 9635cbc (`encoder.py`, and the file that ships with the
+Layouts follow github.com/hotchpotch/open_provence at 9635cbc (`encoder.py`, and the file that ships with the
 weights), and for the pre-release format the branch `text-pruner` of hotchpotch/sentence-transformers.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from provence_rag.config import architecture_of, num_positions, read_config_json, read_json_object
+from provence_rag.config_json import architecture_of, num_positions, read_config_json, read_json_object
 from provence_rag.errors import CheckpointError
 from provence_rag.modeling.checkpoints.base import Checkpoint, Source, checkpoint_of, model_settings, setting
 from provence_rag.modeling.checkpoints.weights import StoredTensors
@@ -20,7 +20,7 @@ __all__ = ["is_open_provence", "read_open_provence", "tensors_of"]
 _MODEL_TYPES = ("open_provence", "openprovence_encoder", "pruning_encoder")
 _RANKING, _PRUNING = "ranking_model", "pruning_head"
 _THRESHOLDS = ("default_threadshold", "default_threshold")
-"""The key of the published files is misspelt; the right spelling is read as well, as their code does."""
+"""The key in the published files is misspelt; like their code, we also read the correct spelling."""
 
 _THRESHOLD, _WINDOW = 0.1, 512
 
@@ -59,7 +59,7 @@ def read_open_provence(source: Source) -> Checkpoint:
     """Read OpenProvence: a stock sequence classifier, and a linear pruning head.
 
     Raises:
-        CheckpointError: Something is missing or cannot be used.
+        CheckpointError: A setting or tensor is missing or invalid.
     """
     folder = source.directory / _RANKING
     stock = _backbone(source, folder)
@@ -92,20 +92,20 @@ def _backbone(source: Source, folder: Path) -> dict[str, Any]:
         block = source.settings
     if not isinstance(block, dict) or not isinstance(block.get("model_type"), str):
         raise CheckpointError(
-            f"{source.directory}/config.json has no base_model_config with a model_type: what encoder it has "
-            "is not known"
+            f"{source.directory}/config.json has no base_model_config with a model_type: "
+            "the encoder is not known"
         )
     return model_settings(block)
 
 
 def _names(names: tuple[str, ...], model_type: str) -> dict[str, str]:
-    """Stored name -> stock name. Older files have no `ranking_model.`, or lack the encoder's own prefix."""
+    """Stored name -> stock name. Older files lack the prefix `ranking_model.`, or that of the encoder."""
     prefix = _ENCODER_PREFIXES.get(model_type, "")
     mapped = {}
     for name in names:
         target = name.removeprefix(f"{_RANKING}.")
         if target.startswith(f"{_PRUNING}.pooling_weights."):
-            continue  # made with `use_weighted_pooling`, and used by nothing
+            continue  # written with `use_weighted_pooling`, and never used
         if target.startswith(f"{_PRUNING}.classifier."):
             target = target.replace(".classifier.", ".", 1)
         elif target.startswith(("embeddings.", "encoder.", "final_norm.", "layers.")):
@@ -129,11 +129,11 @@ def _threshold(source: Source) -> float:
 
 
 def _reads_before_norm(source: Source, stock: Mapping[str, Any]) -> bool:
-    """Whether the head was trained on what ModernBERT's last normalisation gets, or on what it gives.
+    """Whether the head was trained on the input of ModernBERT's last normalisation, or on its output.
 
-    It is trained on `hidden_states[-1]`, which transformers 4 takes before that normalisation and
-    transformers 5 behind it, unless `tie_last_hidden_states` is off. The version that counts is the one in
-    the blocks that were written in training; the file's own changes with every saving.
+    It is trained on `hidden_states[-1]`, which is the input in transformers 4, and the output in transformers
+    5 unless `tie_last_hidden_states` is off. The version that counts is the one in the blocks written in
+    training; that of the file changes each time it is saved.
     """
     if stock["model_type"] != "modernbert":
         return False
@@ -150,9 +150,8 @@ def _reads_before_norm(source: Source, stock: Mapping[str, Any]) -> bool:
 def _pair_template(directory: Path) -> tuple[str, ...] | None:
     """How their code joins a query and a passage, which depends on the class of the tokenizer.
 
-    It calls `build_inputs_with_special_tokens` of transformers 4, and where no special tokens come of that,
-    puts in one at the start and one behind each text. None, for a class that is not known here, is the
-    tokenizer's own template.
+    It calls `build_inputs_with_special_tokens` of transformers 4. If that adds no special tokens, it puts one
+    at the start and one after each text. None, for other classes, is the tokenizer's own template.
     """
     path = directory / "tokenizer_config.json"
     settings = read_json_object(path) if path.is_file() else {}
@@ -174,6 +173,6 @@ def _pair_template(directory: Path) -> tuple[str, ...] | None:
 
 
 def _token(value: Any) -> str | None:
-    """A special token, which is a string or an object with its content."""
+    """A special token: a string, or an object with the string as its content."""
     content = value.get("content") if isinstance(value, dict) else value
     return content if isinstance(content, str) and content else None

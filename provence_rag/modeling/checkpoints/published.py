@@ -1,4 +1,4 @@
-"""What the authors published as the output of their checkpoints, to be compared with ours."""
+"""Outputs of checkpoints that their authors published, to compare with ours."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Expected:
     """The relevance score."""
 
     num_kept: int
-    """Characters of the pruned text, without white space at its ends."""
+    """Characters in the pruned text, without white space at its ends."""
 
     keep_title: bool = False
-    """Whether the first sentence was kept along."""
+    """Whether the first sentence was always kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Published:
     """The published outputs for the example on a checkpoint's card."""
 
     source: str
-    """Where they are printed."""
+    """Where they were published."""
 
     threshold: float
 
@@ -60,23 +60,25 @@ PUBLISHED = {
         outputs=(Expected(score=0.6448, num_kept=246),),
     ),
 }
-"""Name on the hub -> its outputs."""
+"""Name on the hub -> published outputs."""
 
 
 def example_of_card(card: str) -> tuple[str, str]:
     """The `question` and the `context` that a card's Python code assigns. The code is parsed, not run.
 
     Raises:
-        CheckpointError: There are none.
+        CheckpointError: The card has no such code.
     """
     for block in re.findall(r"^```(?:python|py)\n(.*?)^```", card, flags=re.DOTALL | re.MULTILINE):
         try:
             texts = dict(_assigned_strings(ast.parse(block)))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # what no code is, or hostile code
+        except (SyntaxError, ValueError, RecursionError, MemoryError):  # not Python, or hostile
             continue
         if {"question", "context"} <= texts.keys():
             return texts["question"], texts["context"]
-    raise CheckpointError("the card has no example with a question and a context: nothing to compare")
+    raise CheckpointError(
+        "the card has no example with a question and a context, so there is nothing to compare"
+    )
 
 
 def _assigned_strings(code: ast.Module) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Sizes that a config declares, against the tensors that are there: before anything is made of them."""
+"""Checks the sizes in a config against the stored tensors, before a model is built."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _DIMENSIONS = (
     "vocab_size",
 )
 _MOST_POSITIONS = 1 << 20
-"""Some architectures make a buffer of positions without storing it."""
+"""Some architectures create a buffer of this size that is not stored."""
 
 
 def check_sizes(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse a config of which no model could be made, or only one that fills the memory.
+    """Refuse a config that describes no possible model, or one that would fill the memory.
 
     Raises:
-        CheckpointError: A size is negative, no integer, or more than the stored tensors allow.
+        CheckpointError: A size is negative, not an integer, or more than the stored tensors allow.
     """
     largest = max((size for shape in shapes.values() for size in shape), default=0)
     limits = dict.fromkeys(_DIMENSIONS, largest)
@@ -46,7 +46,7 @@ def check_sizes(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -
 
 
 def check_vocabulary(checkpoint: Checkpoint, num_ids: int) -> None:
-    """Refuse a tokenizer with ids that have no embedding.
+    """Refuse a tokenizer that has ids without an embedding.
 
     Raises:
         CheckpointError: There are fewer embeddings than ids.

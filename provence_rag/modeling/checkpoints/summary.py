@@ -1,4 +1,4 @@
-"""What a checkpoint is, without loading it."""
+"""A description of a checkpoint, without loading it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from provence_rag.config import architecture_of
+from provence_rag.config_json import architecture_of
 from provence_rag.hub import EXPORTS, read_card
 from provence_rag.modeling.checkpoints.families import read_checkpoint
 
@@ -22,35 +22,35 @@ class Summary:
     """What `provence inspect` shows."""
 
     family: str
-    """Whose layout it has."""
+    """The project whose layout it has."""
 
     architecture: str
     """The stock transformers class that it becomes."""
 
     num_parameters: int | None
-    """Of the encoder and the heads in use; None without weights for torch."""
+    """Those of the encoder and the heads in use; None without weights for torch."""
 
     heads: tuple[str, ...]
     """`ranking`, `pruning` or both."""
 
     languages: tuple[str, ...]
-    """ISO 639-1 codes, by its configuration or its card; empty if neither names any."""
+    """ISO 639-1 codes from its configuration or its card; empty if neither has any."""
 
     licence: str | None
     """The licence field of its card."""
 
     non_commercial: bool
-    """Whether the field or the text of its card speaks of non-commercial use only."""
+    """Whether the licence field or the text of its card restricts it to non-commercial use."""
 
     max_length: int
-    """Tokens of a window."""
+    """Tokens in a window."""
 
     threshold: float
 
     score_activation: str
 
     weights: tuple[str, ...]
-    """Kinds of weights that are there: `torch`, `onnx-int8`, `onnx-float32`, `openvino-int8`."""
+    """The kinds of weights that it has: `torch`, `onnx-int8`, `onnx-float32`, `openvino-int8`."""
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain Python types that JSON knows."""
@@ -59,10 +59,10 @@ class Summary:
 
 
 def summarize(directory: Path) -> Summary:
-    """Read what a checkpoint is from its config, its card and the names and shapes of its tensors.
+    """Describe a checkpoint from its config, its card and the names and shapes of its tensors.
 
     Raises:
-        CheckpointError: It is of no kind known here, or damaged.
+        CheckpointError: It is not a kind of checkpoint known here, or is damaged.
     """
     checkpoint = read_checkpoint(directory)
     metadata, text = read_card(directory)

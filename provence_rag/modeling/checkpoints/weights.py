@@ -1,4 +1,4 @@
-"""Tensors on disk: their names and shapes without their data, then the data, and never any code."""
+"""Tensors on disk: names and shapes without the data, the data, and never any code."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SAFE_TORCH = (2, 6)
 
 @dataclass(frozen=True)
 class StoredTensors:
-    """The weights of a checkpoint, or of several folders that are one together.
+    """The weights of a checkpoint, which may be in several folders.
 
     Args:
-        folders: Where the files are, and what is put in front of the names in them.
+        folders: The folders, each with a prefix for the names of its tensors.
     """
 
     folders: tuple[tuple[Path, str], ...]
@@ -39,12 +39,12 @@ class StoredTensors:
 
     @property
     def exist(self) -> bool:
-        """Whether each folder has weights of a kind that is read here."""
+        """Whether each folder has weights in a format that can be read."""
         return all(_files(folder) for folder, _ in self.folders)
 
     @property
     def are_safetensors(self) -> bool:
-        """Whether nothing has to be unpickled."""
+        """Whether all weights are safetensors, so that nothing is unpickled."""
         return self.exist and all(path.suffix == ".safetensors" for path, _ in self._paths())
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -57,7 +57,7 @@ class StoredTensors:
         return {prefix + name: shape for path, prefix in self._paths() for name, shape in _shapes(path)}
 
     def load(self, start: str = "") -> dict[str, Tensor]:
-        """Name -> tensor, on the CPU, as they are stored; those alone whose names start so.
+        """Name -> tensor, on the CPU and in the stored dtype, of all names with this `start`.
 
         Raises:
             CheckpointError: There are no weights, or a file is damaged.
@@ -70,7 +70,7 @@ class StoredTensors:
         }
 
     def is_zero(self, name: str) -> bool:
-        """Whether a tensor is nothing but zeros."""
+        """Whether all values of a tensor are zero."""
         return not any(
             tensor.any()
             for path, prefix in self._paths()
@@ -82,12 +82,12 @@ class StoredTensors:
         for folder, prefix in self.folders:
             files = _files(folder)
             if not files:
-                raise CheckpointError(f"{folder} has no {_SAFE} and no {_PICKLED}")
+                raise CheckpointError(f"{folder} has neither {_SAFE} nor {_PICKLED}")
             yield from ((path, prefix) for path in files)
 
 
 def _files(folder: Path) -> list[Path]:
-    """The weights of a folder: one file, or the shards that large models are stored in; safetensors first."""
+    """The weights of a folder: one file, or the shards of a large model; safetensors if there are any."""
     for whole, shards in ((_SAFE, "model-*-of-*.safetensors"), (_PICKLED, "pytorch_model-*-of-*.bin")):
         if (folder / whole).is_file():
             return [folder / whole]
@@ -126,24 +126,26 @@ def _opened(path: Path, *, framework: str) -> Iterator[Any]:
 
 
 def _unpickle(path: Path, *, device: str) -> dict[str, Tensor]:
-    """The tensors of a pickled state dict; whatever is not a tensor in it is refused, and not run."""
+    """The tensors of a pickled state dict. Anything else in it is refused, and not run."""
     try:
         import torch
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"Reading {path}", "torch") from error
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _SAFE_TORCH:
         raise CheckpointError(
-            f"{path} is a pickle, which torch {torch.__version__} cannot read safely: use 2.6 or newer"
+            f"{path} is a pickle, which torch {torch.__version__} cannot read safely: use torch 2.6 or newer"
         )
     try:
         found = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # whatever unpickling damaged or hostile data raises
         found = None
-        reason: Exception | None = error  # not shown: torch's message proposes to run what is in the file
+        reason: Exception | None = (
+            error  # not shown, since torch's message suggests running what is in the file
+        )
     else:
         reason = None
     if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
         raise CheckpointError(
-            f"{path} is damaged, or holds more than named tensors; nothing of it was run"
+            f"{path} is damaged, or holds more than named tensors; no code in it was run"
         ) from reason
     return found

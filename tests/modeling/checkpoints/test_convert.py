@@ -214,9 +214,9 @@ def test_what_is_in_the_way(miniature: Any, exported: Any, tmp_path: Path) -> No
         convert(source, tmp_path)
     with pytest.raises(InvalidInputError, match=r"is a file$"):
         convert(source, tmp_path / "notes.txt")
-    with pytest.raises(InvalidInputError, match=r"is not empty: give a new one$"):
+    with pytest.raises(InvalidInputError, match=r"is not empty: choose a new one$"):
         convert(source, source)
-    with pytest.raises(InvalidInputError, match=r"holds another checkpoint: give a new one$"):
+    with pytest.raises(InvalidInputError, match=r"holds another checkpoint: choose a new one$"):
         convert(source, exported("provence", "safetensors"))
     known = ", ".join(get_args(Format))
     with pytest.raises(InvalidInputError, match=f"^to must be one of {known}, got 'gguf'$"):

@@ -73,7 +73,7 @@ def test_a_pickle_that_would_run_something(victim: Path, tmp_path: Path, kind: s
         torch.save({**tensors, "a": Bomb(trace)}, path)
     else:
         torch.save({"a": Bomb(trace)}, path, _use_new_zipfile_serialization=kind == "torch")
-    message = refused(victim, f"{path} is damaged, or holds more than named tensors; nothing of it was run")
+    message = refused(victim, f"{path} is damaged, or holds more than named tensors; no code in it was run")
     assert "weights_only=False" not in message
     assert not trace.exists()
 
@@ -108,7 +108,8 @@ def test_an_old_torch_does_not_read_pickles(victim: Path, monkeypatch: pytest.Mo
     (victim / "model.safetensors").unlink()
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     refused(
-        victim, "pytorch_model.bin is a pickle, which torch 2.5.1+cpu cannot read safely: use 2.6 or newer"
+        victim,
+        "pytorch_model.bin is a pickle, which torch 2.5.1+cpu cannot read safely: use torch 2.6 or newer",
     )
 
 
@@ -205,7 +206,7 @@ def test_relative_positions_that_no_weights_have(miniature: Any, tmp_path: Path,
         ({"default_threadshold": [1]}, "default_threadshold [1]: not a number"),
         ({"base_model_config": [1]}, "has no base_model_config with a model_type"),
         ({"base_model_config": {"model_type": 3}}, "has no base_model_config with a model_type"),
-        ({"base_model_config": {"model_type": "no_such_model"}}, "transformers makes no model of"),
+        ({"base_model_config": {"model_type": "no_such_model"}}, "transformers cannot build a model from"),
         ({"architectures": 3, "model_type": ["x"]}, ""),
     ],
 )
@@ -265,7 +266,7 @@ def test_a_header_without_end(victim: Path) -> None:
 def test_a_link_out_of_the_directory(victim: Path, tmp_path: Path, name: str) -> None:
     (victim / name).rename(tmp_path / "secret")
     (victim / name).symlink_to(tmp_path / "secret")
-    refused(victim, f"{victim / name} is a link out of the checkpoint: copy the file that it leads to")
+    refused(victim, f"{victim / name} is a link out of the checkpoint: copy the file that it points to")
 
 
 def test_a_link_of_a_folder(victim: Path, tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_a_directory_that_is_itself_a_link(victim: Path, tmp_path: Path) -> None
 def test_a_tokenizer_without_the_special_tokens(victim: Path, miniature: Any) -> None:
     shutil.copyfile(miniature("provence").directory / "tokenizer.json", victim / "tokenizer.json")
     refused(
-        victim, "tokenizer.json has no <s> and no </s>, with which the checkpoint joins a query and a passage"
+        victim, "tokenizer.json has no <s> and no </s>, which the checkpoint puts around query and passage"
     )
 
 

@@ -137,8 +137,8 @@ def test_an_architecture_that_comes_as_code_is_refused(reranker: Any, tmp_path: 
     with pytest.raises(CheckpointError) as raised:
         Provence.from_pretrained(directory, backend="torch", device="cpu")
     assert str(raised.value) == (
-        f"{directory}/config.json has the architecture JinaBertForSequenceClassification, but transformers "
-        "makes a BertForSequenceClassification of it: code of a checkpoint is never run"
+        f"{directory}/config.json names the architecture JinaBertForSequenceClassification, but transformers "
+        "builds a BertForSequenceClassification from it: code of a checkpoint is never run"
     )
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import ModernBertConfig, ModernBertModel
 
 from provence_rag import CheckpointError, Provence
-from provence_rag.modeling.checkpoints import read_checkpoint
+from provence_rag.modeling.checkpoints import find_checkpoint, read_checkpoint
 
 PAIR = ("who invented the paper filter", "The paper filter is of 1908. Tea is water. Coffee is not.")
 
@@ -43,11 +43,11 @@ def rename(directory: Path, *rules: tuple[str, str]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def load(directory: Path) -> Provence:
+def load(directory: str | Path) -> Provence:
     return Provence.from_pretrained(directory, backend="torch", device="cpu")
 
 
-def outcome(directory: Path) -> tuple[float | None, list[float | None]]:
+def outcome(directory: str | Path) -> tuple[float | None, list[float | None]]:
     (passage,) = load(directory).process(PAIR[0], [PAIR[1]])
     return passage.logit, [s.score for s in passage.sentences]
 
@@ -74,7 +74,10 @@ def test_open_provence_without_the_encoders_prefix(copy: Any, miniature: Any) ->
 
 @pytest.mark.parametrize("model_type", ["pruning_encoder", "openprovence_encoder"])
 @pytest.mark.parametrize("pickled", [False, True])
-def test_open_provence_in_folders(copy: Any, miniature: Any, model_type: str, pickled: bool) -> None:
+@pytest.mark.parametrize("from_hub", [False, True])
+def test_open_provence_in_folders(
+    copy: Any, miniature: Any, publish: Any, model_type: str, pickled: bool, from_hub: bool
+) -> None:
     directory = copy("open-provence-ja")
     settings = json.loads((directory / "config.json").read_text())
     base = settings["base_model_config"]
@@ -100,7 +103,20 @@ def test_open_provence_in_folders(copy: Any, miniature: Any, model_type: str, pi
             save_file(mine, directory / folder / "model.safetensors")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (directory / name).rename(directory / "ranking_model" / name)
-    assert_same(outcome(directory), outcome(miniature("open-provence-ja").directory))
+    if from_hub:
+        publish(directory)
+    found = outcome("owner/name" if from_hub else directory)
+    assert_same(found, outcome(miniature("open-provence-ja").directory))
+
+
+def test_an_export_does_not_tell_which_heads_a_family_has(family: str, copy: Any, publish: Any) -> None:
+    directory = copy(family)
+    (directory / "onnx").mkdir()
+    (directory / "onnx" / "model.onnx").touch()
+    files = publish(directory)
+    found = find_checkpoint("owner/name", weights=["onnx/model.onnx"])
+    assert found.config == read_checkpoint(directory).config
+    assert {"onnx/model.onnx", "model.safetensors"} <= files()
 
 
 def test_pickled_weights_that_are_nothing_but_tensors(family: str, copy: Any, miniature: Any) -> None:
@@ -316,7 +332,7 @@ def test_without_a_pruning_head_it_ranks_and_does_not_prune(
     directory = copy(family)
     head = PRUNING_HEAD.get(family, "pruning_head.")
     change(directory, head, random)
-    with pytest.warns(UserWarning, match="has no trained pruning head: it is loaded for ranking alone"):
+    with pytest.warns(UserWarning, match="has no trained pruning head: it is loaded for ranking only"):
         model = load(directory)
     assert model.config.mode == "ranking"
     expected = load(miniature(family).directory).process(*PAIR[:1], [PAIR[1]])[0].score
@@ -332,7 +348,7 @@ def test_without_a_ranking_head_it_prunes_and_does_not_rank(
 ) -> None:
     directory = copy(family)
     change(directory, RANKING_HEAD[family], random)
-    with pytest.warns(UserWarning, match="has no trained ranking head: it is loaded for pruning alone"):
+    with pytest.warns(UserWarning, match="has no trained ranking head: it is loaded for pruning only"):
         model = load(directory)
     assert model.config.mode == "pruning"
     expected = load(miniature(family).directory).process(PAIR[0], [PAIR[1]])[0]
@@ -348,7 +364,7 @@ def test_modernbert_without_a_ranking_head(copy: Any) -> None:
     directory = copy("open-provence-ja")
     change(directory, "ranking_model.classifier.", random=False)
     with pytest.raises(
-        CheckpointError, match="has no trained ranking head, and cannot be loaded for pruning alone"
+        CheckpointError, match="has no trained ranking head, and cannot be loaded for pruning only"
     ):
         load(directory)
 
@@ -357,9 +373,7 @@ def test_without_any_head(copy: Any) -> None:
     directory = copy("provence")
     change(directory, "token_classifier.", random=False)
     change(directory, "classifier.", random=True)
-    with pytest.raises(
-        CheckpointError, match="has no trained head: nothing to rank and nothing to prune with"
-    ):
+    with pytest.raises(CheckpointError, match="has no trained head: it can neither rank nor prune"):
         load(directory)
 
 

@@ -51,11 +51,11 @@ def shrink(
     with needs_train("shrink"):
         from transformers import AutoConfig
 
-        from provence_rag.hub import checkpoint_directory
+        from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
         from provence_training.shrink import load_tokenizer, select_layers, shrink_checkpoint
         from provence_training.vocabulary import select_pieces
 
-    found = checkpoint_directory(source)
+    found = checkpoint_directory(source, weights=[TORCH_WEIGHTS])
     pieces = chosen = None
     if layers is not None:
         chosen = select_layers(layers, AutoConfig.from_pretrained(found).num_hidden_layers)
