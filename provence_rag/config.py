@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from provence_rag.config_json import num_positions, read_config_json, read_model_json, stock_settings
 from provence_rag.errors import CheckpointError, InvalidInputError
@@ -25,14 +26,6 @@ SHORTEST_WINDOW = 16
 """Smallest `max_length`: with fewer tokens, a query leaves no room for a passage."""
 
 T = TypeVar("T")
-
-_CHOICES = {
-    "mode": ("joint", "ranking", "pruning"),
-    "tokenization": ("document", "sentence", "spaced"),
-    "hidden_states": ("final", "before_final_norm"),
-    "scoring": ("mean", "fraction"),
-    "score_activation": ("sigmoid", "identity"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +117,7 @@ class ProvenceConfig:
         Raises:
             InvalidInputError: A value cannot be used.
         """
-        for name, values in _CHOICES.items():
+        for name, values in _choices().items():
             if getattr(self, name) not in values:
                 known = f"{', '.join(values[:-1])} or {values[-1]}"
                 raise InvalidInputError(f"{name} must be {known}, got {getattr(self, name)!r}")
@@ -283,6 +276,13 @@ class ProvenceConfig:
         if "provence" in values:
             return cls.from_dict(values["provence"])
         return cls(**stock_settings(values, where))
+
+
+@cache
+def _choices() -> dict[str, tuple[str, ...]]:
+    """The values of each field that has a few."""
+    kinds = get_type_hints(ProvenceConfig)
+    return {name: get_args(kind) for name, kind in kinds.items() if get_origin(kind) is Literal}
 
 
 def _read_rules(values: Any) -> Rules:

@@ -29,7 +29,7 @@ _FILES = ["README.md", "config_sentence_transformers.json", "*.safetensors.index
 _FILES += [*_TOP_FILES, *(f"*/{name}" for name in _TOP_FILES)]
 _ALL_WEIGHTS = (TORCH_WEIGHTS, *(path for paths in EXPORTS.values() for path in paths.values()))
 _PICKLED = ["pytorch_model*.bin", "*/pytorch_model*.bin"]
-"""Downloaded only if there is nothing else. They are read as tensors (`weights_only=True`), which runs no code."""
+"""Downloaded only if there is nothing else, and read as tensors (`weights_only=True`), which runs no code."""
 
 
 def checkpoint_directory(

@@ -359,7 +359,9 @@ class Provence(CrossEncoderMethods):
         return passage.text
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Copy the checkpoint, with the configuration in use, to another directory.
+        """Copy the checkpoint to another directory, with the configuration in use.
+
+        Of a checkpoint from the hub, only what was downloaded is copied: the weights that the backend reads.
 
         A checkpoint in another project's layout is written in ours, which is what `provence export` does.
 

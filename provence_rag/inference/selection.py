@@ -45,7 +45,7 @@ def select(documents: Sequence[Candidates], options: PruningOptions, config: Pro
     """Choose the sentences to keep in all documents of one query.
 
     Args:
-        documents: The documents, best first where they compete for a budget at equal scores.
+        documents: The documents. With a budget, earlier ones come first at equal scores.
         options: What the caller wants, in any mode but `off`.
         config: The checkpoint's thresholds.
 
@@ -142,7 +142,7 @@ def _headings_above(levels: Indices) -> Indices:
 def _within_budget(documents: Sequence[Candidates], options: PruningOptions) -> list[Mask]:
     """Take the best sentences of all documents, each with its company, as long as they fit.
 
-    `min_sentences` comes first, with its company, even where it exceeds the budget.
+    `min_sentences` comes first, with its company, even if that exceeds the budget.
     """
     assert options.max_tokens is not None  # checked by PruningOptions
     companies = [_Company(document, options) for document in documents]

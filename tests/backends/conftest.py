@@ -17,6 +17,6 @@ import pytest
     ]
 )
 def other_model(request: pytest.FixtureRequest) -> tuple[dict[str, Any], str]:
-    """A model for `save_onnx` that is none of ours, and what is said of it behind the file's name."""
+    """A model for `save_onnx` that is not one of ours, and the message after the file's name."""
     model: tuple[dict[str, Any], str] = request.param
     return model

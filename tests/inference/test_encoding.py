@@ -220,7 +220,7 @@ def test_a_broken_tokenizer(raw_tokenizer: Tokenizer, content: str, tmp_path: Pa
 
 
 def test_a_tokenizer_that_knows_no_pairs() -> None:
-    # Its vocabulary has none of the letters that the template is asked with, and no token for unknown ones.
+    # Its vocabulary lacks the letters that the template is probed with, and has no token for unknown text.
     raw = Tokenizer(models.BPE({"z": 0}, []))
     with pytest.raises(CheckpointError, match="does not encode pairs: a query or a passage gets no tokens"):
         PairTokenizer(raw)

@@ -57,7 +57,7 @@ def test_nothing_has_no_scores() -> None:
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.floats(0, 1), max_size=5)), max_size=20))
 def test_scores_are_those_of_a_loop(units: list[tuple[int, list[float]]]) -> None:
-    """Each unit is how far its sentence is behind the one in front, and its tokens' probabilities."""
+    """Each unit is the distance from the previous unit's sentence, and the probabilities of its tokens."""
     sentence_of = np.cumsum([step for step, _ in units], dtype=np.int64)
     num_sentences = int(sentence_of[-1]) + 2 if units else 0
     expected = [0.0] * num_sentences

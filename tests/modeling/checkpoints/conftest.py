@@ -1,7 +1,7 @@
 """Miniatures of published checkpoints: their config keys, tensor names and kinds of tokenizer.
 
-What is in a family's `config.json` and how its tensors are called follows the sources named in
-docs/checkpoints.md; only sizes are small, and weights random. Each is made of stock transformers classes.
+The keys of each family's `config.json` and the names of its tensors follow the sources in
+docs/checkpoints.md; the sizes are small and the weights random. Each is built from stock transformers classes.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def expected_of(
     pieces = [tokens_of(mini.tokenizer, text) for text in texts]
     score, logits, row = reference(family, mini, QUERY, pieces)
     keep = torch.softmax(logits.double(), -1)[:, 1].tolist()
-    at = len(row) - 1 - sum(map(len, pieces))  # one special token behind the passage
+    at = len(row) - 1 - sum(map(len, pieces))  # one special token after the passage
     probabilities = []
     for piece in pieces:
         probabilities.append(keep[at : at + len(piece)])
