@@ -1,7 +1,7 @@
 """Miniatures of published checkpoints: their config keys, tensor names and kinds of tokenizer.
 
 The keys of each family's `config.json` and the names of its tensors follow the sources in
-docs/checkpoints.md; the sizes are small and the weights random. Each is built from stock transformers classes.
+docs/checkpoints.md; the sizes are small and the weights random. All are built from stock classes.
 """
 
 from __future__ import annotations
