@@ -50,7 +50,7 @@ def checkpoint_directory(
         local_files_only: Do not download.
         token: Access token.
         weights: Weights that would do, the best first: paths of `EXPORTS`, or `TORCH_WEIGHTS`. Only the
-            that the checkpoint has is downloaded. None downloads all that can be read, [] none.
+            first that the checkpoint has is downloaded. None downloads all that can be read, [] none.
 
     Raises:
         InvalidInputError: `name_or_path` is neither a name nor a path.

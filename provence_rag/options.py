@@ -53,7 +53,9 @@ class PruningOptions:
 
     mode: Annotated[
         PruningMode | None,
-        Option("Rule that selects the sentences; by default that of the other options, or dynamic"),
+        Option(
+            "Rule that selects the sentences; by default the one that the other options imply, or dynamic"
+        ),
     ] = None
     """`dynamic`: the checkpoint's calibrated rule, the one that promises `keep_answers`. `threshold`:
     sentences with a score >= `threshold`. `ratio`: the worst sentences go until `ratio` of the text's
@@ -71,12 +73,12 @@ class PruningOptions:
     ratio: Annotated[float | None, Option("Share of a document's characters to remove", 0, 1)] = None
     """Never more than this share is removed. White space between sentences does not count."""
 
-    max_tokens: Annotated[
-        int | None, Option("Most tokens that all documents of a query may keep together", 1)
-    ] = None
+    max_tokens: Annotated[int | None, Option("Tokens that all documents of a query may keep together", 1)] = (
+        None
+    )
     """Counted by the checkpoint's tokenizer."""
 
-    min_sentences: Annotated[int, Option("Fewest sentences that each document keeps", 0)] = 0
+    min_sentences: Annotated[int, Option("Minimum number of sentences that each document keeps", 0)] = 0
     """The best ones, whatever their scores."""
 
     context_before: Annotated[int, Option("Sentences to keep before each selected one", 0)] = 0

@@ -101,7 +101,7 @@ def test_every_option_is_described() -> None:
     assert list(OPTIONS) == list(asdict(PruningOptions()))
     assert OPTIONS["ratio"].help == "Share of a document's characters to remove (0 to 1)."
     assert OPTIONS["max_tokens"].help.endswith(" (at least 1).")
-    assert OPTIONS["min_sentences"].help == "Fewest sentences that each document keeps."
+    assert OPTIONS["min_sentences"].help == "Minimum number of sentences that each document keeps."
     assert not [name for name, option in OPTIONS.items() if option.description.endswith(".")]
 
 

@@ -48,7 +48,7 @@ def find_checkpoint(
     if not tensors_of(directory).exist:
         check_links(directory)
         values = read_config_json(directory)
-        if "provence" not in values and any(matches(values, ()) for matches, _ in _FAMILIES):
+        if any(matches(values, ()) for matches, _ in _FAMILIES):
             # Only the names of the tensors tell which heads these families have.
             directory = checkpoint_directory(name_or_path, weights=[TORCH_WEIGHTS], **settings)
     return read_checkpoint(directory)

@@ -109,8 +109,13 @@ def test_open_provence_in_folders(
     assert_same(found, outcome(miniature("open-provence-ja").directory))
 
 
-def test_an_export_does_not_tell_which_heads_a_family_has(family: str, copy: Any, publish: Any) -> None:
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_an_export_does_not_tell_which_heads_a_family_has(
+    family: str, calibrated: bool, copy: Any, publish: Any
+) -> None:
     directory = copy(family)
+    if calibrated:
+        read_checkpoint(directory).config.to_directory(directory)
     (directory / "onnx").mkdir()
     (directory / "onnx" / "model.onnx").touch()
     files = publish(directory)
