@@ -1,4 +1,4 @@
-"""How far the activations of an ONNX graph reach on a sample, and what rounding them to 8 bits changes."""
+"""The ranges of an ONNX graph's activations on a sample, and the effect of rounding them to 8 bits."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 from onnxruntime import InferenceSession, SessionOptions
 
+from provence_rag.inference.arrays import FloatArray, IntArray
+
 __all__ = ["Activation", "Batch", "Grid", "observe"]
 
-Batch = Mapping[str, NDArray[np.int64]]
-"""The inputs of a graph by name, each of shape (1, T): no padding."""
+Batch = Mapping[str, IntArray]
+"""The inputs of a graph by name, each of shape (1, T), without padding."""
 
 _PERCENTILE = 75
-"""Of the lows and highs of a sample's batches. They are nearly the same in most texts; the few that go
-further are cut off, since steps that reach to their ends lose more: with them, errors of the bundled model's
-ranking logits are a fifth (Japanese) to a third (English) larger."""
+"""Which of the minima and maxima of a sample's batches set the range. Most texts have nearly the same; the
+few outliers are clipped, since steps wide enough for them lose more: with them, the errors of the bundled
+model's ranking logits are a fifth (Japanese) to a third (English) larger."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that an activation is rounded to: `(integer - zero_point) * scale`, integers of 8 bits."""
+    """The values that an activation is rounded to: `(integer - zero_point) * scale`, with 8-bit integers."""
 
     scale: float
     zero_point: int
 
     @classmethod
     def of_range(cls, low: float, high: float) -> Grid:
-        """Cover a range, and zero, which has an integer of its own: padding and masks make much of it."""
+        """Cover a range, with zero exactly representable, since padding and masks produce many zeros."""
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / 255 or 1.0
         return cls(scale, round(-low / scale))
 
-    def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def rounded(self, values: FloatArray) -> FloatArray:
         """The nearest values of the grid."""
         integers = np.clip(np.round(values / self.scale) + self.zero_point, 0, 255)
         return (integers - self.zero_point) * self.scale
@@ -46,15 +47,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation of H features on the tokens of a sample."""
+    """Statistics of an activation with H features over the tokens of a sample."""
 
     grid: Grid
-    mean: NDArray[np.float64]
+    mean: FloatArray
     """(H,)"""
-    rounded_mean: NDArray[np.float64]
-    """(H,): the mean of its values on the grid."""
-    rounded_products: NDArray[np.float64]
-    """(H, H): the sum over all tokens of the products of each two features on the grid."""
+    rounded_mean: FloatArray
+    """(H,): the mean after rounding to the grid."""
+    rounded_products: FloatArray
+    """(H, H): the sum over all tokens of the products of each pair of features, after rounding."""
 
 
 def observe(source: Path, names: Sequence[str], batches: Sequence[Batch]) -> dict[str, Activation]:
@@ -62,11 +63,11 @@ def observe(source: Path, names: Sequence[str], batches: Sequence[Batch]) -> dic
 
     Args:
         source: The graph's file.
-        names: Of activations, of shape (1, T, H).
+        names: Names of activations with shape (1, T, H).
         batches: The sample.
 
     Returns:
-        What was seen of each activation, by name.
+        The statistics of each activation, by name.
     """
     grids = _grids(source, names, batches)
     sums: dict[str, list[Any]] = {}
@@ -97,7 +98,7 @@ def _grids(source: Path, names: Sequence[str], batches: Sequence[Batch]) -> dict
 
 
 def _run(probe: Any, source: Path, names: Sequence[str], batches: Sequence[Batch]) -> Iterator[list[Any]]:
-    """What a graph gives under these names for each batch."""
+    """The values with these names that a graph computes for each batch."""
     float_type = onnx.TensorProto.FLOAT
     probe.graph.output.extend(helper.make_tensor_value_info(name, float_type, None) for name in names)
     settings = SessionOptions()
