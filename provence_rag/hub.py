@@ -84,7 +84,9 @@ def _download(name: str, weights: Sequence[str] | None, settings: dict[str, Any]
     def download(patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(name, allow_patterns=[*_FILES, *patterns], **settings))
 
-    attempts = [_ALL_WEIGHTS] if weights is None else [(one,) for one in weights] or [()]
+    attempts: list[tuple[str, ...]] = [_ALL_WEIGHTS]
+    if weights is not None:
+        attempts = [(one,) for one in weights] or [()]
     for wanted in attempts:
         directory = download([pattern for one in wanted for pattern in _patterns(one)])
         if found := [path for one in wanted for path in directory.rglob(one)]:

@@ -35,10 +35,11 @@ ALLOWED = {
     "transformers": {"provence_rag/modeling", "training"},
     "onnxruntime": {
         "provence_rag/backends/onnx.py",
+        "provence_rag/modeling/activations.py",
         "provence_rag/modeling/export.py",
         "provence_rag/modeling/quantization.py",
     },
-    "onnx": {"provence_rag/modeling/quantization.py"},
+    "onnx": {"provence_rag/modeling/activations.py", "provence_rag/modeling/quantization.py"},
     "openvino": {"provence_rag/backends/openvino.py", "provence_rag/modeling/openvino.py"},
     "nncf": {"provence_rag/modeling/openvino.py"},
     "langchain": {"integrations/langchain_provence/middleware.py"},
