@@ -11,7 +11,7 @@ import pytest
 from provence_rag import InvalidInputError
 from provence_training.augmentation import FORMS, AugmentedPage, Wordings, augment
 from provence_training.data import load_passages
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 
 def test_pages_are_training_data(passages: list[Passage]) -> None:

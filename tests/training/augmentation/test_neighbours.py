@@ -15,7 +15,7 @@ from provence_rag import InvalidInputError
 from provence_training.augmentation import neighbours
 from provence_training.augmentation.neighbours import nearest_questions
 from provence_training.data import load_passages
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 QUESTIONS = ["who sat", "who sat on mat", "what is hot", "where is the tea", "the dog is cold", "rain is hot"]
 

@@ -12,7 +12,7 @@ import pytest
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.pair_encoder import PairEncoder
-from provence_training.collator import Example, example_pairs
+from provence_training.learning.collator import Example, example_pairs
 from provence_training.pairs.batches import TokenBatches
 from provence_training.pairs.pair_set import PairSet
 

@@ -17,11 +17,11 @@ from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_training.config import PairConfig
-from provence_training.loss import IGNORE
+from provence_training.data.passages import Passage, Question
 from provence_training.pairs.drawing import draw_pairs
 from provence_training.pairs.packing import pack_passages
 from provence_training.pairs.pair_set import Kind, PairSet
-from provence_training.passages import Passage, Question
+from provence_training.pairs.targets import IGNORE
 
 PLAIN: dict[str, Any] = {"titles": 0.0, "keyword_queries": 0.0, "window": (12, 24)}
 OWN_ONLY: dict[str, Any] = {"bm25": 0.0, "random": 0.0}

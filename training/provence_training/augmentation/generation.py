@@ -15,7 +15,7 @@ from provence_training.augmentation.pool import Pool
 from provence_training.augmentation.wordings import Wordings, keywords
 
 if TYPE_CHECKING:
-    from provence_training.passages import Passage
+    from provence_training.data.passages import Passage
 
 __all__ = ["AugmentedPage", "augment"]
 

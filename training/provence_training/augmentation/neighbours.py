@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from provence_rag.checks import check_count
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError, MissingExtraError
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 __all__ = ["nearest_questions"]
 

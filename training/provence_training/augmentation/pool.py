@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from provence_training.augmentation.wordings import Wordings, as_printed, same_words
 
 if TYPE_CHECKING:  # the command line lists the forms without loading numpy and torch
-    from provence_training.passages import Passage, Question
+    from provence_training.data.passages import Passage, Question
 
 __all__ = ["Entry", "Item", "Pool"]
 

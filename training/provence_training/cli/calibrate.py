@@ -56,8 +56,8 @@ def calibrate(
     with needs_train("calibrate"):
         from provence_rag import Provence
         from provence_rag.cli.writing import write
-        from provence_training.calibration import calibrate as run
         from provence_training.evaluation import load_topics
+        from provence_training.evaluation.calibration import calibrate as run
 
     model = Provence.from_pretrained(directory, backend=backend, device=device, dtype=dtype)  # type: ignore[arg-type]
     sets = [load_topics(path, distractors=distractors, limit=limit) for path in data]

@@ -52,8 +52,8 @@ def shrink(
         from transformers import AutoConfig
 
         from provence_rag.hub import checkpoint_directory
-        from provence_training.shrink import load_tokenizer, select_layers, shrink_checkpoint
-        from provence_training.vocabulary import select_pieces
+        from provence_training.shrinking.checkpoint import load_tokenizer, select_layers, shrink_checkpoint
+        from provence_training.shrinking.vocabulary import select_pieces
 
     found = checkpoint_directory(source)
     pieces = chosen = None

@@ -25,9 +25,9 @@ def train(
 ) -> None:
     """Fine-tune a model on your data. Called again, an interrupted run goes on where it was."""
     with needs_train("train"):
-        from provence_training.config_file import read_config
-        from provence_training.run import run_training
-        from provence_training.run_data import load_data
+        from provence_training.config.yaml_file import read_config
+        from provence_training.data.sources import load_data
+        from provence_training.run.training import run_training
 
     read = read_config(config)
     with _progress_shown():

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
-from provence_training.loss import Targets
 from provence_training.pairs.pack import Pack
+from provence_training.pairs.targets import Targets
 
 __all__ = ["WINDOW_SEGMENTS", "Assembler", "Rows"]
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_training.config import PairConfig
-from provence_training.loss import IGNORE
 from provence_training.pairs.pack import Pack
 from provence_training.pairs.pair_set import Kind, PairSet, SentenceScores
+from provence_training.pairs.targets import IGNORE
 from provence_training.pairs.windows import draw_windows, whole_windows
 
 __all__ = ["draw_pairs"]

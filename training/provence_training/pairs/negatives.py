@@ -9,7 +9,7 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from provence_training.passages import Passage, Question
+from provence_training.data.passages import Passage, Question
 
 __all__ = ["Asked", "Negatives", "find_negatives"]
 

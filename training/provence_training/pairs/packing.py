@@ -17,10 +17,10 @@ from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import sentence_bounds
 from provence_rag.inference.pair_encoder import PairEncoder
-from provence_training.loss import IGNORE
+from provence_training.data.passages import Passage, sentence_labels
 from provence_training.pairs.negatives import Asked, find_negatives
 from provence_training.pairs.pack import Pack, borders_of
-from provence_training.passages import Passage, sentence_labels
+from provence_training.pairs.targets import IGNORE
 
 __all__ = ["asked_questions", "pack_key", "pack_passages", "readable", "token_arrays"]
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from provence_rag.inference.pair_encoder import PairEncoder
-from provence_training.loss import IGNORE
 from provence_training.pairs.assembly import WINDOW_SEGMENTS, Rows
 from provence_training.pairs.pack import Pack, borders_of
+from provence_training.pairs.targets import IGNORE
 
 __all__ = ["Kind", "PairSet", "SentenceScores", "ragged"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag.chunking import Span
+from provence_training.data.passages import Passage
 from provence_training.pairs.packing import asked_questions, readable
 from provence_training.pairs.pair_set import Kind, PairSet
-from provence_training.passages import Passage
 
 __all__ = ["TextPair", "text_pairs"]
 
