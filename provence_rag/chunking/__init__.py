@@ -4,9 +4,9 @@ from provence_rag.chunking.base import BaseChunker, Span
 from provence_rag.chunking.custom import as_chunker
 from provence_rag.chunking.english import EnglishChunker
 from provence_rag.chunking.japanese import JapaneseChunker
-from provence_rag.chunking.language import detect_language
+from provence_rag.chunking.language import LANGUAGES, check_language, detect_language
 from provence_rag.chunking.markdown import MarkdownChunker, heading_level
-from provence_rag.chunking.multilingual import LANGUAGES, MultilingualChunker
+from provence_rag.chunking.multilingual import MultilingualChunker
 from provence_rag.chunking.overlong import split_overlong
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "MultilingualChunker",
     "Span",
     "as_chunker",
+    "check_language",
     "detect_language",
     "heading_level",
     "split_overlong",

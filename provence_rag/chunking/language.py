@@ -1,4 +1,4 @@
-"""What language a text is in: a look at its script, at its commonest words, then langdetect."""
+"""Languages: the codes that name them, and detection by script, by common words, then by langdetect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import re
 import threading
 from typing import Any
 
-__all__ = ["detect_language"]
+from provence_rag.errors import InvalidInputError
+
+__all__ = ["LANGUAGES", "check_language", "detect_language"]
+
+LANGUAGES = (
+    *("af", "ar", "bg", "bn", "ca", "cs", "cy", "da", "de", "el", "en", "es", "et", "fa", "fi", "fr", "gu"),
+    *("he", "hi", "hr", "hu", "id", "it", "ja", "kn", "ko", "lt", "lv", "mk", "ml", "mr", "ne", "nl", "no"),
+    *("pa", "pl", "pt", "ro", "ru", "sk", "sl", "so", "sq", "sv", "sw", "ta", "te", "th", "tl", "tr", "uk"),
+    *("ur", "vi", "zh"),
+)
+"""The ISO 639-1 codes that can be given and detected: every language of langdetect."""
 
 _SAMPLE = 2000
 _KANA = re.compile(r"[\u3041-\u309f\u30a1-\u30fa\uff66-\uff9d]")
@@ -38,6 +48,18 @@ _FALLBACK = "en"
 
 _factories: list[Any] = []
 _lock = threading.Lock()
+
+
+def check_language(language: str) -> str:
+    """Return the code of a language without its region: "zh" for "zh-TW", "auto" for "auto".
+
+    Raises:
+        InvalidInputError: It is neither "auto" nor one of `LANGUAGES`.
+    """
+    code = str(language).lower().replace("_", "-").partition("-")[0]
+    if code != "auto" and code not in LANGUAGES:
+        raise InvalidInputError(f"language must be 'auto' or one of {', '.join(LANGUAGES)}, got {language!r}")
+    return code
 
 
 def detect_language(text: str) -> str:

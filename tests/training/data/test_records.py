@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from provence_rag import InvalidInputError
@@ -187,16 +188,16 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
         ([1], "the record: must be an object, got list [1]"),
         (
             {"question": "?", "context": "."},
-            "the record has none of the fields questions (answer spans), sentences (labelled sentences), "
-            "texts (context relevance), rows (a table) and question (alone), but question, context",
+            "the record must have one of the fields questions (answer spans), sentences (labelled sentences), "
+            "texts (context relevance), rows (a table) and question (alone); it has question, context",
         ),
         (
             {"title": "Tea", "text": "Hot."},
-            "the record has none of the fields questions (answer spans), sentences (labelled sentences), "
-            "texts (context relevance), rows (a table) and question (alone), but title, text: a text without "
+            "the record must have one of the fields questions (answer spans), sentences (labelled sentences), "
+            "texts (context relevance), rows (a table) and question (alone); it has title, text: a text without "
             "questions needs title_queries, or an empty list of them",
         ),
-        ({"questions": []}, "text: there is no such field"),
+        ({"questions": []}, "text: is missing"),
         ({**SPANS, "text": 3}, "text: must be a string, got int 3"),
         ({**SPANS, "title": ["x"]}, "title: must be a string, got list ['x']"),
         ({**SPANS, "id": 1.5}, "id: must be a string or an integer, got float 1.5"),
@@ -204,51 +205,54 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
         ({**SPANS, "questions": ["who?"]}, "questions[0]: must be an object, got str 'who?'"),
         (
             {**SPANS, "questions": [*SPANS["questions"], {"answers": []}]},
-            "questions[3].question: there is no such field",
+            "questions[3].question: is missing",
         ),
-        (spans_with(question=" "), "questions[0].question: must be more than white space, got str ' '"),
+        (spans_with(question=" "), "questions[0].question: must be a string with more than white space, got str ' '"),
         (spans_with(relevance=2), "questions[0].relevance: must be a number between 0 and 1, got int 2"),
         (spans_with(answers="bark"), "questions[0].answers: must be a list, got str 'bark'"),
         (spans_with(answers=[3]), "questions[0].answers[0]: must be an object, got int 3"),
-        (spans_with(answers=[{"start": 1}]), "questions[0].answers[0].end: there is no such field"),
+        (spans_with(answers=[{"start": 1}]), "questions[0].answers[0].end: is missing"),
         (
             spans_with(answers=[{"start": 1, "end": 2.5}]),
             "questions[0].answers[0].end: must be an integer, got float 2.5",
         ),
         (
             spans_with(answers=[{"start": 40, "end": 99}]),
-            "questions[0].answers[0]: (40, 99) is no span of its text, which has 41 characters",
+            "questions[0].answers[0]: must be a span of its text, which has 41 characters, got (40, 99)",
         ),
         (
             spans_with(answers=[{"start": 5, "end": 5}]),
-            "questions[0].answers[0]: (5, 5) is no span of its text, which has 41 characters",
+            "questions[0].answers[0]: must be a span of its text, which has 41 characters, got (5, 5)",
         ),
         (
             spans_with(answers=[{"start": 16, "end": 27, "text": "bark loudly"}]),
-            "questions[0].answers[0].text: is 'bark loudly', but (16, 27) is ' bark loudl'",
+            "questions[0].answers[0].text: is 'bark loudly', but (16, 27) is ' bark loudl': offsets must count "
+            "characters",
         ),
         ({**LABELLED, "labels": [0, 1]}, "labels: must have an entry for each of the 3 sentences, got 2"),
         ({**LABELLED, "labels": [0, 1, 2]}, "labels[2]: must be 0 or 1, got int 2"),
-        ({"query": "?", "sentences": ["A."]}, "labels: there is no such field"),
+        ({"query": "?", "sentences": ["A."]}, "labels: is missing"),
+        ({**LABELLED, "sentences": 3}, "sentences: must be a list, got int 3"),
+        ({**SPANS, "questions": None}, "questions: must be a list, got NoneType None"),
         (
             {**LABELLED, "sentences": ["A.", " "]},
             "sentences[1]: must be a string with more than white space, got str ' '",
         ),
         (
             {**LABELLED, "text": "Dogs bark loudly. Cats sleep."},
-            "sentences[1]: must be found in text behind the one before, got str 'Dogs bark loudly.'",
+            "sentences[1]: must be found in text after the one before, got str 'Dogs bark loudly.'",
         ),
         (
             {**LABELLED, "text": TEXT, "sentences": [[0, 11], [10, 29]]},
-            "sentences[1]: begins before the end of the span in front of it",
+            "sentences[1]: begins before the end of the span before it",
         ),
-        ({**LABELLED, "text": TEXT, "sentences": [[0]]}, "sentences[0]: must be [start, end], got list [0]"),
+        ({**LABELLED, "text": TEXT, "sentences": [[0]]}, "sentences[0]: must be [start, end], two integers, got list [0]"),
         ({**GROUP, "texts": ["a", 3]}, "texts[1]: must be a string, got int 3"),
         ({**GROUP, "labels": [1]}, "labels: must have an entry for each of the 2 texts, got 1"),
         ({**GROUP, "labels": [1, "x"]}, "labels[1]: must be a number between 0 and 1, got str 'x'"),
         (
             {**GROUP, "context_spans": [[[0, 12]], [[0, 99]]], "context_spans_relevance": [[1], [0]]},
-            "context_spans[1][0]: (0, 99) is no span of its text, which has 19 characters",
+            "context_spans[1][0]: must be a span of its text, which has 19 characters, got (0, 99)",
         ),
         (
             {**GROUP, "context_spans_relevance": [[0, 1, 0], [0]]},
@@ -256,11 +260,11 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
         ),
         (
             {**GROUP, "context_spans": None},
-            "context_spans: there is no such field, but the relevance of its spans",
+            "context_spans: is missing, but the relevance of its spans is given",
         ),
         (
             {**GROUP, "context_spans_relevance": None, "relevant_chunks": [[0], [2]]},
-            "relevant_chunks[1][0]: must be the index of one of the 2 chunks, got int 2",
+            "relevant_chunks[1][0]: must be the index of one of the 2 chunks, got 2",
         ),
     ],
 )
@@ -273,7 +277,7 @@ def test_what_is_wrong_is_named(record: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (TeacherColumn("teacher_scores.small"), "teacher_scores.small: there is no such field"),
+        (TeacherColumn("teacher_scores.small"), "teacher_scores.small: is missing"),
         (TeacherColumn("labels", "logit"), None),
         (TeacherColumn("texts", "logit"), "texts[0]: must be a number, got str '"),
         (TeacherColumn("texts"), "texts[0]: must be a number between 0 and 1, got str '"),
@@ -292,3 +296,17 @@ def test_an_unknown_language() -> None:
     with pytest.raises(InvalidInputError) as raised:
         parse({**SPANS, "lang": "xx"})
     assert str(raised.value).startswith("lang: language must be 'auto' or one of ")
+
+
+def test_a_region_of_a_language_is_ignored() -> None:
+    (passage,) = parse({**LABELLED, "lang": "zh-TW", "sentences": ["你好。", "再見！"], "labels": [1, 0]})
+    assert (passage.language, passage.text) == ("zh", "你好。再見！")
+
+
+def test_numbers_of_numpy_and_lone_surrogates_are_read() -> None:
+    labels = np.array([0, 1, 0])
+    (passage,) = parse({**LABELLED, "labels": [*labels], "relevance": np.float32(0.5), "id": np.int64(3)})
+    assert (passage.id, passage.questions[0].answers) == ("3", (passage.sentences[1],))
+    assert type(passage.questions[0].relevance) is float
+    (odd,) = parse({"text": "Cats \ud800 sleep.", "questions": [{"question": "\ud800?", "answers": None}]})
+    assert (odd.text, odd.questions[0].text) == ("Cats \ud800 sleep.", "\ud800?")

@@ -56,14 +56,14 @@ def answered(row: Any = 0, **cell: Any) -> dict[str, Any]:
     [
         ({"header": "Year"}, "header: must be a list, got str 'Year'"),
         ({"header": [["Year"]]}, "header[0]: must be a string or a number, got list ['Year']"),
-        ({"rows": [["2013"]]}, "rows[0]: must be 3 cells, got list ['2013']"),
-        (answered(3), "questions[0].answers[0].row: must be the index of one of the 3 rows, got int 3"),
-        (answered(1), "questions[0].answers[0].row: must be a row that is not empty, got int 1"),
+        ({"rows": [["2013"]]}, "rows[0]: must have 3 cells as the header has, got 1"),
+        (answered(3), "questions[0].answers[0].row: must be the index of one of the 3 rows, got 3"),
+        (answered(1), "questions[0].answers[0].row: must be a row that is not empty, got 1"),
         (
             answered(column=-1),
-            "questions[0].answers[0].column: must be the index of one of the 3 columns, got int -1",
+            "questions[0].answers[0].column: must be the index of one of the 3 columns, got -1",
         ),
-        ({"questions": [{"question": "What?"}]}, "questions[0].answers: there is no such field"),
+        ({"questions": [{"question": "What?"}]}, "questions[0].answers: is missing"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, Any], message: str) -> None:

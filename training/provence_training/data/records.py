@@ -1,35 +1,51 @@
-"""The shapes of training records, and the passages that they become."""
+"""From records of any shape to passages."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from provence_rag.chunking import MultilingualChunker, Span, detect_language
+from pydantic import TypeAdapter
+
+from provence_rag.checks import shown
+from provence_rag.chunking import MultilingualChunker, Span, check_language, detect_language
 from provence_rag.errors import InvalidInputError
-from provence_training.data.fields import (
-    Fields,
-    check_flags,
-    check_indices,
-    check_number,
-    check_share,
-    check_span,
-    check_spans,
-    expect,
-)
 from provence_training.data.passages import Passage, Question
-from provence_training.data.tables import read_table
+from provence_training.data.shapes import (
+    AnswerSpans,
+    CellQuestion,
+    ContextRelevance,
+    LabelledSentences,
+    LabelledSpans,
+    Number,
+    QuestionAlone,
+    Shape,
+    Share,
+    SpanQuestion,
+    Table,
+    Titled,
+    validated,
+)
+from provence_training.data.tables import TableText
 
 __all__ = ["TeacherColumn", "parse_record"]
+
+T = TypeVar("T")
+Bounds = tuple[int, int]
 
 _NO_SPACE = ("ja", "zh")
 """Languages that put nothing between sentences."""
 
 _SURE = 1e-4
-"""A teacher's probabilities are taken as at least so far from 0 and 1, whose logits are infinite."""
+"""A teacher's probabilities are kept at least this far from 0 and 1, whose logits are infinite."""
+
+_adapter = cache(TypeAdapter[Any])
+_NUMBER: TypeAdapter[float] = TypeAdapter(Number)
+_SHARE: TypeAdapter[float] = TypeAdapter(Share)
+_LIST: TypeAdapter[list[Any]] = TypeAdapter(list[Any])
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,14 @@ class TeacherColumn:
     scale: Literal["probability", "logit"] = "probability"
 
     def logit(self, value: Any, path: str) -> float:
-        """A score as a logit."""
+        """A score as a logit.
+
+        Raises:
+            InvalidInputError: It is no number, or no probability.
+        """
         if self.scale == "logit":
-            return check_number(value, path)
-        probability = min(max(check_share(value, path), _SURE), 1 - _SURE)
+            return validated(_NUMBER, value, path)
+        probability = min(max(validated(_SHARE, value, path), _SURE), 1 - _SURE)
         return math.log(probability / (1 - probability))
 
 
@@ -59,188 +79,188 @@ def parse_record(
 
     A record with `rows` is a table, one with `questions` has answer spans, one with `sentences` has labelled
     sentences, one with `texts` is in OpenProvence's context-relevance format, and one with a `question` alone
-    has no passage. Fields that its shape does not have are not looked at.
+    has no passage (see `provence_training.data.shapes`). Fields that its shape does not have are ignored.
 
     Args:
         record: A mapping, as JSON or a data set gives it.
         source: Name of the data set.
         default_id: Id of a record without one.
-        teacher: A teacher's scores that are to be used; every record has to have them.
+        teacher: A teacher's scores that are to be used; every record must have them.
         title_queries: Take the title of a passage without questions as its query.
 
     Returns:
-        One passage, or one for each of the `texts`. A question without a passage is that of a passage without
+        One passage, or one for each of the `texts`. A question without a passage becomes a passage without
         text.
 
     Raises:
         InvalidInputError: A field is missing or wrong; the message names it.
     """
-    fields = Fields(record)
-    reader = _Reader(fields, source, fields.identifier(default_id), teacher)
-    if "rows" in fields:
-        return [reader.table()]
-    if "questions" in fields:
-        return [reader.titled() if title_queries and not fields.get("questions") else reader.answer_spans()]
-    if "sentences" in fields:
-        return [reader.labelled_sentences()]
-    if "texts" in fields:
-        return reader.context_relevance()
-    if "text" in fields and title_queries:
-        return [reader.titled()]
-    if "question" in fields and {*fields} <= {"id", "lang", "question", *([teacher.name] if teacher else ())}:
-        return [reader.question()]
-    hint = ": a text without questions needs title_queries, or an empty list of them" * ("text" in fields)
+    if not isinstance(record, Mapping):
+        raise InvalidInputError(f"the record: must be an object, got {shown(record)}")
+    fields = dict(record)
+    shape = validated(_adapter(_shape_of(fields, teacher, title_queries)), fields)
+    reader = _Reader(shape, fields, source, default_id, teacher)
+    match shape:
+        case Table():
+            return [reader.table(shape)]
+        case AnswerSpans():
+            return [reader.answer_spans(shape)]
+        case LabelledSentences() | LabelledSpans():
+            return [reader.labelled_sentences(shape)]
+        case ContextRelevance():
+            return reader.context_relevance(shape)
+        case Titled():
+            return [reader.titled(shape)]
+        case QuestionAlone():
+            return [reader.question_alone(shape)]
+    raise AssertionError(shape)
+
+
+def _shape_of(record: dict[str, Any], teacher: TeacherColumn | None, title_queries: bool) -> type[Shape]:
+    if "rows" in record:
+        return Table
+    if "questions" in record:
+        return Titled if title_queries and not record["questions"] else AnswerSpans
+    if "sentences" in record:
+        sentences = record["sentences"]
+        are_spans = isinstance(sentences, list) and not all(isinstance(x, str) for x in sentences)
+        return LabelledSpans if "text" in record and are_spans else LabelledSentences
+    if "texts" in record:
+        return ContextRelevance
+    if "text" in record and title_queries:
+        return Titled
+    if "question" in record and record.keys() <= {"id", "lang", "question", teacher.name if teacher else ""}:
+        return QuestionAlone
+    hint = ": a text without questions needs title_queries, or an empty list of them" * ("text" in record)
     raise InvalidInputError(
-        "the record has none of the fields questions (answer spans), sentences (labelled sentences), texts "
-        "(context relevance), rows (a table) and question (alone), but "
-        f"{', '.join(fields) or 'nothing'}{hint}"
+        "the record must have one of the fields questions (answer spans), sentences (labelled sentences), "
+        "texts (context relevance), rows (a table) and question (alone); it has "
+        f"{', '.join(map(str, record)) or 'no field'}{hint}"
     )
 
 
 class _Reader:
-    """Reads one record."""
+    """Makes passages of one record whose fields have the right types, and checks how they fit together."""
 
-    def __init__(self, record: Fields, source: str, record_id: str, teacher: TeacherColumn | None) -> None:
-        self._record = record
+    def __init__(
+        self,
+        shape: Shape,
+        fields: Mapping[str, Any],
+        source: str,
+        default_id: str,
+        teacher: TeacherColumn | None,
+    ) -> None:
+        self._fields = fields
         self._source = source
-        self._id = record_id
+        self._id = default_id if shape.id is None else shape.id
+        self._title = shape.title or ""
         self._teacher = teacher
-        self._given_language = record.string("lang", "auto")
         try:
-            self._chunker = _chunker(self._given_language)
+            self._given_language = check_language(shape.lang or "auto")
         except InvalidInputError as error:
             raise InvalidInputError(f"lang: {error}") from error
+        self._chunker = _chunker(self._given_language)
 
-    def answer_spans(self) -> Passage:
-        """`{"text", "questions": [{"question", "answers": [{"start", "end"}] | null}]}`."""
-        text = self._record.string("text")
-        questions = self._questions(lambda fields: _answers(fields, text))
-        return self._passage(self._id, text, self._chunker.spans(text), questions)
+    def answer_spans(self, record: AnswerSpans) -> Passage:
+        questions = [
+            self._question(number, question, _answers(question, f"questions[{number}].answers", record.text))
+            for number, question in enumerate(record.questions)
+        ]
+        return self._passage(record.text, questions)
 
-    def question(self) -> Passage:
-        """`{"question"}`: a passage without text, of which nothing is known."""
-        text = self._record.question("question")
-        question = self._unjudged(text)
-        return replace(self._passage(self._id, "", [], [question]), language=self._language(text))
+    def table(self, record: Table) -> Passage:
+        table = TableText.of(record)
+        questions = [
+            self._question(number, question, table.answers(question, f"questions[{number}].answers"))
+            for number, question in enumerate(record.questions)
+        ]
+        return self._passage(table.text, questions)
 
-    def titled(self) -> Passage:
-        """`{"title", "text"}`: the title is the query, if it has words."""
-        text, title = self._record.string("text"), self._record.string("title", "").strip()
-        question = self._unjudged(title)
-        return self._passage(self._id, text, self._chunker.spans(text), [question] if title else [])
+    def question_alone(self, record: QuestionAlone) -> Passage:
+        question = self._unjudged(record.question)
+        return self._passage("", [question], sentences=[], language=self._language(record.question))
 
-    def table(self) -> Passage:
-        """`{"header", "rows", "questions": [{"question", "answers": [{"row", "column"?}] | null}]}`."""
-        table = read_table(self._record)
-        questions = self._questions(table.answers)
-        return self._passage(self._id, table.text, self._chunker.spans(table.text), questions)
+    def titled(self, record: Titled) -> Passage:
+        question = self._unjudged(self._title.strip())
+        return self._passage(record.text, [question] if question.text else [])
 
-    def labelled_sentences(self) -> Passage:
-        """`{"query", "sentences": [...], "labels": [0 | 1] | null}`."""
-        text, spans = self._text_and_spans()
-        labels = self._record.get("labels")
-        if labels is not None:
-            labels = check_flags(labels, "labels", len(spans), "sentences")
+    def labelled_sentences(self, record: LabelledSentences | LabelledSpans) -> Passage:
+        if isinstance(record, LabelledSpans):
+            text, spans = record.text, _spans(record.sentences, "sentences", record.text)
+        else:
+            text, spans = self._found(record)
+        answers = None
+        if record.labels is not None:
+            answers = _chosen(spans, _parallel(record.labels, "labels", len(spans), "sentences"))
         question = Question(
             id=self._id,
-            text=self._record.question("query"),
-            answers=None if labels is None else _chosen(spans, labels),
-            relevance=self._record.share("relevance"),
-            teacher_score=self._teacher_score(self._record),
+            text=record.query,
+            answers=answers,
+            relevance=record.relevance,
+            teacher_score=self._teacher_score(self._fields),
         )
-        return self._passage(self._id, text, spans, [question])
+        return self._passage(text, [question], sentences=spans)
 
-    def context_relevance(self) -> list[Passage]:
-        """`{"query", "texts": [...], "labels", "context_spans", "context_spans_relevance"}`.
-
-        The older names are `chunks_pos` for the spans, and `relevant_chunks`, which holds the indices of the
-        relevant ones, for their relevance.
-        """
-        query, texts = self._record.question("query"), self._record.array("texts")
-        for number, text in enumerate(texts):
-            expect(isinstance(text, str), f"texts[{number}]", "a string", text)
-        labels = self._record.parallel("labels", len(texts), "texts")
-        scores = None
-        if self._teacher is not None:
-            self._record.get(self._teacher.name)
-            scores = self._record.parallel(self._teacher.name, len(texts), "texts")
+    def context_relevance(self, record: ContextRelevance) -> list[Passage]:
+        size = len(record.texts)
+        labels, scores = record.labels, self._teacher_scores(size)
+        if labels is not None:
+            _parallel(labels, "labels", size, "texts")
         passages = []
-        for number, text in enumerate(texts):
-            sentences = self._given_spans(number, texts)
-            answers = self._relevant_spans(number, texts, sentences)
-            score = None
-            if self._teacher is not None and scores is not None:
-                score = self._teacher.logit(scores[number], f"{self._teacher.name}[{number}]")
+        for number, text in enumerate(record.texts):
+            sentences = _given_spans(record, number)
             question = Question(
                 id=f"{self._id}-{number}",
-                text=query,
-                answers=answers,
-                relevance=None if labels is None else check_share(labels[number], f"labels[{number}]"),
-                teacher_score=score,
+                text=record.query,
+                answers=_relevant_spans(record, number, sentences),
+                relevance=None if labels is None else labels[number],
+                teacher_score=None if scores is None else scores[number],
             )
-            spans = self._chunker.spans(text) if sentences is None else sentences
-            passages.append(self._passage(question.id, text, spans, [question]))
+            passages.append(self._passage(text, [question], sentences=sentences, passage_id=question.id))
         return passages
 
-    def _questions(self, answers: Callable[[Fields], tuple[Span, ...] | None]) -> list[Question]:
-        """The record's `questions`; `answers` reads the evidence of one."""
-        questions = []
-        for number, entry in enumerate(self._record.array("questions")):
-            fields = Fields(entry, f"questions[{number}]")
-            questions.append(
-                Question(
-                    id=fields.identifier(f"{self._id}-{number}"),
-                    text=fields.question("question"),
-                    answers=answers(fields),
-                    relevance=fields.share("relevance"),
-                    teacher_score=self._teacher_score(fields),
-                )
-            )
-        return questions
+    def _question(
+        self, number: int, question: SpanQuestion | CellQuestion, answers: tuple[Span, ...] | None
+    ) -> Question:
+        """One of the record's `questions`, with its evidence."""
+        fields = self._fields["questions"][number]
+        return Question(
+            id=f"{self._id}-{number}" if question.id is None else question.id,
+            text=question.question,
+            answers=answers,
+            relevance=question.relevance,
+            teacher_score=self._teacher_score(fields, f"questions[{number}]."),
+        )
 
     def _unjudged(self, text: str) -> Question:
-        """A question that only a teacher or a guide can tell anything of."""
-        score = self._teacher_score(self._record)
+        """A question about which only a teacher or a guide knows anything."""
+        score = self._teacher_score(self._fields)
         return Question(id=self._id, text=text, answers=None, is_judged=False, teacher_score=score)
 
-    def _given_spans(self, number: int, texts: list[Any]) -> list[Span] | None:
-        for name in ("context_spans", "chunks_pos"):
-            spans = self._record.parallel(name, len(texts), "texts")
-            if spans is not None:
-                return check_spans(spans[number], f"{name}[{number}]", texts[number])
-        return None
-
-    def _relevant_spans(
-        self, number: int, texts: list[Any], spans: list[Span] | None
-    ) -> tuple[Span, ...] | None:
-        flags = self._record.parallel("context_spans_relevance", len(texts), "texts")
-        indices = self._record.parallel("relevant_chunks", len(texts), "texts")
-        if flags is None and indices is None:
+    def _teacher_score(self, fields: Mapping[str, Any], path: str = "") -> float | None:
+        if self._teacher is None:
             return None
-        if spans is None:
-            raise InvalidInputError("context_spans: there is no such field, but the relevance of its spans")
-        if flags is not None:
-            path = f"context_spans_relevance[{number}]"
-            return _chosen(spans, check_flags(flags[number], path, len(spans), "spans"))
-        assert indices is not None
-        path = f"relevant_chunks[{number}]"
-        return tuple(spans[i] for i in check_indices(indices[number], path, len(spans), "chunks"))
+        return self._teacher.logit(_column(self._teacher, fields, path), f"{path}{self._teacher.name}")
 
-    def _text_and_spans(self) -> tuple[str, list[Span]]:
-        """Sentences are strings, with or without a text that they are found in, or spans of that text."""
-        given = self._record.array("sentences")
-        if "text" in self._record and not all(isinstance(entry, str) for entry in given):
-            text = self._record.string("text")
-            return text, check_spans(given, "sentences", text)
-        for number, sentence in enumerate(given):
-            is_sentence = isinstance(sentence, str) and bool(sentence.strip())
-            expect(is_sentence, f"sentences[{number}]", "a string with more than white space", sentence)
-        given = [sentence.strip() for sentence in given]
-        text = self._record.string("text", "") or self._joined(given)
+    def _teacher_scores(self, size: int) -> list[float] | None:
+        """One for each of the `texts`."""
+        if self._teacher is None or _column(self._teacher, self._fields, "") is None:
+            return None
+        name = self._teacher.name
+        values = _parallel(validated(_LIST, self._fields[name], name), name, size, "texts")
+        return [self._teacher.logit(value, f"{name}[{number}]") for number, value in enumerate(values)]
+
+    def _found(self, record: LabelledSentences) -> tuple[str, list[Span]]:
+        """The text of sentences that are strings, and where they are in it."""
+        sentences = [sentence.strip() for sentence in record.sentences]
+        text = record.text or self._joined(sentences)
         spans, start = [], 0
-        for number, sentence in enumerate(given):
+        for number, sentence in enumerate(sentences):
             start = text.find(sentence, start)
-            expect(start >= 0, f"sentences[{number}]", "found in text behind the one before", sentence)
+            if start < 0:
+                raise InvalidInputError(
+                    f"sentences[{number}]: must be found in text after the one before, got {shown(sentence)}"
+                )
             spans.append(Span(start, start + len(sentence)))
             start += len(sentence)
         return text, spans
@@ -252,21 +272,22 @@ class _Reader:
     def _language(self, text: str) -> str:
         return detect_language(text) if self._given_language == "auto" else self._given_language
 
-    def _teacher_score(self, fields: Fields) -> float | None:
-        if self._teacher is None:
-            return None
-        return self._teacher.logit(fields.get(self._teacher.name), fields.path(self._teacher.name))
-
     def _passage(
-        self, passage_id: str, text: str, sentences: Sequence[Span], questions: Sequence[Question]
+        self,
+        text: str,
+        questions: Sequence[Question],
+        *,
+        sentences: Sequence[Span] | None = None,
+        passage_id: str | None = None,
+        language: str | None = None,
     ) -> Passage:
         return Passage(
-            id=passage_id,
+            id=self._id if passage_id is None else passage_id,
             source=self._source,
-            language=self._language(text),
-            title=self._record.string("title", ""),
+            language=self._language(text) if language is None else language,
+            title=self._title,
             text=text,
-            sentences=tuple(sentences),
+            sentences=tuple(self._chunker.spans(text) if sentences is None else sentences),
             questions=tuple(questions),
         )
 
@@ -276,20 +297,91 @@ def _chunker(language: str) -> MultilingualChunker:
     return MultilingualChunker(language)
 
 
-def _answers(question: Fields, text: str) -> tuple[Span, ...] | None:
-    if question.get("answers") is None:
+def _column(teacher: TeacherColumn, fields: Mapping[str, Any], path: str) -> Any:
+    if teacher.name not in fields:
+        raise InvalidInputError(f"{path}{teacher.name}: is missing")
+    return fields[teacher.name]
+
+
+def _answers(question: SpanQuestion, path: str, text: str) -> tuple[Span, ...] | None:
+    if question.answers is None:
         return None
     spans = []
-    for number, answer in enumerate(question.array("answers")):
-        fields = Fields(answer, f"{question.path('answers')}[{number}]")
-        span = check_span(fields.get("start"), fields.get("end"), fields.own_path, text)
+    for number, answer in enumerate(question.answers):
+        span = _span((answer.start, answer.end), f"{path}[{number}]", text)
         found = text[span.start : span.end]
         # Offsets in bytes or UTF-16 units look right until they are compared with what they stand for.
-        said = fields.string("text", found)
-        if said != found:
-            raise InvalidInputError(f"{fields.path('text')}: is {said!r}, but {tuple(span)} is {found!r}")
+        if answer.text is not None and answer.text != found:
+            raise InvalidInputError(
+                f"{path}[{number}].text: is {answer.text!r}, but {tuple(span)} is {found!r}: offsets must "
+                "count characters"
+            )
         spans.append(span)
     return tuple(spans)
+
+
+def _given_spans(record: ContextRelevance, number: int) -> list[Span] | None:
+    """The sentences of one of the texts, None if they are not given."""
+    for name in ("context_spans", "chunks_pos"):
+        given: list[list[Bounds]] | None = getattr(record, name)
+        if given is not None:
+            own = _parallel(given, name, len(record.texts), "texts")[number]
+            return _spans(own, f"{name}[{number}]", record.texts[number])
+    return None
+
+
+def _relevant_spans(
+    record: ContextRelevance, number: int, spans: list[Span] | None
+) -> tuple[Span, ...] | None:
+    """Those of the sentences of one of the texts that answer, None if that is not marked."""
+    flags, indices, size = record.context_spans_relevance, record.relevant_chunks, len(record.texts)
+    if flags is None and indices is None:
+        return None
+    if spans is None:
+        raise InvalidInputError("context_spans: is missing, but the relevance of its spans is given")
+    if flags is not None:
+        path = f"context_spans_relevance[{number}]"
+        own = _parallel(flags, "context_spans_relevance", size, "texts")[number]
+        return _chosen(spans, _parallel(own, path, len(spans), "spans"))
+    assert indices is not None
+    relevant = _parallel(indices, "relevant_chunks", size, "texts")[number]
+    for place, index in enumerate(relevant):
+        if not 0 <= index < len(spans):
+            raise InvalidInputError(
+                f"relevant_chunks[{number}][{place}]: must be the index of one of the {len(spans)} chunks, "
+                f"got {index}"
+            )
+    return tuple(spans[index] for index in sorted({*relevant}))
+
+
+def _spans(given: Sequence[Bounds], path: str, text: str) -> list[Span]:
+    """Spans of a text, in order and without overlap."""
+    spans: list[Span] = []
+    for number, bounds in enumerate(given):
+        span = _span(bounds, f"{path}[{number}]", text)
+        if spans and span.start < spans[-1].end:
+            raise InvalidInputError(f"{path}[{number}]: begins before the end of the span before it")
+        spans.append(span)
+    return spans
+
+
+def _span(bounds: Bounds, path: str, text: str) -> Span:
+    """A span of a text, not empty."""
+    start, end = bounds
+    if not 0 <= start < end <= len(text):
+        raise InvalidInputError(
+            f"{path}: must be a span of its text, which has {len(text)} characters, got {bounds}"
+        )
+    return Span(start, end)
+
+
+def _parallel(values: list[T], path: str, length: int, whose: str) -> list[T]:
+    """A list that must have an entry for each of something."""
+    if len(values) != length:
+        raise InvalidInputError(
+            f"{path}: must have an entry for each of the {length} {whose}, got {len(values)}"
+        )
+    return values
 
 
 def _chosen(spans: Sequence[Span], labels: Sequence[int]) -> tuple[Span, ...]:

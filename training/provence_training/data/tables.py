@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from provence_rag.chunking import Span
-from provence_training.data.fields import Fields, expect
+from provence_rag.errors import InvalidInputError
+from provence_training.data.shapes import CellQuestion, Table
 
-__all__ = ["Table", "read_table"]
+__all__ = ["TableText"]
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table with R rows."""
+class TableText:
+    """A table with R rows as text."""
 
     text: str
     """`Header: cell; Header: cell`, a line for each row; empty cells and empty rows are left out."""
@@ -24,60 +25,61 @@ class Table:
     cells: tuple[tuple[Span, ...], ...]
     """Where each cell is, without its header; an empty one is where its row is."""
 
-    def answers(self, question: Fields) -> tuple[Span, ...] | None:
-        """The rows or cells of a question's `answers`, None if the evidence is not marked.
+    @classmethod
+    def of(cls, table: Table) -> TableText:
+        """Write a table as text.
 
         Raises:
-            InvalidInputError: There is no such row or column.
+            InvalidInputError: A row has more or fewer cells than the header.
         """
-        if question.get("answers") is None:
+        text = ""
+        rows: list[Span] = []
+        cells: list[tuple[Span, ...]] = []
+        for number, entry in enumerate(table.rows):
+            if len(entry) != len(table.header):
+                raise InvalidInputError(
+                    f"rows[{number}]: must have {len(table.header)} cells as the header has, got {len(entry)}"
+                )
+            if text and not text.endswith("\n"):
+                text += "\n"
+            start = len(text)
+            found: list[Span | None] = []
+            for name, cell in zip(table.header, entry, strict=True):
+                if cell:
+                    text += "; " * (len(text) > start) + f"{name}: " * bool(name)
+                    found.append(Span(len(text), len(text) + len(cell)))
+                    text += cell
+                else:
+                    found.append(None)
+            rows.append(Span(start, len(text)))
+            cells.append(tuple(span or rows[-1] for span in found))
+        return cls(text.removesuffix("\n"), tuple(rows), tuple(cells))
+
+    def answers(self, question: CellQuestion, path: str) -> tuple[Span, ...] | None:
+        """The rows or cells that answer a question, None if the evidence is not marked.
+
+        Args:
+            question: With its `answers`.
+            path: Where they are in the record.
+
+        Raises:
+            InvalidInputError: There is no such row or column, or nothing in it.
+        """
+        if question.answers is None:
             return None
         spans = []
-        for number, entry in enumerate(question.array("answers")):
-            fields = Fields(entry, f"{question.path('answers')}[{number}]")
-            row = fields.index("row", len(self.rows), "rows")
-            if fields.optional("column") is None:
-                span = self.rows[row]
-            else:
-                span = self.cells[row][fields.index("column", len(self.cells[row]), "columns")]
-            expect(span.start < span.end, fields.path("row"), "a row that is not empty", row)
+        for number, place in enumerate(question.answers):
+            own = f"{path}[{number}]"
+            span = _at(self.rows, place.row, f"{own}.row", "rows")
+            if place.column is not None:
+                span = _at(self.cells[place.row], place.column, f"{own}.column", "columns")
+            if span.start == span.end:
+                raise InvalidInputError(f"{own}.row: must be a row that is not empty, got {place.row}")
             spans.append(span)
         return tuple(spans)
 
 
-def read_table(record: Fields) -> Table:
-    """The table of the fields `header` and `rows`.
-
-    Raises:
-        InvalidInputError: They are no list of cells and no list of rows with as many; the message names the
-            field.
-    """
-    header = _cells(record.array("header"), "header")
-    text = ""
-    rows: list[Span] = []
-    cells: list[tuple[Span, ...]] = []
-    for number, entry in enumerate(record.array("rows")):
-        path = f"rows[{number}]"
-        expect(isinstance(entry, list) and len(entry) == len(header), path, f"{len(header)} cells", entry)
-        if text and not text.endswith("\n"):
-            text += "\n"
-        start = len(text)
-        found: list[Span | None] = []
-        for name, cell in zip(header, _cells(entry, path), strict=True):
-            if cell:
-                text += "; " * (len(text) > start) + f"{name}: " * bool(name)
-                found.append(Span(len(text), len(text) + len(cell)))
-                text += cell
-            else:
-                found.append(None)
-        rows.append(Span(start, len(text)))
-        cells.append(tuple(span or rows[-1] for span in found))
-    return Table(text.removesuffix("\n"), tuple(rows), tuple(cells))
-
-
-def _cells(values: list[Any], path: str) -> list[str]:
-    """Strings on one line; null is empty."""
-    for number, value in enumerate(values):
-        is_cell = value is None or isinstance(value, (str, int, float))
-        expect(is_cell, f"{path}[{number}]", "a string or a number", value)
-    return ["" if value is None else " ".join(str(value).split()) for value in values]
+def _at(spans: Sequence[Span], index: int, path: str, whose: str) -> Span:
+    if not 0 <= index < len(spans):
+        raise InvalidInputError(f"{path}: must be the index of one of the {len(spans)} {whose}, got {index}")
+    return spans[index]
