@@ -46,7 +46,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     text = """
     output: runs/a
     data:
-      train: [a.jsonl, {path: b.parquet, weight: 2, leaning: true}]
+      train: [a.jsonl, {path: b.parquet, weight: 2, needs_passage: true}]
       dev: [c.jsonl]
     stages:
       - learning_rate: 1e-4  # a string for YAML
@@ -97,26 +97,27 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             "stages.0.loss.pooling: Input should be 'sentence' or 'token', got 'max'; "
             "stages.1.epochs: Input should be greater than 0, got 0",
         ),
-        ({"stages": [{}, {}]}, "stages must have names of their own, got train, train"),
+        ({"stages": [{}, {}]}, "stages must have different names, got train, train"),
         (
             {"stages": [{"pairs": [{"bm25": 0.75, "random": 0.5}]}]},
-            "stages.0.pairs.0: bm25, random and junk must be at most 1 together, got 1.25",
+            "stages.0.pairs.0: bm25, random and junk must add up to at most 1, got 1.25",
         ),
         (
             {"stages": [{"pairs": [{"bm25": 0.5, "random": 0.5}]}]},
-            "stages.0.pairs.0: count must be given where no question meets its own passage",
+            "stages.0.pairs.0: count must be given if bm25, random and junk add up to 1: no question meets "
+            "its own passage",
         ),
         (
             {"stages": [{"pairs": [{"per_question": 2, "bm25": 0, "random": 0}]}]},
-            "stages.0.pairs.0: per_question needs shares of bm25, random or junk",
+            "stages.0.pairs.0: per_question above 1 needs other passages: give bm25, random or junk a share",
         ),
         (
             {"stages": [{"pairs": [{"labels": False}]}]},
-            "stages.0: pairs.0: labels and teacher must not both be false without a guide",
+            "stages.0: pairs.0: without a guide, labels or teacher must be true, or nothing is learned",
         ),
         (
             {"stages": [{"pairs": [{"window": [30, 20]}]}]},
-            "stages.0.pairs.0: window must be [shortest, longest], got [30, 20]",
+            "stages.0.pairs.0: window must be [fewest tokens, most tokens], got [30, 20]",
         ),
         (
             {"stages": [{"loss": {"listwise_teacher_weight": 0.5}}]},
@@ -124,11 +125,11 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"stages": [{"guide": {}}]},
-            "stages.0.guide: give either stage or model: one of them is the guide",
+            "stages.0.guide: give either stage or model, which is the guide",
         ),
         (
             {"stages": [{"guide": {"model": "a", "stage": "b"}}]},
-            "stages.0.guide: give either stage or model: one of them is the guide",
+            "stages.0.guide: give either stage or model, which is the guide",
         ),
         (
             {"stages": [{"guide": {"model": "a", "ranking": 0, "sentences": 0, "tokens": 0, "states": 0}}]},
@@ -144,7 +145,8 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"stages": [{"guide": {"stage": "train"}}]},
-            "stages.0.guide.stage must be an earlier stage (there is none), got 'train'",
+            "stages.0.guide.stage must be an earlier stage, got 'train': the first stage has none, so give "
+            "it guide.model instead",
         ),
         (
             {"stages": [{"name": "a"}, {"name": "b", "guide": {"stage": "c"}}]},
@@ -156,11 +158,52 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {"data": {"train": [{"path": "a.jsonl", "teacher_column": "score"}]}},
-            "there are teacher scores, but no pairs with teacher: true would learn from them",
+            "teacher scores are given, but no pairs learn from them: set teacher: true in some pairs",
         ),
         (
             {"teachers": TAUGHT["teachers"]},
-            "there are teacher scores, but no pairs with teacher: true would learn from them",
+            "teacher scores are given, but no pairs learn from them: set teacher: true in some pairs",
+        ),
+        (
+            {
+                "teachers": [{"kind": "bi-encoder", "model": "owner/embedder"}],
+                "stages": [{}, {"pairs": [{"teacher": True, "random": 0}]}],
+            },
+            "stages.1.pairs with teacher: true must have own and random passages, which scale scores of "
+            "owner/embedder: give random a share",
+        ),
+        (
+            {"stages": [{"guide": {"model": "a", "exclude": ["a"]}, "pairs": [{"labels": False}]}]},
+            "stages.0: guide.exclude has 'a', but no pairs learn from its labels or a teacher, so that "
+            "nothing is learned from it: set labels or teacher to true, do not exclude it, or set weights: "
+            "{a: 0} to leave it out of this stage",
+        ),
+        (
+            {"data": {"train": [{"path": "a.jsonl", "name": "en/qed"}]}},
+            "data.train.0: name must not be empty or have a slash or a dot in it, got 'en/qed': give the "
+            "source a name such as 'en-qed'",
+        ),
+        (
+            {"data": {"train": ["a.jsonl"], "dev": [{"path": "a.jsonl", "name": "qed.v1"}]}},
+            "data.dev.0: name must not be empty or have a slash or a dot in it, got 'qed.v1': give the "
+            "source a name such as 'en-qed'",
+        ),
+        (
+            {"data": {"train": ["."]}},
+            "data.train.0: name must not be empty or have a slash or a dot in it, got '': give the source a "
+            "name such as 'en-qed'",
+        ),
+        (
+            {"data": {"train": ["en/a.jsonl", "ja/a.jsonl"]}},
+            "data: train has 2 sources named 'a': give each a name of its own",
+        ),
+        (
+            {
+                "data": {"train": ["a.jsonl"], "dev": ["b.jsonl"]},
+                "model": {"encoder": "a", "mode": "ranking"},
+                "release": {"calibration": {}},
+            },
+            "release.calibration needs a model that prunes: set model.mode to joint or pruning",
         ),
         (
             {"stages": [{"patience": 2}]},
@@ -168,17 +211,20 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ),
         (
             {**TAUGHT, "stages": [{"patience": 2, "pairs": [{"labels": False, "teacher": True}]}]},
-            "stages.0: patience needs pairs with labels, whose loss is measured",
+            "stages.0: patience needs pairs with labels: true, whose loss is measured",
         ),
         (
             {"release": {"calibration": {}}},
             "release.calibration needs development data: give data.dev or data.dev_share",
         ),
-        ({"model": {"checkpoint": "a", "encoder": "b"}}, "model: checkpoint and encoder exclude each other"),
-        ({"model": {"dropout": 0.1}}, "model: dropout needs encoder: a checkpoint is taken as it is"),
+        (
+            {"model": {"checkpoint": "a", "encoder": "b"}},
+            "model: give either checkpoint or encoder, not both",
+        ),
+        ({"model": {"dropout": 0.1}}, "model: dropout needs encoder: a checkpoint cannot be changed"),
         (
             {"model": {"line_breaks": True}},
-            "model: line_breaks needs encoder: a checkpoint is taken as it is",
+            "model: line_breaks needs encoder: a checkpoint cannot be changed",
         ),
     ],
 )
@@ -192,8 +238,8 @@ def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: st
     ("text", "message"),
     [
         ("a: [", "not YAML: "),
-        ("", "must hold keys with values, got NoneType"),
-        ("- a", "must hold keys with values, got list"),
+        ("", "must be a mapping of keys to values, got NoneType"),
+        ("- a", "must be a mapping of keys to values, got list"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
@@ -203,6 +249,13 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> N
     with pytest.raises(InvalidInputError) as raised:
         read_config(tmp_path / "none.yaml")
     assert str(raised.value) == f"{tmp_path}/none.yaml: No such file or directory"
+
+
+def test_a_source_that_is_left_out_of_a_stage_may_be_excluded(tmp_path: Path) -> None:
+    guide = {"model": "a", "exclude": ["a"]}
+    data = {"train": ["a.jsonl", "b.jsonl"]}
+    for pairs in ({"labels": False, "weights": {"a": 0}}, {"labels": True}):
+        assert read(tmp_path, {**LEAST, "data": data, "stages": [{"guide": guide, "pairs": [pairs]}]})
 
 
 def test_teachers(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_every_other_form_of_the_same_data(tmp_path: Path) -> None:
     assert load_passages(str(tmp_path / "zoo")) == expected
     datasets.DatasetDict({"test": data}).save_to_disk(tmp_path / "splits")
     assert load_passages(tmp_path / "splits", name="zoo", split="test") == expected
-    with pytest.raises(InvalidInputError, match=r"splits: has no split 'train', but test$"):
+    with pytest.raises(InvalidInputError, match=r"splits: has no split 'train'; it has test$"):
         load_passages(tmp_path / "splits")
 
 
@@ -77,7 +77,7 @@ def test_a_data_set_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInputError) as raised:
         load_passages("owner/missing")
     assert str(raised.value) == (
-        "owner/missing: is not here, and could not be had from the Hugging Face hub: offline"
+        "owner/missing: is no local file, and could not be downloaded from the Hugging Face hub: offline"
     )
 
 
@@ -125,8 +125,8 @@ def test_a_bad_row_is_named(tmp_path: Path) -> None:
     [
         ("a.csv", b"", "must be a file of JSON Lines (.jsonl, .jsonl.gz) or Parquet (.parquet)"),
         ("a.parquet", b"PAR?", "not Parquet: "),
-        ("a.jsonl", None, "there is no such file"),
-        ("", None, "is a directory, but not of datasets' save_to_disk"),
+        ("a.jsonl", None, "does not exist"),
+        ("", None, "is a directory that datasets' save_to_disk has not written"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:

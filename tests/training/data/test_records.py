@@ -188,14 +188,15 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
         ([1], "the record: must be an object, got list [1]"),
         (
             {"question": "?", "context": "."},
-            "the record must have one of the fields questions (answer spans), sentences (labelled sentences), "
-            "texts (context relevance), rows (a table) and question (alone); it has question, context",
+            "the record must have one of the fields questions (answer spans), sentences (labelled "
+            "sentences), texts (context relevance), rows (a table) and question (alone); it has question, "
+            "context",
         ),
         (
             {"title": "Tea", "text": "Hot."},
-            "the record must have one of the fields questions (answer spans), sentences (labelled sentences), "
-            "texts (context relevance), rows (a table) and question (alone); it has title, text: a text without "
-            "questions needs title_queries, or an empty list of them",
+            "the record must have one of the fields questions (answer spans), sentences (labelled "
+            "sentences), texts (context relevance), rows (a table) and question (alone); it has title, text: "
+            "a text without questions needs title_queries, or an empty list of them",
         ),
         ({"questions": []}, "text: is missing"),
         ({**SPANS, "text": 3}, "text: must be a string, got int 3"),
@@ -207,7 +208,10 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
             {**SPANS, "questions": [*SPANS["questions"], {"answers": []}]},
             "questions[3].question: is missing",
         ),
-        (spans_with(question=" "), "questions[0].question: must be a string with more than white space, got str ' '"),
+        (
+            spans_with(question=" "),
+            "questions[0].question: must be a string with more than white space, got str ' '",
+        ),
         (spans_with(relevance=2), "questions[0].relevance: must be a number between 0 and 1, got int 2"),
         (spans_with(answers="bark"), "questions[0].answers: must be a list, got str 'bark'"),
         (spans_with(answers=[3]), "questions[0].answers[0]: must be an object, got int 3"),
@@ -226,8 +230,8 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
         ),
         (
             spans_with(answers=[{"start": 16, "end": 27, "text": "bark loudly"}]),
-            "questions[0].answers[0].text: is 'bark loudly', but (16, 27) is ' bark loudl': offsets must count "
-            "characters",
+            "questions[0].answers[0].text: is 'bark loudly', but (16, 27) is ' bark loudl': offsets must "
+            "count characters",
         ),
         ({**LABELLED, "labels": [0, 1]}, "labels: must have an entry for each of the 3 sentences, got 2"),
         ({**LABELLED, "labels": [0, 1, 2]}, "labels[2]: must be 0 or 1, got int 2"),
@@ -246,7 +250,10 @@ def test_titles_as_queries(questions: dict[str, Any]) -> None:
             {**LABELLED, "text": TEXT, "sentences": [[0, 11], [10, 29]]},
             "sentences[1]: begins before the end of the span before it",
         ),
-        ({**LABELLED, "text": TEXT, "sentences": [[0]]}, "sentences[0]: must be [start, end], two integers, got list [0]"),
+        (
+            {**LABELLED, "text": TEXT, "sentences": [[0]]},
+            "sentences[0]: must be [start, end], two integers, got list [0]",
+        ),
         ({**GROUP, "texts": ["a", 3]}, "texts[1]: must be a string, got int 3"),
         ({**GROUP, "labels": [1]}, "labels: must have an entry for each of the 2 texts, got 1"),
         ({**GROUP, "labels": [1, "x"]}, "labels[1]: must be a number between 0 and 1, got str 'x'"),

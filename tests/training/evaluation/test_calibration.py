@@ -320,6 +320,18 @@ def test_too_few_questions_for_a_promise(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
+def test_too_few_questions_to_calibrate() -> None:
+    sets = [load_topics(ANSWERS, distractors=1)]
+    with pytest.raises(InvalidInputError) as raised:
+        calibrate(fake_provence(), sets, keep=0.95)
+    assert str(raised.value) == (
+        "12 questions with marked answers are too few to calibrate 'en' with keep=0.95: give at least 20, "
+        "lower keep, or set allow_few_questions to calibrate nonetheless"
+    )
+    found = calibrate(fake_provence(), sets, keep=0.95, allow_few_questions=True)
+    assert found.config.dynamic == 0.95
+
+
 def test_a_model_that_only_ranks() -> None:
     with pytest.raises(CheckpointError) as raised:
         calibrate(fake_provence(can_prune=False), [SET], keep=0.9)
@@ -328,7 +340,7 @@ def test_a_model_that_only_ranks() -> None:
 
 def test_no_marked_answers() -> None:
     unmarked = replace(SET, topics=SET.topics[3:])
-    with pytest.raises(InvalidInputError, match="topics must have some with marked answers"):
+    with pytest.raises(InvalidInputError, match="topics must have marked answers"):
         calibrate(fake_provence(), [unmarked], keep=0.9)
 
 
@@ -344,7 +356,7 @@ def run(*arguments: str | Path) -> Any:
 def test_the_command_changes_the_configuration_alone(checkpoint: Path) -> None:
     ProvenceConfig(max_length=512).to_directory(checkpoint)
     before = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    options = ["--data", ANSWERS, "--keep", "0.8", "--limit", "8", "--distractors", "2"]
+    options = ["--data", ANSWERS, "--keep", "0.8", "--limit", "20", "--distractors", "2"]
     shown = run(checkpoint, *options, "--dry-run")
     assert json.loads((checkpoint / "config.json").read_text(encoding="utf-8")) == before
     done = run(checkpoint, *options)
@@ -361,7 +373,7 @@ def test_the_command_changes_the_configuration_alone(checkpoint: Path) -> None:
 
     model = Provence.from_pretrained(checkpoint)
     assert model.config.dynamic == 0.8
-    again = ProvenceEvaluator([ANSWERS], limit=8, distractors=2)(model)
+    again = ProvenceEvaluator([ANSWERS], limit=20, distractors=2)(model)
     for one in again.sets[1:]:
         figures = one.systems[0].pruning["dynamic"]
         assert figures.answer_kept >= 0.8

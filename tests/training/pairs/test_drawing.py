@@ -95,18 +95,20 @@ def encoder(tokenizer: PairTokenizer) -> PairEncoder:
 
 @pytest.fixture
 def draw(encoder: PairEncoder) -> Draw:
-    packed = cache(lambda passages, leaning: pack_passages(passages, encoder, leaning=leaning))
+    packed = cache(
+        lambda passages, needs_passage: pack_passages(passages, encoder, needs_passage=needs_passage)
+    )
 
     def draw(
         passages: Sequence[Passage] = PASSAGES,
         *,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
-        leaning: frozenset[str] = frozenset(),
+        needs_passage: frozenset[str] = frozenset(),
         guided: frozenset[str] = frozenset(),
         **settings: Any,
     ) -> Drawn:
-        pack = packed(tuple(passages), leaning)
+        pack = packed(tuple(passages), needs_passage)
         config = PairConfig(**{**PLAIN, **settings})
         return Drawn(draw_pairs(pack, config, encoder, seed=seed, weights=weights, guided=guided), passages)
 
@@ -194,9 +196,9 @@ def test_a_question_without_any_other_passage(draw: Draw, caplog: pytest.LogCapt
     ]
 
 
-def test_leaning_questions_meet_other_data_sets_only(draw: Draw) -> None:
+def test_questions_that_need_their_passage_meet_other_data_sets_only(draw: Draw) -> None:
     passages = [*PASSAGES, *(make_passage(i, source="b") for i in range(20, 30))]
-    drawn = draw(passages, count=200, bm25=0.3, random=0.3, leaning=frozenset({"a"}))
+    drawn = draw(passages, count=200, bm25=0.3, random=0.3, needs_passage=frozenset({"a"}))
     sources = {
         (drawn.own[pair].source, drawn.passage(pair).source)
         for pair, kind in enumerate(drawn.kinds)

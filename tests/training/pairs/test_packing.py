@@ -126,7 +126,7 @@ def test_who_comes_second_waits(pair_encoder: PairEncoder, tmp_path: Path) -> No
 
 def test_what_a_pack_depends_on(joint: Path, tmp_path: Path) -> None:
     def key(passages: list[Passage] = PASSAGES, start: Path = joint, **changes: Any) -> str:
-        settings: dict[str, Any] = {"leaning": frozenset(), "seed": 0, **changes}
+        settings: dict[str, Any] = {"needs_passage": frozenset(), "seed": 0, **changes}
         return pack_key(passages, start, **settings)
 
     other = tmp_path / "other"
@@ -140,7 +140,7 @@ def test_what_a_pack_depends_on(joint: Path, tmp_path: Path) -> None:
         key(PASSAGES[1:]),
         key([replace(PASSAGES[0], questions=(question,)), *PASSAGES[1:]]),
         key([replace(PASSAGES[0], sentences=PASSAGES[0].sentences[:1]), *PASSAGES[1:]]),
-        key(leaning=frozenset({"a"})),
+        key(needs_passage=frozenset({"a"})),
         key(seed=1),
     ]
     assert len(set(keys)) == len(keys)
@@ -159,7 +159,7 @@ def test_bm25_puts_the_best_passage_first(tokenizer: PairTokenizer, query: str, 
         [Asked(question, holder, -1)],
         [tokens.ids for tokens in tokenizer.tokenize(texts)],
         [tokens.ids for tokens in tokenizer.tokenize([query])],
-        leaning=frozenset(),
+        needs_passage=frozenset(),
         seed=0,
     )
     assert found.neighbours[0, 0] == best
@@ -171,5 +171,5 @@ def test_a_question_without_known_terms_has_no_neighbours(tokenizer: PairTokeniz
     passages = [make_passage(number, text, questions=()) for number, text in enumerate(TEXTS)]
     asked = Asked(Question(id="q", text=query, answers=None), make_passage(9, "", sentences=()), -1)
     ids = [tokens.ids for tokens in tokenizer.tokenize([*TEXTS, query])]
-    found = find_negatives(passages, [asked], ids[:3], ids[3:], leaning=frozenset(), seed=0)
+    found = find_negatives(passages, [asked], ids[:3], ids[3:], needs_passage=frozenset(), seed=0)
     assert set(found.neighbours[0]) == {-1}

@@ -205,7 +205,7 @@ def test_a_finished_run_is_not_run_again(make_config: MakeConfig, tmp_path: Path
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
         f"provence: {tmp_path / 'run'} holds a run with another configuration: "
-        "choose another output, or delete it"
+        "choose another output, or delete this one"
     )
 
 
@@ -274,7 +274,7 @@ def test_a_model_that_only_prunes(make_config: MakeConfig, encoder: Path, tmp_pa
 def test_data_are_checked_without_training(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     result = invoke(config, "--check")
-    assert (result.exit_code, result.stdout) == (0, f"{config}: nothing is wrong\n")
+    assert (result.exit_code, result.stdout) == (0, f"{config}: no errors found\n")
     assert "training: 24 passages with 24 questions" in result.stderr
     assert not (tmp_path / "run").exists()
     data = tmp_path / "animals.jsonl"
@@ -287,17 +287,24 @@ def test_data_are_checked_without_training(make_config: MakeConfig, tmp_path: Pa
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"train": ["A", "A"]}, "data.train must have names of their own: a is there twice"),
+        (
+            {"train": ["A"], "dev_share": 0.01},
+            "data.dev_share of 0.01 holds out none of the 4 training passages: give a larger share, or "
+            "data.dev",
+        ),
         ({"train": ["EMPTY"]}, "the training data have no questions"),
         ({"train": ["A"], "dev": ["EMPTY"]}, "the development data have no questions"),
     ],
 )
 def test_data_that_cannot_be_used(
-    make_config: MakeConfig, tmp_path: Path, data: dict[str, list[str]], message: str
+    make_config: MakeConfig, tmp_path: Path, data: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "empty.jsonl").write_text('{"text": "The cat.", "questions": []}\n')
     paths = {"A": write_data(tmp_path / "a.jsonl", 4), "EMPTY": str(tmp_path / "empty.jsonl")}
-    config = make_config(data={key: [paths[name] for name in names] for key, names in data.items()})
+    values = {
+        key: [paths[x] for x in value] if isinstance(value, list) else value for key, value in data.items()
+    }
+    config = make_config(data=values)
     with pytest.raises(InvalidInputError) as raised:
         run_training(read_config(config))
     assert str(raised.value) == message
@@ -334,8 +341,17 @@ def test_a_model_that_only_ranks_has_nothing_to_calibrate(
             "dev": [write_data(tmp_path / "b.jsonl", 8)],
         },
     }
+    start = tmp_path / "ranking"
+    ProvenceModel.from_encoder(str(encoder), ProvenceConfig(mode="ranking", max_length=48)).save_pretrained(
+        start
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(encoder / name, start / name)
+    calibration = {"calibration": {"keep": 0.8}}
     with pytest.raises(InvalidInputError) as raised:
-        run_training(read_config(make_config(**settings, release={"calibration": {}})))
+        run_training(
+            read_config(make_config(**{**settings, "model": {"checkpoint": str(start)}}, release=calibration))
+        )
     assert str(raised.value) == "release.calibration needs a model that prunes"
     model = Provence.from_pretrained(run_training(read_config(make_config(**settings))))
     assert model.config.mode == "ranking"
@@ -350,3 +366,83 @@ def test_figures_that_were_not_reached_are_made_up_for(make_config: MakeConfig, 
     shutil.rmtree(tmp_path / "run" / "evaluation")
     run_training(config)
     assert (tmp_path / "run" / "evaluation" / "evaluation.json").read_text() == figures
+
+
+# What would fail after hours of training is refused before it
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"stages": [{"name": "a", "layers": "first:2"}, {"name": "b", "layers": "0,2"}]},
+            "stages.1: layers must be first:N, last:N, alternate:N, or ascending numbers below 2; got '0,2'",
+        ),
+        (
+            {"stages": [{"name": "a"}, {"name": "b", "guide": {"model": "none/such"}}]},
+            "name_or_path='none/such'",
+        ),
+        (
+            {
+                "stages": [{"name": "a"}, {"name": "b", "pairs": [{"teacher": True}]}],
+                "teachers": [{"kind": "provence", "model": "none/such"}],
+            },
+            "name_or_path='none/such'",
+        ),
+        (
+            {"stages": [{"name": "a"}, {"name": "b", "guide": "SMALL"}]},
+            "the guide reads at most 32 tokens, but the model 64: set model.max_length to 32 or less",
+        ),
+        (
+            {"stages": [{"name": "a"}, {"name": "b", "pairs": [{"weights": {"bare": 2}}]}]},
+            "'bare' has a weight, but no passages with questions",
+        ),
+        (
+            {"stages": [{"name": "a"}, {"name": "b", "guide": "JOINT", "pairs": [{"weights": {"bare": 0}}]}]},
+            "stage b: guide.exclude has 'asked', whose questions have no labels: nothing is learned from "
+            "them. Set teacher to true, do not exclude it, or set weights: {asked: 0} to leave it out of "
+            "this stage",
+        ),
+        (
+            {"release": {"calibration": {}}},
+            "8 questions with marked answers are too few to calibrate 'en' with keep=0.97: give at least 34, "
+            "lower keep, or set release.calibration.allow_few_questions to calibrate nonetheless",
+        ),
+    ],
+)
+def test_what_would_fail_late(
+    make_config: MakeConfig, joint: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    small = tmp_path / "small"
+    shutil.copytree(joint, small)
+    ProvenceConfig(max_length=32).to_directory(small)
+    guides = {
+        "SMALL": {"model": str(small)},
+        "JOINT": {"model": str(joint), "exclude": ["asked"]},
+    }
+    for stage in changes.get("stages", ()):
+        if isinstance(stage.get("guide"), str):
+            stage["guide"] = guides[stage["guide"]]
+    (tmp_path / "bare.jsonl").write_text('{"text": "The cat.", "questions": []}\n')
+    (tmp_path / "asked.jsonl").write_text('{"question": "where sat the dog", "lang": "en"}\n' * 3)
+    train = [
+        write_data(tmp_path / "zoo.jsonl", 24),
+        *(str(tmp_path / f"{x}.jsonl") for x in ("bare", "asked")),
+    ]
+    data = {"train": train, "dev": [write_data(tmp_path / "dev.jsonl", 8)]}
+    with pytest.raises((InvalidInputError, CheckpointError)) as raised:
+        run_training(read_config(make_config(data=data, **changes)))
+    assert str(raised.value).startswith(message)
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+def test_questions_whose_passage_does_not_answer_are_not_evaluated(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    dev = tmp_path / "dev.jsonl"
+    dev.write_text('{"query": "who sat", "sentences": ["The cat sat."], "labels": null, "relevance": 0.1}\n')
+    output = run_training(
+        read_config(make_config(data={"train": [write_data(tmp_path / "a.jsonl", 24)], "dev": [str(dev)]}))
+    )
+    assert (output.parent / "dev" / "dev.jsonl").is_file()
+    assert not (output.parent / "evaluation").exists()

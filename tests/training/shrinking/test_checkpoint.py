@@ -338,10 +338,13 @@ def test_the_command(encoder: Path, pieces: list[int], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --vocabulary, --layers or both: there is nothing to leave out"),
-        (["--vocabulary", "9"], "--vocabulary and --corpus need each other"),
-        (["--corpus", "x"], "give --vocabulary, --layers or both: there is nothing to leave out"),
-        (["--corpus", "x", "--layers", "0"], "--vocabulary and --corpus need each other"),
+        ([], "give --vocabulary, --layers or both: nothing is left out without them"),
+        (
+            ["--vocabulary", "9"],
+            "give --vocabulary and --corpus together: the corpus decides which pieces are kept",
+        ),
+        (["--corpus", "x"], "give --vocabulary, --layers or both: nothing is left out without them"),
+        (["--corpus", "x", "--layers", "0"], "give --vocabulary and --corpus together: "),
         (["--vocabulary", "9", "--corpus", "no.txt"], "no.txt is not a file"),
         (
             ["--vocabulary", "9", "--corpus", "bad.jsonl"],

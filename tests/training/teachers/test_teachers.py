@@ -329,7 +329,7 @@ def test_similarities_tell_nothing_of_questions_that_lean_on_their_passage(draw:
     drawn = draw(passages, random=0.5, bm25=0.0)
     for gives_logits in (True, False):
         teacher = KindTeacher(gives_logits=gives_logits)
-        pairs = teach(drawn, passages, [(teacher, configured())], leaning=frozenset({"reviews"}))
+        pairs = teach(drawn, passages, [(teacher, configured())], needs_passage=frozenset({"reviews"}))
         unknown = (pairs.questions >= 8) & (not gives_logits)
         np.testing.assert_array_equal(np.isnan(pairs.teacher_scores), unknown)
 

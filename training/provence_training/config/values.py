@@ -1,4 +1,4 @@
-"""What configurations are made of: pydantic, which is an extra, and kinds of values."""
+"""The types of values that configurations are made of, and pydantic, which is an extra."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 STRICT = ConfigDict(extra="forbid")
-"""Of every part of a configuration: a misspelt key is an error."""
+"""For every part of a configuration: a misspelt key is an error."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -23,11 +23,11 @@ __all__ = ["read_config"]
 
 
 def read_config(path: str | Path) -> config.TrainingConfig:
-    """Read and check a YAML file. `${NAME}` in a string stands for an environment variable.
+    """Read and check a YAML file. `${NAME}` in a string is replaced by an environment variable.
 
     Raises:
-        InvalidInputError: The file cannot be read, has an unknown key, lacks one, or has a value that cannot
-            be used; the message names each such key by its path.
+        InvalidInputError: The file cannot be read, a key is unknown or missing, or a value cannot be used;
+            the message names every such key by its path.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def read_config(path: str | Path) -> config.TrainingConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise InvalidInputError(f"{path}: must hold keys with values, got {type(values).__name__}")
+        raise InvalidInputError(f"{path}: must be a mapping of keys to values, got {type(values).__name__}")
     try:
         adapter = TypeAdapter(config.TrainingConfig)
         return adapter.validate_python(_expanded(values, str(path)))

@@ -1,4 +1,4 @@
-"""Training data from files and data sets."""
+"""Reading training data from files and data sets, and writing JSON Lines."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def load_passages(
         data: A file of JSON Lines (`.jsonl`, plain or gzip-compressed) or Parquet (`.parquet`), a directory
             written by `datasets.Dataset.save_to_disk`, the name of a data set on the Hugging Face hub
             ("owner/name"), or a `datasets.Dataset` or any other iterable of records.
-        name: Name of the data set, which every passage carries; by default the file's, up to the first dot.
-        subset: Which of the hub data set's subsets.
-        split: Which split of a hub data set, or of a directory that holds several.
-        teacher: A teacher's scores that are to be used.
+        name: Name of the data set, stored in every passage; by default the file's name up to the first dot.
+        subset: Subset of a data set on the hub.
+        split: Split of a data set on the hub, or of a directory with several.
+        teacher: The field with a teacher's scores, if they are to be used.
         title_queries: Take the title of a passage without questions as its query.
 
     Raises:
-        InvalidInputError: A record lacks a field or has a wrong value in it, or there is no such data. The
-            message names file, record and field.
+        InvalidInputError: A record lacks a field or has a wrong value in one, or the data do not exist. The
+            message names the file, the record and the field.
     """
     if isinstance(data, (str, Path)):
         name = name or Path(data).name.split(".")[0]
@@ -67,7 +67,7 @@ def load_passages(
 
 
 def _read(path: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]]:
-    """Each record with the place it was found at."""
+    """Each record with its place, for messages."""
     if os.path.isdir(path):
         return _read_directory(path, split)
     if not os.path.isfile(path):
@@ -80,7 +80,7 @@ def _read(path: str, subset: str | None, split: str) -> Iterator[tuple[str, Any]
 
 
 def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
-    """The records of a file, plain or gzip-compressed, each with the place it was found at.
+    """The records of a file, plain or gzip-compressed, each with its place (`FILE:LINE`).
 
     Raises:
         InvalidInputError: A line is not JSON; the message names file and line.
@@ -91,19 +91,19 @@ def read_json_lines(path: str) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 try:
                     yield f"{path}:{number}", json.loads(line)
-                except ValueError as error:  # no JSON, or no UTF-8
+                except ValueError as error:  # not JSON, or not UTF-8
                     raise InvalidInputError(f"{path}:{number}: not JSON: {error}") from error
 
 
 def write_json_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Write records to a file, gzip-compressed if its name ends with `.gz`.
 
-    The file appears when all records are written, so that after an error or an interruption there is no half
-    of one, and what was there before stays. The same records give the same bytes.
+    The file appears once all records are written: an error or an interruption leaves no half-written file and
+    keeps an existing one. The same records give the same bytes.
 
     Args:
-        path: The file; an existing one is replaced.
-        records: JSON objects; they are taken one by one.
+        path: The file to write; an existing one is replaced.
+        records: JSON objects, consumed one by one.
 
     Raises:
         InvalidInputError: The file cannot be written.
@@ -113,7 +113,7 @@ def write_json_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> 
     try:
         with partial.open("wb") as file, _compressed(file, path.name) as lines:
             for record in records:
-                # A lone surrogate is no UTF-8; its escape is JSON.
+                # A lone surrogate cannot be encoded as UTF-8, but its escape is valid JSON.
                 line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace")
                 lines.write(line + b"\n")
         os.replace(partial, path)
@@ -126,7 +126,7 @@ def write_json_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> 
 def _compressed(file: BinaryIO, name: str) -> AbstractContextManager[BinaryIO | gzip.GzipFile]:
     if not name.endswith(".gz"):
         return nullcontext(file)
-    # Neither name nor time: they would make other bytes of the same records.
+    # Neither name nor time, so that the same records give the same bytes.
     return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
 
 
@@ -147,10 +147,12 @@ def _read_directory(path: str, split: str) -> Iterator[tuple[str, Any]]:
     try:
         found = datasets.load_from_disk(path)
     except FileNotFoundError as error:
-        raise InvalidInputError(f"{path}: is a directory, but not of datasets' save_to_disk") from error
+        raise InvalidInputError(
+            f"{path}: is a directory that datasets' save_to_disk has not written"
+        ) from error
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
-            raise InvalidInputError(f"{path}: has no split {split!r}, but {', '.join(found)}")
+            raise InvalidInputError(f"{path}: has no split {split!r}; it has {', '.join(found)}")
         found = found[split]
     return _rows(found, path)
 
@@ -159,12 +161,12 @@ def _read_hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, 
     import datasets
 
     if name.count("/") != 1 or name.endswith((*JSON_LINES, ".parquet")):
-        raise InvalidInputError(f"{name}: there is no such file")
+        raise InvalidInputError(f"{name}: does not exist")
     try:
         found = datasets.load_dataset(name, subset, split=split)
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise InvalidInputError(
-            f"{name}: is not here, and could not be had from the Hugging Face hub: {error}"
+            f"{name}: is no local file, and could not be downloaded from the Hugging Face hub: {error}"
         ) from error
     return _rows(found, name)
 

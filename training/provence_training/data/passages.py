@@ -18,33 +18,38 @@ class Question:
     text: str
 
     answers: tuple[Span, ...] | None
-    """Character spans of the passage; none if it does not answer, None if the evidence is not marked."""
+    """Character spans of the passage: empty if it does not answer, None if the evidence is not marked."""
 
     relevance: float | None = None
-    """Relevance of the passage in [0, 1], where the data say more than the answers do; see `label`."""
+    """Relevance of the passage in [0, 1], if the data have one besides the answers; see `label`."""
 
     teacher_score: float | None = None
-    """A teacher's relevance logit that came with the data."""
+    """A teacher's relevance logit from the data."""
 
     is_judged: bool = True
-    """Whether it is known that the passage is relevant, or that it is not; else only a teacher can tell."""
+    """Whether the passage is known to be relevant or not; otherwise only a teacher can tell."""
 
     @property
     def label(self) -> float | None:
-        """Relevance of the passage: as given, or 1 if it answers (at a place known or unknown), else 0.
+        """Relevance of the passage: as given, or 1 if it answers (at a marked place or not), else 0.
 
-        None if it has not been judged.
+        None if it is not known.
         """
         if not self.is_judged:
             return None
         return float(self.answers != ()) if self.relevance is None else self.relevance
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the passage answers: at a marked place, or as a whole with a relevance of at least 0.5."""
+        return bool(self.answers) if self.answers is not None else (self.label or 0.0) >= 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
     """A passage, its sentences and its questions.
 
-    Questions that have no passage are those of a passage without text.
+    Questions without a passage belong to a passage without text.
     """
 
     id: str

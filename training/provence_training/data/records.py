@@ -59,7 +59,7 @@ class TeacherColumn:
         """A score as a logit.
 
         Raises:
-            InvalidInputError: It is no number, or no probability.
+            InvalidInputError: The value is not a number, or not a probability.
         """
         if self.scale == "logit":
             return validated(_NUMBER, value, path)
@@ -85,7 +85,7 @@ def parse_record(
         record: A mapping, as JSON or a data set gives it.
         source: Name of the data set.
         default_id: Id of a record without one.
-        teacher: A teacher's scores that are to be used; every record must have them.
+        teacher: The field with a teacher's scores; every record must have it.
         title_queries: Take the title of a passage without questions as its query.
 
     Returns:
@@ -333,7 +333,7 @@ def _given_spans(record: ContextRelevance, number: int) -> list[Span] | None:
 def _relevant_spans(
     record: ContextRelevance, number: int, spans: list[Span] | None
 ) -> tuple[Span, ...] | None:
-    """Those of the sentences of one of the texts that answer, None if that is not marked."""
+    """The sentences of one of the texts that answer, None if they are not marked."""
     flags, indices, size = record.context_spans_relevance, record.relevant_chunks, len(record.texts)
     if flags is None and indices is None:
         return None

@@ -19,6 +19,7 @@ __all__ = [
     "AnswerSpans",
     "CellQuestion",
     "ContextRelevance",
+    "Integer",
     "LabelledSentences",
     "LabelledSpans",
     "Number",
@@ -27,18 +28,20 @@ __all__ = [
     "Share",
     "SpanQuestion",
     "Table",
+    "Text",
     "Titled",
+    "Words",
     "validated",
 ]
 
 T = TypeVar("T")
 
 _EXPECTED = {"list_type": "a list", "model_type": "an object", "string_type": "a string"}
-"""What pydantic's errors say was expected; every other type of value has a check of its own below."""
+"""What to say for pydantic's own errors; all other types of values have their own checks below."""
 
 
 def _checked(expected: str, holds: Callable[[Any], bool], convert: Callable[[Any], Any]) -> PlainValidator:
-    """A type of values: what it is called in errors, what belongs to it, and what is made of these."""
+    """The validator of a type: its name in errors, a test for its values, and their conversion."""
 
     def check(value: Any) -> Any:
         if not holds(value):
@@ -48,7 +51,7 @@ def _checked(expected: str, holds: Callable[[Any], bool], convert: Callable[[Any
     return PlainValidator(check)
 
 
-def _is_integer(value: Any) -> bool:  # numpy's are no `int`
+def _is_integer(value: Any) -> bool:  # numpy's integers are no `int`
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
@@ -90,7 +93,7 @@ Cell = Annotated[
 
 
 class Shape(BaseModel):
-    """What records of all shapes can have. Fields that a shape does not have are ignored."""
+    """The fields that all shapes share. Fields that a shape does not have are ignored."""
 
     id: Identifier | None = None
     lang: Text | None = None
@@ -113,7 +116,7 @@ class _Place(BaseModel):
 
 
 class _Question(BaseModel):
-    """A question; `answers` that are null are not marked."""
+    """A question; null `answers` are not marked."""
 
     id: Identifier | None = None
     question: Words
@@ -196,15 +199,15 @@ class ContextRelevance(Shape):
 
 
 def validated(adapter: TypeAdapter[T], value: Any, path: str = "") -> T:
-    """A value of a type.
+    """Check that a value has a type, and convert it.
 
     Args:
-        adapter: Of the type.
-        value: What should be of it.
-        path: Where it is in its record, such as `questions[2]`; empty for the record itself.
+        adapter: The type.
+        value: The value.
+        path: Where the value is in its record, such as `questions[2]`; empty for the record itself.
 
     Raises:
-        InvalidInputError: It is not; the message names the first field that is wrong by its path.
+        InvalidInputError: The value has another type; the message names the first wrong field by its path.
     """
     try:
         return adapter.validate_python(value)

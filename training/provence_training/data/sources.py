@@ -20,42 +20,45 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """What a run learns from."""
+    """The passages of a run."""
 
     train: Sequence[Passage]
 
     dev: Sequence[Passage]
 
     weights: Mapping[str, float]
-    """Weight of a data set (`Passage.source`) among the training questions drawn; by default their number."""
+    """Weight of a data set (`Passage.source`) among the training questions drawn. Sets that are missing here
+    weigh as much as they have questions."""
 
-    leaning: frozenset[str]
-    """Data sets whose questions lean on their passage ("the poster's bike")."""
+    needs_passage: frozenset[str]
+    """Data sets whose questions need their passage ("the poster's bike")."""
 
 
 def load_data(config: TrainingConfig) -> Data:
     """Read and check all data of a run.
 
     Raises:
-        InvalidInputError: A record cannot be used, two sources have one name, or there are no questions.
+        InvalidInputError: A record cannot be used, or there are no questions or no development passages.
     """
     train = [passage for source in config.data.train for passage in _load(source, config.seed)]
-    names = [source.source_name for source in config.data.train]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InvalidInputError(f"data.train must have names of their own: {twice[0]} is there twice")
     dev = [passage for source in config.data.dev for passage in _load(source, config.seed)]
     if not dev and config.data.dev_share:
         train, dev = _held_out(train, config.data.dev_share, config.seed)
+        if not dev:
+            raise InvalidInputError(
+                f"data.dev_share of {config.data.dev_share:g} holds out none of the {len(train)} training "
+                "passages: give a larger share, or data.dev"
+            )
     for passages, kind in ((train, "training"), (dev, "development")):
         questions = sum(len(p.questions) for p in passages)
         log.info("%s: %d passages with %d questions", kind, len(passages), questions)
         if passages and not questions:
             raise InvalidInputError(f"the {kind} data have no questions")
-    if config.release.calibration is not None and not any(q.answers for p in dev for q in p.questions):
-        raise InvalidInputError("release.calibration needs development data with marked answers")
     weights = {s.source_name: s.weight for s in config.data.train if s.weight is not None}
-    leaning = frozenset(s.source_name for s in (*config.data.train, *config.data.dev) if s.leaning)
-    return Data(train, dev, weights, leaning)
+    needs_passage = frozenset(
+        s.source_name for s in (*config.data.train, *config.data.dev) if s.needs_passage
+    )
+    return Data(train, dev, weights, needs_passage)
 
 
 def _load(source: DataSource, seed: int) -> list[Passage]:

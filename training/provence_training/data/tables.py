@@ -1,4 +1,4 @@
-"""Tables as text: a line for each row, in which each cell bears its header."""
+"""Tables as text: a line for each row, with its header before each cell."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TableText:
     """Where each row is."""
 
     cells: tuple[tuple[Span, ...], ...]
-    """Where each cell is, without its header; an empty one is where its row is."""
+    """Where each cell is, without its header; an empty cell has the span of its row."""
 
     @classmethod
     def of(cls, table: Table) -> TableText:
@@ -63,7 +63,7 @@ class TableText:
             path: Where they are in the record.
 
         Raises:
-            InvalidInputError: There is no such row or column, or nothing in it.
+            InvalidInputError: The row or column does not exist, or is empty.
         """
         if question.answers is None:
             return None

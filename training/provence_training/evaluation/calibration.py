@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import get_args
@@ -21,10 +21,17 @@ from provence_training.evaluation import JudgedSentences, PruningFigures, TopicS
 from provence_training.evaluation.pruning import Evidence
 from provence_training.evaluation.report import markdown_table
 
-__all__ = ["PROMISES", "Calibration", "calibrate", "calibrate_rules", "fit_temperature"]
+__all__ = [
+    "PROMISES",
+    "Calibration",
+    "calibrate",
+    "calibrate_rules",
+    "check_enough_questions",
+    "fit_temperature",
+]
 
 PROMISES = (0.9, 0.93, 0.95, 0.97, 0.99)
-"""Shares of answers that every calibration finds rules for."""
+"""Shares of answers for which every calibration finds rules."""
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +41,7 @@ _MOST_KEPT = DynamicRule(floor=0.0, share=0.0)
 _LEAST_KEPT = DynamicRule(floor=1.0, share=1.0)
 _FLOORS = (0.0, *(float(f"{floor:.3g}") for floor in np.geomspace(1e-5, 1.0, 171)))
 _HOTTEST = 20.0
-"""Temperatures are looked for between 1 / 20 and 20."""
+"""Temperatures are searched between 1 / 20 and 20."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +52,11 @@ class Calibration:
     """The model's configuration with new temperatures, promises and threshold."""
 
     reached: dict[float, dict[str, PruningFigures]]
-    """What each rule reaches on the data it was chosen on: by promise and language, and `default` on all
+    """What each rule reaches on the data that it was chosen on, by promise and language; `default` is for all
     languages together."""
 
     def to_markdown(self) -> str:
-        """A table of what was chosen and what it reaches, the default promise and the threshold."""
+        """A table of the rules and what they reach, then the default promise and the threshold."""
         header = ["promise", "language", "temperature", "floor", "share", "answer kept", "all kept"]
         rows = []
         for promise, by_language in self.reached.items():
@@ -74,32 +81,38 @@ def calibrate(
     keep: float,
     evidence: Evidence = "any",
     removed_off_topic: float | None = None,
+    allow_few_questions: bool = False,
     show_progress: bool = False,
 ) -> Calibration:
-    """Calibrate a model for each language, and as `default` for all together.
+    """Calibrate a model for each language, and as `default` for all languages together.
 
-    First the temperature, which makes keep probabilities honest; then on these a `dynamic` rule for each of
-    `PROMISES` and for `keep`, which becomes the checkpoint's default. The threshold is the largest one that
-    keeps the answers of all languages together.
+    First comes the temperature, which makes keep probabilities honest; then, on these probabilities, a
+    `dynamic` rule for each of `PROMISES` and for `keep`, which becomes the checkpoint's default. The
+    threshold is the largest one that keeps the answers of all languages together.
 
-    Logs a warning for a language with too few questions to lose one and keep a promise: .99 needs 100.
+    A language must have enough questions to lose one answer and still keep the share `keep`: 34 for 0.97. For
+    any other promise with too few questions, a warning is logged: 0.99 needs 100.
 
     Args:
-        model: It prunes.
-        sets: Topics with marked answers; other ones are not read.
-        keep: See `calibrate_rules`, as the next two.
-        evidence: Whether a question's answer is one of its answer spans, or all of them.
-        removed_off_topic: Share of the other passages' characters that should go.
+        model: A model that prunes.
+        sets: Topics with marked answers; others are ignored.
+        keep: See `calibrate_rules`, also for the next two.
+        evidence: Whether one answer span of a question must survive, or all of them.
+        removed_off_topic: Share of the other passages' characters that should be removed.
+        allow_few_questions: Only log a warning where a language has too few questions for `keep`.
         show_progress: Show a progress bar.
 
     Raises:
-        InvalidInputError: An argument has a value that cannot be used, or no answers are marked.
+        InvalidInputError: An argument has a value that cannot be used, no answers are marked, or a language
+            has too few questions.
         CheckpointError: The model has no pruning head.
     """
     _check(keep, evidence, removed_off_topic)
     if not model.config.can_prune:
         raise CheckpointError("this checkpoint only ranks: it has no pruning head to calibrate")
     topics = [topic for one in sets for topic in one.topics if topic.answers is not None]
+    if not allow_few_questions:
+        check_enough_questions(Counter(topic.language for topic in topics if topic.answers), keep)
     scored = score_with(model, topics, show_progress=show_progress)
     temperature: dict[str, float] = {}
     promises: dict[float, dict[str, DynamicRule]] = defaultdict(dict)
@@ -108,7 +121,7 @@ def calibrate(
     for name, chosen in [("default", languages), *((language, [language]) for language in languages)]:
         rows = [i for i, topic in enumerate(topics) if topic.language in chosen]
         sentences = JudgedSentences([topics[i] for i in rows], [scored[i] for i in rows])
-        # What the model's present temperatures have done is undone.
+        # Undo the model's present temperatures.
         raw = tempered(sentences.scores, 1 / sentences.by_language(model.config.temperature_of))
         temperature[name] = fit_temperature(raw, sentences.labels)
         sentences = sentences.with_scores(tempered(raw, temperature[name]))
@@ -159,21 +172,21 @@ def calibrate_rules(
 ) -> dict[float, DynamicRule]:
     """For each promise, choose the rule that removes the most text while it keeps the answers.
 
-    For each floor, the largest share that still keeps them is exact; of these pairs the best one is taken.
-    The rule for `keep` is chosen first; of the others, from it outward, one for a higher promise has no
-    higher floor and no higher share, so that a higher promise keeps no less of any passage.
+    For each floor, the largest share that keeps the answers is found exactly, and the best of these pairs is
+    taken. The rule for `keep` is chosen first, then the others outward from it: a higher promise has no
+    higher floor and no higher share, so that it keeps no less of any passage.
 
     Args:
         sentences: With the model's scores.
-        keep: Share of the questions whose answer must survive, in [0, 1]. It is a promise, as `PROMISES` are.
-        evidence: Whether a question's answer is one of its answer spans, or all of them.
-        removed_off_topic: Share of the other passages' characters that should go, in [0, 1]. Of the rules
-            that reach it, the one is taken that removes the most of the answering passages; if none does,
-            the one that comes nearest. None weighs both shares the same.
+        keep: Share of the questions whose answer must survive, in [0, 1]: a promise beside `PROMISES`.
+        evidence: Whether one answer span of a question must survive, or all of them.
+        removed_off_topic: Share of the other passages' characters that should be removed, in [0, 1]. Among
+            the rules that reach it, the one that removes the most of the answering passages is taken; if no
+            rule does, the one that comes nearest. None weighs both shares the same.
 
     Returns:
-        By promise, from the lowest to the highest, a rule that keeps at least this share of the answers; in
-        the worst case it keeps everything.
+        By promise, from the lowest to the highest, a rule that keeps at least this share of the answers; at
+        worst, it keeps everything.
 
     Raises:
         InvalidInputError: An argument has a value that cannot be used.
@@ -194,6 +207,32 @@ def calibrate_rules(
     return dict(sorted(rules.items()))
 
 
+def check_enough_questions(
+    counts: Mapping[str, int], keep: float, *, option: str = "set allow_few_questions"
+) -> None:
+    """Check that every language has enough questions to lose one answer and still keep a share of them.
+
+    Args:
+        counts: Questions with marked answers, by language.
+        keep: The share, in [0, 1].
+        option: How a caller allows too few questions, for the message.
+
+    Raises:
+        InvalidInputError: A language has too few questions.
+    """
+    for language, count in sorted(counts.items()):
+        if count < (needed := _questions_needed(keep)):
+            raise InvalidInputError(
+                f"{count} questions with marked answers are too few to calibrate {language!r} with "
+                f"keep={keep:g}: give at least {needed}, lower keep, or {option} to calibrate nonetheless"
+            )
+
+
+def _questions_needed(promise: float) -> int:
+    """The fewest questions of which one may be lost without breaking a promise."""
+    return math.ceil(1 / (1 - promise) - 1e-9) if promise < 1 else 1
+
+
 def _check(keep: float, evidence: str, removed_off_topic: float | None) -> None:
     check_share("keep", keep)
     if evidence not in get_args(Evidence):
@@ -203,8 +242,8 @@ def _check(keep: float, evidence: str, removed_off_topic: float | None) -> None:
 
 
 def _warn_of_few_questions(name: str, count: int, promises: Sequence[float]) -> None:
-    """Where losing one answer already breaks a promise, the rule says nothing about the promised share."""
-    needed = {promise: math.ceil(1 / (1 - promise) - 1e-9) for promise in promises if promise < 1}
+    """If losing one answer already breaks a promise, the rule says nothing about the promised share."""
+    needed = {promise: _questions_needed(promise) for promise in promises}
     if few := [f"{promise:g} (needs {number})" for promise, number in needed.items() if count < number]:
         log.warning("%s: %d questions are too few to promise %s", name, count, ", ".join(few))
 
@@ -223,7 +262,7 @@ def _merit(reached: PruningFigures, wanted: float | None) -> tuple[float, float]
 def _candidates(
     sentences: JudgedSentences, keep: float, evidence: Evidence, most: DynamicRule, least: DynamicRule
 ) -> list[DynamicRule]:
-    """Floors, each with the largest share that keeps the answers; 0 always does.
+    """Rules for every floor, each with the largest share that keeps the answers; 0 always does.
 
     They keep no more than the rule `most` and no less than the rule `least`.
     """
@@ -240,7 +279,7 @@ def _candidates(
 
 
 def _reached_by(keys: FloatArray, share: float) -> float:
-    """The largest value that at least a share of the keys reaches; 1 where none needs to."""
+    """The largest value that at least a share of the keys reaches; 1 if the share is 0."""
     needed = math.ceil(share * len(keys) - 1e-9)
     return float(np.sort(keys)[::-1][needed - 1]) if needed else 1.0
 

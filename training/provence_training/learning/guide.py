@@ -1,4 +1,4 @@
-"""Distillation from a whole model, which reads every batch beside the one in training."""
+"""Distillation from a whole model, which reads every batch along with the model in training."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from provence_training.learning.loss import keep_logits, pool_sentences
 from provence_training.pairs.targets import Targets
 from provence_training.shrinking.checkpoint import keep_pieces
 
-__all__ = ["GuideLoss", "load_guide"]
+__all__ = ["GuideLoss", "check_guide", "load_guide"]
 
 
 class GuideLoss(AuxiliaryLoss):
-    """The model learns what a guide, a frozen model, makes of the same batch.
+    """The model learns from the outputs of a guide, a frozen model, for the same batch.
 
     Squared errors against the guide's relevance logit, its mean keep logit of each sentence, its keep logit
     of each token, and its last hidden state of each token (a mean over dimensions; after TinyBERT, Jiao et
-    al. 2020, arXiv 1909.10351). Each part is a mean over windows, sentences or tokens of the rows that
-    `Targets.guided` names.
+    al. 2020, arXiv 1909.10351). Each part is a mean over the windows, sentences or tokens of the rows in
+    `Targets.guided`.
 
     Args:
         model: The model in training.
@@ -34,15 +34,14 @@ class GuideLoss(AuxiliaryLoss):
         config: The weights of the parts.
 
     Raises:
-        InvalidInputError: A part with a weight is something that one of the two models does not give, or
-            their hidden states have different sizes.
+        InvalidInputError: See `check_guide`.
     """
 
     parts = ("guide_ranking", "guide_sentences", "guide_tokens", "guide_states")
 
     def __init__(self, model: ProvenceModel, guide: ProvenceModel, config: GuideConfig) -> None:
         super().__init__()
-        _check(model, guide, config)
+        check_guide(model, guide, config)
         self._weights = dict(
             zip(self.parts, (config.ranking, config.sentences, config.tokens, config.states), strict=True)
         )
@@ -52,7 +51,7 @@ class GuideLoss(AuxiliaryLoss):
             each.transformer.base_model.register_forward_hook(_keeper(self._states, name))
 
     def counts(self, inputs: dict[str, Tensor], targets: Targets) -> Tensor:
-        """How many windows, sentences, tokens and again tokens are learned from, shape (4,)."""
+        """The numbers of windows, sentences, tokens and again tokens to learn from, shape (4,)."""
         return torch.stack([known.sum() for known in _known(inputs, targets).values()])
 
     def forward(
@@ -84,16 +83,16 @@ class GuideLoss(AuxiliaryLoss):
 
 
 def load_guide(directory: Path, tokenizer: PairTokenizer, dtype: torch.dtype) -> ProvenceModel:
-    """A checkpoint that reads the ids of another tokenizer, of which it needs every piece.
+    """Load a checkpoint that reads the ids of the model's tokenizer. It must know every piece of it.
 
     Args:
-        directory: Of the checkpoint.
-        tokenizer: That of the model in training.
-        dtype: What the guide computes in.
+        directory: The guide's checkpoint.
+        tokenizer: The tokenizer of the model in training.
+        dtype: Number format of the guide's computations.
 
     Raises:
         CheckpointError: There is no such checkpoint.
-        InvalidInputError: It lacks pieces, or joins a query and a passage in another way.
+        InvalidInputError: It lacks pieces, or joins query and passage in another way.
     """
     guide = ProvenceModel.from_pretrained(directory)
     own = PairTokenizer.from_directory(directory, guide.provence_config.pair_template)
@@ -101,11 +100,11 @@ def load_guide(directory: Path, tokenizer: PairTokenizer, dtype: torch.dtype) ->
     if missing := sorted(set(wanted) - set(pieces)):
         raise InvalidInputError(
             f"the guide {directory} lacks {len(missing)} pieces of the model's vocabulary, such as "
-            f"{missing[0]!r}: choose a guide with the same tokenizer, or the model that this one was cut from"
+            f"{missing[0]!r}: choose a guide with the same tokenizer, or the model that this one is cut from"
         )
     if _layout(own, pieces) != _layout(tokenizer, wanted):
         raise InvalidInputError(
-            f"the guide {directory} joins query and passage as {_layout(own, pieces)}, and the model as "
+            f"the guide {directory} joins query and passage as {_layout(own, pieces)}, but the model as "
             f"{_layout(tokenizer, wanted)}: choose a guide of the same family"
         )
     if pieces != wanted:
@@ -122,14 +121,23 @@ def _layout(tokenizer: PairTokenizer, pieces: list[str]) -> str:
     return " ".join([*before, "query", *between, "passage", *after])
 
 
-def _check(model: ProvenceModel, guide: ProvenceModel, config: GuideConfig) -> None:
+def check_guide(model: ProvenceModel, guide: ProvenceModel, config: GuideConfig) -> None:
+    """Check that a model can learn from a guide.
+
+    Raises:
+        InvalidInputError: A part with a weight is something that one of the two models does not give, their
+            hidden states have different sizes, or the guide reads fewer tokens.
+    """
     configs = model.provence_config, guide.provence_config
     sizes = [each.transformer.config.hidden_size for each in (model, guide)]
     needs = {
         "ranking": (all(c.can_rank for c in configs), "both models must rank"),
         "sentences": (all(c.can_prune for c in configs), "both models must prune"),
         "tokens": (all(c.can_prune for c in configs), "both models must prune"),
-        "states": (sizes[0] == sizes[1], f"hidden states must be of one size, got {sizes[0]} and {sizes[1]}"),
+        "states": (
+            sizes[0] == sizes[1],
+            f"hidden states have different sizes, {sizes[0]} and {sizes[1]}",
+        ),
     }
     for name, (is_met, need) in needs.items():
         if getattr(config, name) > 0 and not is_met:
@@ -137,13 +145,13 @@ def _check(model: ProvenceModel, guide: ProvenceModel, config: GuideConfig) -> N
     windows = [each.provence_config.max_length for each in (model, guide)]
     if windows[0] > windows[1]:
         raise InvalidInputError(
-            f"the guide reads at most {windows[1]} tokens, and the model {windows[0]}: set model.max_length "
+            f"the guide reads at most {windows[1]} tokens, but the model {windows[0]}: set model.max_length "
             f"to {windows[1]} or less"
         )
 
 
 def _known(inputs: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
-    """Which terms of each part count: of windows (B,), of sentences with tokens (S,), of tokens (B, T)."""
+    """Which windows (B,), sentences with tokens (S,) and tokens (B, T) count in each part."""
     rows = targets.guided
     if rows is None:
         rows = torch.ones_like(targets.labels, dtype=torch.bool)
@@ -160,7 +168,7 @@ def _known(inputs: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
 
 
 def _keeper(found: dict[str, Tensor], name: str) -> Any:
-    """A hook that keeps an encoder's output; of the model in training, that of training alone."""
+    """A hook that keeps an encoder's output; for the model in training, only in training mode."""
 
     def keep(encoder: Any, _inputs: Any, output: Any) -> None:
         if encoder.training or name == "guide":

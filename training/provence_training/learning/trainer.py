@@ -19,8 +19,8 @@ from provence_rag.modeling.model import ProvenceModel
 from provence_training.learning.auxiliary_losses import AuxiliaryLoss
 from provence_training.learning.loss import ProvenceLoss
 from provence_training.pairs.assembly import Assembler, Rows
-from provence_training.pairs.batches import TokenBatches
 from provence_training.pairs.pair_set import PairSet
+from provence_training.pairs.sampler import TokenBatchSampler
 from provence_training.pairs.targets import Targets
 
 __all__ = ["ProvenceTrainer", "last_checkpoint"]
@@ -40,8 +40,8 @@ class ProvenceTrainer(Trainer):
 
     Each part is a mean over what is known in all the batches of a step, so neither gradient accumulation nor
     the number of processes changes a gradient. Batches have a number of tokens and hold pairs of similar
-    length (`TokenBatches`); their order follows from the seed and the epoch alone, so a resumed run goes on
-    as the interrupted one would have. They are put together on the device.
+    length (`TokenBatchSampler`). Their order follows from the seed and the epoch alone, so a resumed run
+    continues as the interrupted one would have. They are assembled on the device.
 
     Args:
         model: The model to train.
@@ -186,7 +186,7 @@ class ProvenceTrainer(Trainer):
             return
         model = self.accelerator.unwrap_model(self.model)
         assemble = Assembler.for_model(pairs.pack, model, pairs.encoder, self.args.device)
-        batches = [*TokenBatches(pairs, self._batch_tokens)]
+        batches = [*TokenBatchSampler(pairs, self._batch_tokens)]
         for batch in batches[self.args.process_index :: self.args.world_size]:
             yield assemble(pairs.rows(batch))
 
@@ -195,7 +195,7 @@ class ProvenceTrainer(Trainer):
         args = self.args
         return _EpochLoader(
             _numbers(self._pairs),
-            batch_sampler=TokenBatches(
+            batch_sampler=TokenBatchSampler(
                 self._pairs,
                 self._batch_tokens,
                 seed=args.seed,

@@ -62,13 +62,13 @@ def find_negatives(
     passage_tokens: Sequence[IntArray],
     question_tokens: Sequence[IntArray],
     *,
-    leaning: frozenset[str],
+    needs_passage: frozenset[str],
     seed: int,
 ) -> Negatives:
     """Find passages of each question's language that do not answer it.
 
     A passage is left out if it is the question's own, holds the text of one of its answers, or holds the
-    question or has the same one. Questions that lean on their passage meet other data sets only: the
+    question or has the same one. Questions that need their passage meet other data sets only: the
     passages of their own may be about something else that they ask for.
 
     Args:
@@ -76,11 +76,11 @@ def find_negatives(
         asked: Q questions.
         passage_tokens: Token ids of the passages, BM25's terms: they work in every language.
         question_tokens: Token ids of the questions.
-        leaning: Data sets whose questions lean on their passage.
+        needs_passage: Data sets whose questions need their passage.
         seed: Of what is random.
     """
     rng = np.random.default_rng(seed)
-    search = _Search(passages, leaning)
+    search = _Search(passages, needs_passage)
     neighbours = np.full((len(asked), _NEIGHBOURS), -1)
     others = np.full((len(asked), _OTHERS), -1)
     for language in sorted({one.holder.language for one in asked}):
@@ -103,8 +103,8 @@ def _fill(row: IntArray, values: list[int]) -> None:
 class _Search:
     """Looks for answers and questions in the passages' texts."""
 
-    def __init__(self, passages: Sequence[Passage], leaning: frozenset[str]) -> None:
-        self._leaning = leaning
+    def __init__(self, passages: Sequence[Passage], needs_passage: frozenset[str]) -> None:
+        self._needing = needs_passage
         self._sources = [passage.source for passage in passages]
         self._texts = [passage.text.lower() for passage in passages]
         self._questions = [{_bare(q.text) for q in passage.questions} for passage in passages]
@@ -114,13 +114,13 @@ class _Search:
         holder, question = asked.holder, _bare(asked.question.text)
         own_text = holder.text.lower()
         answers = {own_text[a.start : a.end].strip() for a in asked.question.answers or ()} - {""}
-        leans = holder.source in self._leaning
+        needs_passage = holder.source in self._needing
         found: list[int] = []
         for i in candidates:
             text = self._texts[i]
             if (
                 text == own_text
-                or (leans and self._sources[i] == holder.source)
+                or (needs_passage and self._sources[i] == holder.source)
                 or question in self._questions[i]
                 or (len(question) >= _SHORTEST and question in text)
                 or any(answer in text for answer in answers)

@@ -40,12 +40,12 @@ _ANSWER = (4, 60)
 ones are not repeated."""
 
 
-def pack_key(passages: Sequence[Passage], start: Path, *, leaning: frozenset[str], seed: int) -> str:
+def pack_key(passages: Sequence[Passage], start: Path, *, needs_passage: frozenset[str], seed: int) -> str:
     """A hash of everything that decides what `pack_passages` makes of passages for a checkpoint directory."""
     config = ProvenceConfig.from_directory(start)
     reading = [config.pair_template, config.normalize_query, config.tokenization]
     found = hashlib.sha256((start / "tokenizer.json").read_bytes())
-    found.update(json.dumps([_FORMAT, reading, sorted(leaning), seed]).encode())
+    found.update(json.dumps([_FORMAT, reading, sorted(needs_passage), seed]).encode())
     for passage in passages:
         content = {**vars(passage), "questions": [vars(question) for question in passage.questions]}
         found.update(json.dumps(content).encode())
@@ -68,7 +68,7 @@ def pack_passages(
     passages: Sequence[Passage],
     encoder: PairEncoder,
     *,
-    leaning: frozenset[str] = frozenset(),
+    needs_passage: frozenset[str] = frozenset(),
     seed: int = 0,
 ) -> Pack:
     """Tokenize passages, titles and questions, and find passages that each question may meet.
@@ -76,7 +76,7 @@ def pack_passages(
     Args:
         passages: Those without sentences are not read; their questions have no passage of their own.
         encoder: The checkpoint's.
-        leaning: Data sets whose questions lean on their passage.
+        needs_passage: Data sets whose questions need their passage.
         seed: Of random passages and of noise.
     """
     texts, asked = readable(passages), asked_questions(passages)
@@ -90,7 +90,9 @@ def pack_passages(
         bodies += [one.ids for one in tokens]
         bounds += map(sentence_bounds, tokens, spans)
     questions = _encoded(encoder.encode_queries, [one.question.text for one in asked])
-    negatives = find_negatives(texts, asked, bodies[: len(texts)], questions, leaning=leaning, seed=seed)
+    negatives = find_negatives(
+        texts, asked, bodies[: len(texts)], questions, needs_passage=needs_passage, seed=seed
+    )
     labels = [_labels(one) for one in asked]
     sources = sorted({passage.source for passage in passages})
     return Pack(

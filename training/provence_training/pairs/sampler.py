@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 
 from provence_training.pairs.pair_set import PairSet
 
-__all__ = ["TokenBatches"]
+__all__ = ["TokenBatchSampler"]
 
 IntArray = NDArray[np.int64]
 
@@ -18,7 +18,7 @@ _PADDING = 0.1
 """Pairs meet in random batches with all that are not shorter by more than this share."""
 
 
-class TokenBatches(Sampler[list[int]]):
+class TokenBatchSampler(Sampler[list[int]]):
     """Batches of pairs of similar length, in an order of their own for each epoch.
 
     Pairs of one group are in one batch, if they fit into it. Every epoch has as many batches, and each

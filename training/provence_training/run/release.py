@@ -27,20 +27,20 @@ log = logging.getLogger(__name__)
 
 
 def release(trained: Path, target: Path, dev: Sequence[Passage], config: ReleaseConfig) -> None:
-    """Write the checkpoint that is to be used.
+    """Write the checkpoint to use.
 
-    What it is calibrated and measured on is written beside it, a file for each source of the development
-    data (`dev/`), and what it reached there (`evaluation/`).
+    The development data are written beside it, a file for each source (`dev/`), and so are the figures that
+    it reached on them (`evaluation/`).
 
     Args:
         trained: A checkpoint.
-        target: Directory to write; it appears when it is complete.
+        target: Directory to write; it appears when complete.
         dev: Development data; may be empty.
-        config: What is to be done.
+        config: What to do.
 
     Raises:
         MissingExtraError: An export needs the extra `export` or `export-openvino`.
-        InvalidInputError: There is nothing to calibrate on.
+        InvalidInputError: No development data have marked answers to calibrate on.
     """
     files = _write_dev(dev, target.with_name("dev"))
     if not target.exists():
@@ -62,7 +62,7 @@ def _make(trained: Path, target: Path, files: Sequence[Path], config: ReleaseCon
     for to in config.exports:
         write_export(model, tokenizer, target, to)
     if config.calibration is not None:
-        # On what will be run: integers have other scores than floats.
+        # With the exported model, if there is one: int8 gives other scores than floats.
         calibration = _calibration(Provence.from_pretrained(target), files, config.calibration)
         calibration.config.to_directory(target)
         log.info("calibrated:\n%s", calibration.to_markdown())
@@ -75,18 +75,19 @@ def _calibration(model: Provence, files: Sequence[Path], config: CalibrationConf
         keep=config.keep,
         evidence=config.evidence,
         removed_off_topic=config.removed_off_topic,
+        allow_few_questions=True,  # checked before the training
     )
 
 
 def _write_dev(passages: Sequence[Passage], directory: Path) -> list[Path]:
-    """A file with answer spans for each source; those are given back that have something to be judged by."""
+    """Write a file with answer spans for each source, and return those that have answered questions."""
     directory.mkdir(exist_ok=True)
     files = []
     for source in dict.fromkeys(p.source for p in passages):
         part = [p for p in passages if p.source == source]
         path = directory / f"{source}.jsonl"
         write_json_lines(path, map(_record, part))
-        if any(q.is_judged and q.answers != () for p in part for q in p.questions):
+        if any(q.is_answered for p in part for q in p.questions):
             files.append(path)
     return files
 

@@ -19,7 +19,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from provence_rag.errors import InvalidInputError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.compute import choose_dtype, current_device
@@ -37,14 +36,14 @@ log = logging.getLogger(__name__)
 
 
 class _LogFile(TrainerCallback):
-    """Writes what is logged into a file, a line of JSON each, and says it."""
+    """Writes every log entry to a file, as a line of JSON, and logs it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            # All of it each time: a run that goes on from a checkpoint has no line twice.
+            # The whole history each time: a run that continues from a checkpoint repeats no line.
             lines = [f"{json.dumps(entry)}\n" for entry in state.log_history]
             self._path.write_text("".join(lines), encoding="utf-8")
             log.info(" ".join(f"{name} {value:.4g}" for name, value in state.log_history[-1].items()))
@@ -60,28 +59,26 @@ def run_stage(
     run: TrainingConfig,
     guide: Path | None = None,
 ) -> None:
-    """Train, and write the checkpoint `directory/model`. A run that was interrupted goes on.
+    """Train, and write the checkpoint `directory/model`. An interrupted run continues.
 
     Args:
         stage: How to train.
         start: The checkpoint to start from.
-        directory: Of the stage.
-        pairs: What to learn from.
-        dev_pairs: What the loss is measured on.
-        run: The configuration that the stage is part of.
+        directory: The stage's directory.
+        pairs: The pairs to learn from, at least one.
+        dev_pairs: The pairs that the loss is measured on.
+        run: The configuration of the run.
         guide: The checkpoint of the stage's guide, if it has one.
 
     Raises:
-        InvalidInputError: There are no pairs, the guide does not fit the model, or the device cannot compute
-            in the stage's precision.
+        InvalidInputError: The guide does not fit the model, or the device cannot compute in the stage's
+            precision.
     """
-    if not len(pairs):
-        raise InvalidInputError(f"stage {stage.name} has no pairs to learn from")
     directory.mkdir(parents=True, exist_ok=True)
     model = ProvenceModel.from_pretrained(start)
     dtype = choose_dtype(stage.precision, current_device())
     if dtype == torch.bfloat16 and current_device().type == "cpu":
-        # On a CPU, torch's fused attention has a slow backward pass in bfloat16: half of a step's time.
+        # On a CPU, the backward pass of torch's fused attention takes half of a step's time in bfloat16.
         model.transformer.set_attn_implementation("eager")
     tokenizer = PairTokenizer.from_directory(start, model.provence_config.pair_template)
     callbacks: list[TrainerCallback] = [_LogFile(directory / "log.jsonl")]
@@ -116,7 +113,7 @@ def run_stage(
 
 
 def balanced_weight(pairs: PairSet) -> float:
-    """How many sentences there are to drop for each one to keep."""
+    """The number of sentences to drop for each sentence to keep."""
     _, labels, _ = pairs.sentence_labels(np.arange(len(pairs)))
     return float((labels == 0).sum()) / max(1, (labels == 1).sum()) or 1.0
 

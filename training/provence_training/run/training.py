@@ -8,30 +8,27 @@ from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
-from transformers import integrations
 
-from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
-from provence_rag.modeling.convert import check_exporter
-from provence_training.compute import choose_dtype, current_device
 from provence_training.config import StageConfig, TrainingConfig
 from provence_training.data.sources import load_data
-from provence_training.run.feed import Feed
+from provence_training.run.checks import check_data, check_environment, check_start
 from provence_training.run.release import release
+from provence_training.run.stage_pairs import StagePairs
 from provence_training.run.stages import run_stage
 from provence_training.run.starting_point import keep_layers_of, make_starting_point
 
 __all__ = ["run_training"]
 
-_NOTED = "config.json"
-"""The configuration of the run that an output directory holds."""
+_STORED_CONFIG = "config.json"
+"""The configuration of the run that an output directory holds. It is written after the starting point."""
 
 log = logging.getLogger(__name__)
 
 
 def run_training(config: TrainingConfig) -> Path:
-    """Train and release a model. A run that was interrupted goes on where it was.
+    """Train and release a model. An interrupted run continues where it was.
 
     Under torchrun or `accelerate launch`, every process calls this.
 
@@ -45,26 +42,25 @@ def run_training(config: TrainingConfig) -> Path:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
             run with another configuration.
     """
-    _check_installed(config)
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
+    check_environment(config)
     data = load_data(config)
-    _check_precision(config)
+    check_data(config, data)
     start = output / "start"
     with state.main_process_first():
         if not _is_begun(output, config):
             make_starting_point(config.model, data.train, start, seed=config.seed)
-            if config.release.calibration and not ProvenceConfig.from_directory(start).can_prune:
-                raise InvalidInputError("release.calibration needs a model that prunes")
-            (output / _NOTED).write_text(_text(config), encoding="utf-8")
-    feed = Feed(config, data, start)
+            check_start(config, start, StagePairs(config, data, start))
+            (output / _STORED_CONFIG).write_text(_text(config), encoding="utf-8")
+    stage_pairs = StagePairs(config, data, start)
     for stage in config.stages:
         directory = output / "stages" / stage.name
         if not (directory / "model").exists():
             if stage.layers is not None:
-                with state.main_process_first():  # the others find them
+                with state.main_process_first():  # the other processes find them
                     start = keep_layers_of(start, stage.layers, directory / "start")
-            pairs, dev = feed.pairs(stage), feed.dev_pairs(stage)
+            pairs, dev = stage_pairs.pairs(stage), stage_pairs.dev_pairs(stage)
             log.info("stage %s: %d pairs, %d for development", stage.name, len(pairs), len(dev or ()))
             run_stage(stage, start, directory, pairs, dev, run=config, guide=_guide(stage, output))
         state.wait_for_everyone()
@@ -73,25 +69,6 @@ def run_training(config: TrainingConfig) -> Path:
         release(start, output / "model", data.dev, config.release)
     state.wait_for_everyone()
     return output / "model"
-
-
-def _check_installed(config: TrainingConfig) -> None:
-    """Say now what is missing, and not after hours of training."""
-    for to in config.release.exports:
-        check_exporter(to)
-    installed: list[str] = integrations.get_available_reporting_integrations()  # type: ignore[attr-defined,no-untyped-call]
-    for name in config.report_to:
-        if name not in installed:
-            raise InvalidInputError(
-                f"report_to has {name!r}, which is not installed, or which transformers does not know; "
-                f"there are {', '.join(installed) or 'none'}"
-            )
-
-
-def _check_precision(config: TrainingConfig) -> None:
-    stages, teachers = config.stages, config.teachers
-    for precision in [*(s.precision for s in stages), *(t.precision for t in teachers)]:
-        choose_dtype(precision, current_device())
 
 
 def _guide(stage: StageConfig, output: Path) -> Path | None:
@@ -104,11 +81,11 @@ def _guide(stage: StageConfig, output: Path) -> Path | None:
 
 
 def _is_begun(output: Path, config: TrainingConfig) -> bool:
-    """Whether there is a starting point, which the configuration was noted down behind."""
-    path = output / _NOTED
+    """Whether the run has its starting point, so that the configuration is stored."""
+    path = output / _STORED_CONFIG
     if path.exists() and path.read_text(encoding="utf-8") != _text(config):
         raise InvalidInputError(
-            f"{output} holds a run with another configuration: choose another output, or delete it"
+            f"{output} holds a run with another configuration: choose another output, or delete this one"
         )
     return path.exists()
 

@@ -141,7 +141,7 @@ def teach(
     passages: Sequence[Passage],
     teachers: Sequence[tuple[Teacher, TeacherConfig]],
     *,
-    leaning: frozenset[str] = frozenset(),
+    needs_passage: frozenset[str] = frozenset(),
 ) -> PairSet:
     """Pairs with teachers' logits.
 
@@ -150,7 +150,7 @@ def teach(
         passages: What their pack was made of.
         teachers: Score them, each those of its languages; their mean is learned. With none of them, the
             scores that came with the data are taken, where a question meets its own passage.
-        leaning: Data sets whose questions lean on their passage: similarities tell nothing of them, since
+        needs_passage: Data sets whose questions need their passage: similarities tell nothing of them, since
             the passage's topic is not in the question.
 
     Returns:
@@ -162,7 +162,7 @@ def teach(
         is_alone = pairs.windows[:, 1, 0] == pairs.windows[:, 1, 1]
         scored = np.flatnonzero(is_alone & (pairs.kinds != Kind.JUNK))
         texts = text_pairs(pairs, passages, scored)
-        of_teachers = [_logits(texts, *each, leaning) for each in teachers]
+        of_teachers = [_logits(texts, *each, needs_passage) for each in teachers]
         for number, of_pair in zip(scored.tolist(), zip(*of_teachers, strict=True), strict=True):
             mean = _mean(of_pair)
             scores[number] = mean.passage
@@ -180,14 +180,14 @@ def teach(
 
 
 def _logits(
-    pairs: Sequence[TextPair], teacher: Teacher, config: TeacherConfig, leaning: frozenset[str]
+    pairs: Sequence[TextPair], teacher: Teacher, config: TeacherConfig, needs_passage: frozenset[str]
 ) -> list[TeacherScores]:
     """One teacher's; NaN for what it does not score."""
     asked = [
         i
         for i, pair in enumerate(pairs)
         if (not config.languages or pair.passage.language in config.languages)
-        and (teacher.gives_logits or pair.question_source not in leaning)
+        and (teacher.gives_logits or pair.question_source not in needs_passage)
     ]
     chosen = [pairs[i] for i in asked]
     scores = teacher.score(chosen)
