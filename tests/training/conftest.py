@@ -36,7 +36,7 @@ PIECES = [
 
 @pytest.fixture
 def unigram() -> Tokenizer:
-    """A Unigram tokenizer as XLM-R has one: the mask behind all other pieces, no token types."""
+    """A Unigram tokenizer as XLM-R has one: the mask after all other pieces, no token types."""
     scores = [(piece, 0.0 if piece in SPECIALS else -1.0 - 0.01 * i) for i, piece in enumerate(PIECES)]
     tokenizer = Tokenizer(models.Unigram(scores, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -62,7 +62,7 @@ def expected_rows(tokenizer: PairTokenizer, batch: list[Example]) -> list[tuple[
         for token, (start, end) in zip(document.ids.tolist(), document.offsets.tolist(), strict=True):
             if len(ids) + len(layout.after) == LENGTH:
                 break
-            # The sentence that holds the token's last character; what stands in front goes to the first.
+            # The sentence that holds the token's last character; what comes before goes to the first.
             holding = [i for i, s in enumerate(example.sentences) if s.start <= max(end - 1, start)]
             ids.append(token)
             numbers.append(base + max(holding, default=0))
@@ -97,7 +97,7 @@ def test_every_token_has_its_sentence(tokenizer: PairTokenizer, batch: list[Exam
     for example in batch:
         own = range(first, first + len(example.sentences))
         kept = [i for i in own if labels[i] == 1]
-        lost = bool(kept) and not set(kept) & seen  # all that answers is behind the window
+        lost = bool(kept) and not set(kept) & seen  # all that answers is beyond the window
         relevance.append(None if lost else example.label)
         first = own.stop
     for name, values in (("labels", relevance), ("teacher_scores", [e.teacher_score for e in batch])):

@@ -169,7 +169,7 @@ def test_a_guide_that_cannot_read_the_model_s_tokens(
     with pytest.raises(InvalidInputError) as raised:
         load_guide(guide_directory, typed_tokenizer, torch.float32)
     assert str(raised.value) == (
-        f"the guide {guide_directory} joins query and passage as <s> query </s> </s> passage </s>, and the "
+        f"the guide {guide_directory} joins query and passage as <s> query </s> </s> passage </s>, but the "
         "model as <s> query </s> passage </s>: choose a guide of the same family"
     )
     unigram.add_tokens(["zebra"])
@@ -177,7 +177,7 @@ def test_a_guide_that_cannot_read_the_model_s_tokens(
         load_guide(guide_directory, PairTokenizer(unigram), torch.float32)
     assert str(raised.value) == (
         f"the guide {guide_directory} lacks 1 pieces of the model's vocabulary, such as 'zebra': choose a "
-        "guide with the same tokenizer, or the model that this one was cut from"
+        "guide with the same tokenizer, or the model that this one is cut from"
     )
     with pytest.raises(CheckpointError):
         load_guide(tmp_path / "nothing", PairTokenizer(unigram), torch.float32)
@@ -189,7 +189,7 @@ def test_a_guide_that_cannot_read_the_model_s_tokens(
         ("ranking", {}, "pruning", "both models must rank"),
         ("sentences", {}, "ranking", "both models must prune"),
         ("tokens", {}, "ranking", "both models must prune"),
-        ("states", {"hidden_size": 16}, "joint", "hidden states must be of one size, got 32 and 16"),
+        ("states", {"hidden_size": 16}, "joint", "hidden states have different sizes, 32 and 16"),
     ],
 )
 def test_parts_that_the_guide_does_not_have(
@@ -209,5 +209,5 @@ def test_a_guide_with_a_smaller_window(make_model: MakeModel) -> None:
     with pytest.raises(InvalidInputError) as raised:
         GuideLoss(model, guide, CONFIG)
     assert str(raised.value) == (
-        "the guide reads at most 32 tokens, and the model 64: set model.max_length to 32 or less"
+        "the guide reads at most 32 tokens, but the model 64: set model.max_length to 32 or less"
     )

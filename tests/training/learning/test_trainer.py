@@ -166,7 +166,7 @@ def test_a_run_killed_at_any_step_ends_as_an_uninterrupted_one(
     whole = make_trainer(examples, whole_model, output_dir=str(tmp_path / "whole"), **plan)
     whole.train()
     assert whole.state.global_step == 8
-    for step in (2, 3, 5, 6):  # before the first checkpoint, just behind one, within and in the second epoch
+    for step in (2, 3, 5, 6):  # before the first checkpoint, just after one, within and in the second epoch
         settings = {"output_dir": str(tmp_path / f"killed-{step}"), **plan}
         with pytest.raises(KeyboardInterrupt):
             make_trainer(examples, callbacks=[KillAt(step)], **settings).train()

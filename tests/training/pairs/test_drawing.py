@@ -192,7 +192,7 @@ def test_a_question_without_any_other_passage(draw: Draw, caplog: pytest.LogCapt
     drawn = draw(PASSAGES[:1], count=10, bm25=0.3, random=0.2)
     assert drawn.kinds == ["own"] * 5
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "5 of 10 pairs left out: no passage lacks the answer"
+        "5 of 10 pairs left out: every other passage may answer the question"
     ]
 
 
@@ -415,10 +415,13 @@ def test_no_question_comes_twice_before_all_had_a_turn(draw: Draw) -> None:
 def test_nothing_to_draw_from(draw: Draw) -> None:
     with pytest.raises(InvalidInputError) as raised:
         draw(PASSAGES, weights={"a": 1, "b": 2})
-    assert str(raised.value) == "'b' has a weight, but no passages with questions"
+    assert str(raised.value) == "the source 'b' has a weight, but no questions"
     with pytest.raises(InvalidInputError) as raised:
         draw([replace(p, questions=()) for p in PASSAGES])
-    assert str(raised.value) == "there is no passage with questions to draw pairs from"
+    assert (
+        str(raised.value)
+        == "none of the questions can be learned from: they need labels, a teacher or a guide"
+    )
 
 
 def test_sets_are_put_together_and_taken_apart(encoder: PairEncoder) -> None:

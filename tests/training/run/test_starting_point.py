@@ -81,8 +81,8 @@ def _pass_on(_layer: Any, inputs: Any, output: Any) -> Any:
 
 @pytest.mark.parametrize("checkpoint", ["modernbert"], indirect=True)
 def test_layers_that_cannot_go(checkpoint: Path, tmp_path: Path) -> None:
-    message = "ModernBertForSequenceClassification cannot go without the layers left out"
-    with pytest.raises(CheckpointError, match=message):  # the first one has no normalisation in front
+    message = "ModernBertForSequenceClassification cannot do without the layers left out"
+    with pytest.raises(CheckpointError, match=message):  # the first one has no normalisation before it
         keep_layers_of(checkpoint, "1,2", tmp_path / "cut")
     assert not (tmp_path / "cut").exists()
     with pytest.raises(InvalidInputError, match="ascending numbers below 4; got '0,4'"):

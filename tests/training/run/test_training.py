@@ -395,7 +395,7 @@ def test_figures_that_were_not_reached_are_made_up_for(make_config: MakeConfig, 
         ),
         (
             {"stages": [{"name": "a"}, {"name": "b", "pairs": [{"weights": {"bare": 2}}]}]},
-            "'bare' has a weight, but no passages with questions",
+            "the source 'bare' has a weight, but no questions",
         ),
         (
             {"stages": [{"name": "a"}, {"name": "b", "guide": "JOINT", "pairs": [{"weights": {"bare": 0}}]}]},

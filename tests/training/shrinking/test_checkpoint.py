@@ -199,8 +199,8 @@ def test_encoders_of_other_architectures(other_encoder: Path, pieces: list[int],
 
 @pytest.mark.parametrize("other_encoder", ["modernbert"], indirect=True)
 def test_a_layer_that_cannot_go(other_encoder: Path, tmp_path: Path) -> None:
-    """ModernBERT's first layer has no normalisation in front."""
-    with pytest.raises(CheckpointError, match="ModernBertModel cannot go without the layers left out"):
+    """ModernBERT's first layer has no normalisation before it."""
+    with pytest.raises(CheckpointError, match="ModernBertModel cannot do without the layers left out"):
         shrink_checkpoint(other_encoder, tmp_path / "small", layers=[1, 2])
     assert not (tmp_path / "small").exists()
 
@@ -211,9 +211,9 @@ def test_a_layer_that_cannot_go(other_encoder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layers": [3]}, "layers must be some of the 3 from 0 on, got [3]"),
-        ({"layers": []}, "layers must be some of the 3 from 0 on, got []"),
-        ({"pieces": [0, 2, 3]}, "pieces must hold all special and added tokens: 1 is missing"),
+        ({"layers": [3]}, "layers must be numbers from 0 to 2, got [3]"),
+        ({"layers": []}, "layers must be numbers from 0 to 2, got []"),
+        ({"pieces": [0, 2, 3]}, "pieces must contain all special and added tokens: 1 is missing"),
     ],
 )
 @pytest.mark.parametrize("encoder", ["bert"], indirect=True)
@@ -270,8 +270,8 @@ def test_layers_of_a_checkpoint_with_heads(joint: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as refused:
         shrink_checkpoint(joint, tmp_path / "small", layers=[0])
     assert str(refused.value) == (
-        f"source={str(joint)!r} has heads, which were trained on all of its layers: leave out the layers of "
-        "an encoder and train it"
+        f"source={str(joint)!r} has heads, which were trained on all of its layers: give an encoder "
+        "instead, and train it"
     )
     assert not (tmp_path / "small").exists()
 
@@ -281,7 +281,7 @@ def test_nothing_is_unpickled(encoder: Path, tmp_path: Path) -> None:
     shutil.copytree(encoder, source)
     torch.save(load_file(source / "model.safetensors"), source / "pytorch_model.bin")
     (source / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"is no encoder that can be read: .*model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"cannot be loaded as an encoder: .*model\.safetensors"):
         shrink_checkpoint(source, tmp_path / "out", layers=[0])
 
 

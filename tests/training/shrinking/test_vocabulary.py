@@ -196,7 +196,7 @@ def test_the_bundled_tokenizer() -> None:
 
 
 def test_characters_come_first_and_then_the_most_frequent_pieces(unigram: Tokenizer) -> None:
-    """On a vocabulary made by hand: see `PIECES` in conftest.py."""
+    """On a handmade vocabulary: see `PIECES` in conftest.py."""
     corpus = ["the cat sat on the mat", "猫がいる。猫がいる。", "the cat is hot", "abc"]
     names = [piece for piece, _ in json.loads(unigram.to_str())["model"]["vocab"]]
     needed = {"<s>", "<pad>", "</s>", "<unk>", "<mask>", "▁"} | (set("".join(corpus)) & set(names))
@@ -272,7 +272,7 @@ def test_a_character_without_a_piece_of_its_own_keeps_its_words() -> None:
 
 
 def test_small_ids_of_special_tokens_stay() -> None:
-    """RoBERTa counts its positions from the padding's id, which may stand behind an unused piece."""
+    """RoBERTa counts its positions from the padding's id, which may come after an unused piece."""
     scores = [("unused", 0.0), ("<pad>", 0.0), ("<unk>", 0.0), ("▁the", -1.0), ("▁", -2.0)]
     scores += [(letter, -3.0) for letter in "the"]
     tokenizer = Tokenizer(models.Unigram(scores, unk_id=2))
@@ -283,10 +283,10 @@ def test_small_ids_of_special_tokens_stay() -> None:
 def test_another_kind_of_tokenizer() -> None:
     with pytest.raises(InvalidInputError) as raised:
         select_pieces(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")), CORPUS, 5)
-    assert str(raised.value) == "tokenizer must be a Unigram, WordPiece or BPE one, got WordLevel"
+    assert str(raised.value) == "tokenizer must be of kind Unigram, WordPiece or BPE, got WordLevel"
 
 
 def test_a_lost_special_token() -> None:
     with pytest.raises(InvalidInputError) as raised:
         cut_tokenizer(MAKE["wordpiece"], range(1, 50))
-    assert str(raised.value) == "pieces must hold all special and added tokens: 0 is missing"
+    assert str(raised.value) == "pieces must contain all special and added tokens: 0 is missing"

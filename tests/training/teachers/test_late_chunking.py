@@ -62,7 +62,7 @@ def score(encoder: Path, tmp_path: Path) -> Score:
     passages = {p.id: p for p in PASSAGES}
 
     def score(question: str, passage: str, window: range) -> tuple[float, list[float]]:
-        # Others before and behind it, so that batches are mixed.
+        # Others before and after it, so that batches are mixed.
         pairs = [make_pair(question, passages[passage], window)]
         filler = [make_pair("who", p, range(1)) for p in PASSAGES]
         found = teacher.score([*filler, *pairs, *filler])[len(filler)]

@@ -183,7 +183,7 @@ def test_a_model_that_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prompt": "{question}"}, "prompt must have {sentences} in it, got '{question}'"),
+        ({"prompt": "{question}"}, "prompt must contain {sentences}, got '{question}'"),
         ({"max_concurrency": 0}, "max_concurrency must be an integer >= 1, got 0"),
     ],
 )

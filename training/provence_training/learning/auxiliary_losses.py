@@ -1,4 +1,4 @@
-"""Losses beside that on labels and scores: what they have in common, and the one on activations."""
+"""Auxiliary losses: their common interface, and the loss on activations."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from provence_training.pairs.targets import Targets
 __all__ = ["AuxiliaryLoss", "RangeLoss"]
 
 _ROWS = 4
-"""Windows of a batch whose activations are looked at: ranges are much the same in all of them."""
+"""Windows of a batch whose activations count: the ranges of the others are much the same."""
 
 
 class AuxiliaryLoss(nn.Module):
-    """Is added to `ProvenceLoss` in training. It may look on while the model runs in training mode.
+    """A loss that is added to `ProvenceLoss` in training. It may hook into the model's forward pass.
 
-    `forward(output, inputs, targets, counts)` gives each part's sum over the batch, divided by its count and
-    weighted. It judges the pass that ran last: `inputs` are what the model read, `output` what it gave.
+    `forward(output, inputs, targets, counts)` returns each part's weighted sum over the batch, divided by its
+    count, for the pass that ran last: the model read `inputs` and returned `output`.
     """
 
     parts: tuple[str, ...]
-    """What the loss is the sum of."""
+    """The names of the parts."""
 
     def counts(self, inputs: dict[str, Tensor], targets: Targets) -> Tensor:
-        """How many terms of each part a batch has, in the order of `parts`."""
+        """The number of terms of each part in a batch, in the order of `parts`."""
         raise NotImplementedError
 
 
 class RangeLoss(AuxiliaryLoss):
-    """Keeps what is multiplied with the encoder's matrices in a range, which int8 divides into 256 steps.
+    """Keeps the inputs of the encoder's matrices in a range, which int8 divides into 256 steps.
 
     A few channels of pretrained encoders reach thirty times the size of the others (Bondarenko et al. 2021,
-    arXiv 2109.12948). The loss is, summed over matrices and channels, the squared excess over the limit: a
-    mean over the tokens of each batch, and over batches.
+    arXiv 2109.12948). The loss is the squared excess over the limit, summed over matrices and channels and
+    averaged over tokens and batches.
 
     Args:
-        model: The model.
-        config: The limit and the weight.
+        model: The model in training.
+        config: Limit and weight.
     """
 
     parts = ("ranges",)
@@ -55,12 +55,12 @@ class RangeLoss(AuxiliaryLoss):
                 module.register_forward_pre_hook(self._see)
 
     def _see(self, module: nn.Module, inputs: Any) -> None:
-        # Queries, keys and values are made of one tensor, which counts once.
+        # Queries, keys and values have one input, which counts once.
         if module.training and not (self._seen and self._seen[-1] is inputs[0]):
             self._seen.append(inputs[0])
 
     def counts(self, inputs: dict[str, Tensor], targets: Targets) -> Tensor:
-        """1: each batch is one term."""
+        """1, since a batch is one term."""
         return torch.ones(1, dtype=torch.long)
 
     def forward(

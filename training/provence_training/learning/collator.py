@@ -1,4 +1,4 @@
-"""From examples to tensors."""
+"""The collator: batches of tensors from examples of text."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["Example", "ProvenceCollator", "example_pairs", "pad_rows"]
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A query with a passage, and what is known of them.
+    """A query with a passage, and their targets.
 
     Raises:
-        InvalidInputError: A list of targets has not one entry a sentence.
+        InvalidInputError: A list of targets does not have one entry per sentence.
     """
 
     query: str
@@ -52,10 +52,10 @@ class Example:
     """For each sentence, a teacher's keep logit, or NaN."""
 
     guided: bool = True
-    """Whether a guide is learned from, if the training has one."""
+    """Whether to learn from a guide, if the training has one."""
 
     def __post_init__(self) -> None:
-        """Check the lengths: sentences are numbered through a batch, so one too few would shift the rest."""
+        """Check the lengths: sentences are numbered through a batch, so a gap would shift the rest."""
         for name in ("pruning_labels", "sentence_teacher_scores"):
             targets = getattr(self, name)
             if targets is not None and len(targets) != len(self.sentences):
@@ -66,13 +66,13 @@ class Example:
 
 
 class ProvenceCollator:
-    """Makes a padded batch and its targets of examples, for training loops of your own.
+    """Makes a padded batch and its targets from examples, for custom training loops.
 
-    A passage that does not fit after its query is cut; `PairSet.rows` says what that does to its targets. A
-    document without sentences counts as one sentence, of which nothing is known.
+    A passage that does not fit is cut; `PairSet.rows` describes what becomes of its targets. A document
+    without sentences counts as one sentence without targets.
 
     Args:
-        encoder: The model's: what it reads of a pair in use.
+        encoder: The model's encoder of pairs, which is also used for inference.
         pad_token_id: The model's padding token.
         uses_token_types: Whether the encoder has segment embeddings.
     """
@@ -84,7 +84,7 @@ class ProvenceCollator:
 
     @classmethod
     def for_model(cls, model: ProvenceModel, tokenizer: PairTokenizer) -> ProvenceCollator:
-        """One for a model's window, padding and token types."""
+        """A collator with a model's window, padding and token types."""
         return cls(
             PairEncoder(tokenizer, model.provence_config),
             pad_token_id=model.transformer.config.pad_token_id or 0,
@@ -105,11 +105,11 @@ class ProvenceCollator:
 
 
 def example_pairs(examples: Sequence[Example], encoder: PairEncoder) -> PairSet:
-    """Examples as numbers, in their order; those with the same query are a group.
+    """Examples as a set of pairs, in their order; those with the same query form a group.
 
     Args:
         examples: N examples.
-        encoder: The checkpoint's.
+        encoder: The checkpoint's encoder.
     """
     spans = [e.sentences or [Span(0, len(e.document))] for e in examples]
     documents = encoder.encode_documents([e.document for e in examples], spans)

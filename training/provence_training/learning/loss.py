@@ -1,4 +1,4 @@
-"""ProvenceLoss: ranking and pruning, learned together."""
+"""ProvenceLoss: the joint loss of ranking and pruning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pool_sentences(token_values: Tensor, sentence_ids: Tensor, num_sentences: in
     Returns:
         Means, shape (S,); 0 for a sentence without tokens.
     """
-    # Tokens of no sentence go to a slot of their own: choosing the others would make a GPU wait.
+    # Tokens outside of sentences go to an extra slot: selecting the others would make a GPU wait.
     slots = _slots(sentence_ids, num_sentences).flatten()
     values = token_values.flatten()
     empty = values.new_zeros(num_sentences + 1)
@@ -40,20 +40,20 @@ def pool_sentences(token_values: Tensor, sentence_ids: Tensor, num_sentences: in
 
 
 class ProvenceLoss(nn.Module):
-    """The weighted sum of what ranks and what prunes (after Provence, arXiv 2501.16214, section 3).
+    """The weighted sum of ranking and pruning losses (after Provence, arXiv 2501.16214, section 3).
 
-    Each part is a mean over what is known; weight 0 leaves it out:
+    Each part is a mean over all known targets; a weight of 0 leaves it out:
 
     - `ranking`: binary cross-entropy of a passage's logit with its relevance label.
     - `listwise`: cross-entropy of the softmax over a query's passages with their labels, scaled to sum to 1
       (ListNet; Cao et al. 2007). Lists have at least two labelled passages, one of them relevant.
-    - `ranking_teacher`: squared error of the logit against a teacher's. The paper's ranking is this alone.
+    - `ranking_teacher`: squared error of the logit against a teacher's: the only ranking loss of the paper.
     - `listwise_teacher`: Kullback-Leibler divergence of the softmax over a query's unlabelled passages from
       the teacher's. Lists have at least two of them.
     - `pruning`: binary cross-entropy of keep against drop, per sentence, so that a long sentence counts no
       more than a short one, or per token as in the paper.
-    - `answering`: the same on the passages that answer (relevance above 0.5) alone. They are few, and where
-      to cut them is what is hard.
+    - `answering`: the same, only on passages that answer (relevance above 0.5). They are few, and it is hard
+      to tell where to cut them.
     - `pruning_teacher`: squared error of each sentence's mean keep logit against a teacher's.
 
     Args:
@@ -65,12 +65,12 @@ class ProvenceLoss(nn.Module):
             pruning first when logits are regressed.)
         answering_weight: Weight of `answering`, on top of `pruning`.
         pruning_teacher_weight: Weight of `pruning_teacher`.
-        pooling: What pruning labels are compared with: `sentence`, the mean logit of a sentence's tokens,
-            which is nearest to how sentences are scored in use; or `token`, each token's logit.
-        positive_weight: Weight of sentences to keep, which are few, against sentences to drop.
+        pooling: What to compare pruning labels with: `sentence`, the mean logit of a sentence's tokens, which
+            is close to how sentences are scored in use; or `token`, each token's logit.
+        positive_weight: Weight of sentences to keep, which are few, against 1 for sentences to drop.
 
     Raises:
-        InvalidInputError: `pooling` is neither.
+        InvalidInputError: `pooling` has another value.
     """
 
     parts = (
@@ -82,7 +82,7 @@ class ProvenceLoss(nn.Module):
         "answering",
         "pruning_teacher",
     )
-    """What the loss is the sum of."""
+    """The names of the parts."""
 
     def __init__(
         self,
@@ -113,19 +113,19 @@ class ProvenceLoss(nn.Module):
         self.positive_weight = positive_weight
 
     def counts(self, targets: Targets) -> Tensor:
-        """How many terms of each part are known in a batch, in the order of `parts`, shape (7,)."""
+        """The number of known targets of each part in a batch, in the order of `parts`, shape (7,)."""
         return torch.stack([known.sum() for known in self._known(targets).values()])
 
     def forward(
         self, output: ProvenceModelOutput, targets: Targets, counts: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Every part's value, and `loss`, their sum. A part without targets is 0.
+        """The value of every part, and `loss`, their sum. A part without targets is 0.
 
         Args:
-            output: Of the model.
-            targets: Of the batch.
-            counts: What the sums over this batch are divided by, shape (7,); `counts(targets)` by default.
-                Where gradients of several batches are added up, their common counts make them those of one.
+            output: The model's output.
+            targets: The targets of the batch.
+            counts: Divisors of the sums over this batch, shape (7,); `counts(targets)` by default. With the
+                total counts of several batches, their added gradients equal those of one large batch.
         """
         known = self._known(targets)
         if counts is None:
@@ -143,12 +143,12 @@ class ProvenceLoss(nn.Module):
         return {"loss": torch.stack(list(values.values())).sum(), **values}
 
     def _known(self, targets: Targets) -> dict[str, Tensor]:
-        """Which terms of each part are known: of windows or lists (B,), sentences (S,) or tokens (B, T)."""
+        """Which windows or lists (B,), sentences (S,) or tokens (B, T) have targets, for each part."""
         labelled, taught = ~targets.labels.isnan(), ~targets.teacher_scores.isnan()
         lists = targets.query_ids
         relevance = _sums(targets.labels.nan_to_num(), lists)
         judged = targets.pruning_labels != IGNORE
-        # A sentence's tokens have one passage: their mean is the passage's.
+        # All tokens of a sentence are in one passage, so their mean is the passage's value.
         of_answers = (targets.labels > 0.5).float()[:, None].expand(targets.sentence_ids.shape)
         answering = judged & (pool_sentences(of_answers, targets.sentence_ids, len(judged)) > 0.5)
         return {
@@ -190,7 +190,7 @@ class ProvenceLoss(nn.Module):
         return {"pruning": entropy, "answering": entropy, "pruning_teacher": errors}
 
     def _of_pooling(self, of_sentences: Tensor, targets: Targets, elsewhere: float) -> Tensor:
-        """Values of sentences (S,), or with pooling `token` of each of their tokens, (B, T)."""
+        """Values of sentences, (S,), or with pooling `token` of their tokens, (B, T)."""
         if self.pooling == "sentence":
             return of_sentences
         padded = torch.cat([of_sentences, of_sentences.new_tensor([elsewhere])])
@@ -198,17 +198,17 @@ class ProvenceLoss(nn.Module):
 
 
 def _slots(sentence_ids: Tensor, num_sentences: int) -> Tensor:
-    """Each token's sentence, or S for none, shape (B, T)."""
+    """Each token's sentence, or S outside of sentences, shape (B, T)."""
     return torch.where(sentence_ids < 0, num_sentences, sentence_ids)
 
 
 def _sums(values: Tensor, lists: Tensor) -> Tensor:
-    """Sums over the windows of each list, shape (B,): there are at most as many lists as windows."""
+    """Sums over the windows of each list, shape (B,), since there are at most B lists."""
     return torch.zeros_like(values).index_add(0, lists, values)
 
 
 def _list_log_softmax(logits: Tensor, members: Tensor, lists: Tensor) -> Tensor:
-    """Logarithm of the softmax over the members of each list, shape (B,); of others it means nothing."""
+    """Log-softmax over the members of each list, shape (B,); values of other windows are meaningless."""
     lowest = torch.finfo(logits.dtype).min
     logits = logits.masked_fill(~members, lowest)
     # Softmax does not change when a constant is subtracted; without the largest value, exp would overflow.

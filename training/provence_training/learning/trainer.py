@@ -27,7 +27,7 @@ __all__ = ["ProvenceTrainer", "last_checkpoint"]
 
 
 class _EpochLoader(DataLoader[Any]):
-    """A DataLoader whose batches know of the epoch; transformers' Trainer says which it is."""
+    """A DataLoader whose sampler knows the epoch, which transformers' Trainer sets."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
@@ -36,26 +36,26 @@ class _EpochLoader(DataLoader[Any]):
 
 
 class ProvenceTrainer(Trainer):
-    """transformers' Trainer for a `ProvenceModel`; logs every part of the loss, and its speed.
+    """transformers' Trainer for a `ProvenceModel`. It logs every part of the loss, and the speed.
 
-    Each part is a mean over what is known in all the batches of a step, so neither gradient accumulation nor
-    the number of processes changes a gradient. Batches have a number of tokens and hold pairs of similar
+    Each part is a mean over the targets of all batches of a step, so neither gradient accumulation nor the
+    number of processes changes a gradient. Batches have a number of tokens and hold pairs of similar
     length (`TokenBatchSampler`). Their order follows from the seed and the epoch alone, so a resumed run
     continues as the interrupted one would have. They are assembled on the device.
 
     Args:
         model: The model to train.
-        args: transformers' arguments. The batch size in them is not used.
+        args: transformers' arguments. Their batch size is not used.
         loss: The joint loss.
-        auxiliary_losses: What is added to it in training. They have no parameters of their own.
-        pairs: What to train on, of `draw_pairs` or `example_pairs`.
-        dev_pairs: What the loss is measured on whenever `args` says so: `eval_loss` and its parts.
-        batch_tokens: Tokens that a device reads at once, padding included.
-        head_learning_rate: Learning rate of the heads; freshly made ones need a larger one. None: `args`'.
-        callbacks: Of transformers.
+        auxiliary_losses: Losses added to it in training; they have no parameters.
+        pairs: Pairs to train on, from `draw_pairs` or `example_pairs`.
+        dev_pairs: Pairs that the loss is evaluated on as `args` says: `eval_loss` and its parts.
+        batch_tokens: Most tokens of a batch on one device, padding included.
+        head_learning_rate: Learning rate of the heads, larger for fresh ones; by default that of `args`.
+        callbacks: Callbacks of transformers.
     """
 
-    # What the count of a step's targets divides needs no division by the number of its batches.
+    # The loss is divided by the number of a step's targets, so not by the number of its batches.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -78,7 +78,9 @@ class ProvenceTrainer(Trainer):
             eval_dataset=_numbers(dev_pairs),
             callbacks=callbacks,
         )
-        self.model_accepts_loss_kwargs = True  # what earlier releases ask instead of `loss_is_scaled_for_ga`
+        self.model_accepts_loss_kwargs = (
+            True  # earlier releases check this instead of `loss_is_scaled_for_ga`
+        )
         self.loss = loss
         self.auxiliary_losses = [loss.to(args.device) for loss in auxiliary_losses]
         self.head_learning_rate = args.learning_rate if head_learning_rate is None else head_learning_rate
@@ -93,7 +95,7 @@ class ProvenceTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[Rows], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], Tensor]:
-        """The batches of a step, and how many targets of each part all processes have in them."""
+        """The batches of a step, and the number of targets of each part in all processes."""
         if self._logged_at is None:
             self._logged_at = time.perf_counter()
         self._steps += 1
@@ -104,7 +106,7 @@ class ProvenceTrainer(Trainer):
         return batches, self.accelerator.reduce(total, "sum")
 
     def _counts(self, inputs: dict[str, Any], targets: Targets) -> Tensor:
-        """Those of the loss, then those of each auxiliary loss."""
+        """The counts of the loss, then those of each auxiliary loss."""
         own = self.loss.counts(targets)
         return torch.cat([own, *(each.counts(inputs, targets).to(own) for each in self.auxiliary_losses)])
 
@@ -115,7 +117,7 @@ class ProvenceTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Tensor:
-        """The losses of a batch: what it adds to those of the step."""
+        """The loss of a batch: its contribution to the loss of the step."""
         inputs = dict(inputs)
         targets = inputs.pop("targets")
         counts = self._counts(inputs, targets) if num_items_in_batch is None else num_items_in_batch
@@ -127,7 +129,7 @@ class ProvenceTrainer(Trainer):
             found = each(output, inputs, targets, its_counts)
             parts |= found
             parts["loss"] = parts["loss"] + torch.stack(list(found.values())).sum()
-        # Gradients are averaged over the processes, and should be added up.
+        # Gradients are averaged over the processes, but should be summed.
         parts = {name: value * self.args.world_size for name, value in parts.items()}
         for name, value in parts.items():
             if name != "loss":
@@ -138,9 +140,9 @@ class ProvenceTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Add the parts of the loss, and pairs and tokens a second: means since they were logged last.
+        """Add the parts of the loss, and pairs and tokens per second, as means since the last log entry.
 
-        Time counts whole: with what was saved and evaluated meanwhile.
+        The time includes saving and evaluating.
         """
         if "loss" in logs and self._parts and self._logged_at is not None:
             now = time.perf_counter()
@@ -158,7 +160,7 @@ class ProvenceTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """The loss and its parts on `dev_pairs`, as means over all of them at once."""
+        """The loss and its parts on `dev_pairs`, as means over all pairs."""
         device = self.args.device
         sums = dict.fromkeys(self.loss.parts, torch.zeros((), device=device))
         counts = torch.zeros(len(sums), dtype=torch.long, device=device)
@@ -180,7 +182,7 @@ class ProvenceTrainer(Trainer):
         return metrics
 
     def _dev_batches(self) -> Iterator[dict[str, Any]]:
-        """This process's share."""
+        """This process's share of the batches of `dev_pairs`."""
         pairs = self._dev_pairs
         if pairs is None:
             return
@@ -191,7 +193,7 @@ class ProvenceTrainer(Trainer):
             yield assemble(pairs.rows(batch))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The batches of each epoch, as numbers: this process's share."""
+        """This process's share of the batches of each epoch, as numbers."""
         args = self.args
         return _EpochLoader(
             _numbers(self._pairs),
@@ -208,9 +210,9 @@ class ProvenceTrainer(Trainer):
         )
 
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
-        """The optimizer of `args`, with a learning rate for the encoder and one for the heads.
+        """The optimizer of `args`, with separate learning rates for encoder and heads.
 
-        Biases and layer normalisation (vectors) do not decay.
+        Vectors (biases and layer normalisation) do not decay.
         """
         model = self.accelerator.unwrap_model(self.model)
         encoder = _encoder_parameters(model)
@@ -228,9 +230,9 @@ class ProvenceTrainer(Trainer):
 
 
 def last_checkpoint(directory: str | Path) -> str | None:
-    """The newest complete checkpoint of a run, or None: one that was being written when the run died is not.
+    """The newest complete checkpoint of a run, or None.
 
-    The trainer writes its state last.
+    The trainer writes its state last: a checkpoint without it was being written when the run died.
     """
     complete = {}
     for path in Path(directory).glob("checkpoint-*"):
@@ -243,12 +245,12 @@ def last_checkpoint(directory: str | Path) -> str | None:
 
 
 def _numbers(pairs: PairSet | None) -> Any:
-    """The pairs' numbers as a data set, of which `PairSet.rows` makes batches."""
+    """The pairs' numbers as a data set, from which `PairSet.rows` makes batches."""
     return range(0 if pairs is None else len(pairs))
 
 
 def _encoder_parameters(model: ProvenceModel) -> set[str]:
-    """Names of the parameters below the heads. BERT keeps the ranking head's pooler with its encoder."""
+    """Names of the parameters below the heads. BERT's encoder includes the ranking head's pooler."""
     encoder = f"transformer.{model.transformer.base_model_prefix}."
     names = (name for name, _ in model.named_parameters())
     return {name for name in names if name.startswith(encoder) and not name.startswith(f"{encoder}pooler.")}

@@ -1,4 +1,4 @@
-"""Which pairs meet in a batch."""
+"""The sampler: which pairs are in a batch."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["TokenBatchSampler"]
 IntArray = NDArray[np.int64]
 
 _PADDING = 0.1
-"""Pairs meet in random batches with all that are not shorter by more than this share."""
+"""Pairs of a batch may be shorter than its longest one by this share."""
 
 
 class TokenBatchSampler(Sampler[list[int]]):
-    """Batches of pairs of similar length, in an order of their own for each epoch.
+    """Batches of pairs of similar length, in a new order in each epoch.
 
-    Pairs of one group are in one batch, if they fit into it. Every epoch has as many batches, and each
-    process of a distributed run takes as many of them.
+    Pairs of one group are in one batch, if they fit. Every epoch has the same number of batches, and so has
+    every process of a distributed run.
 
     Args:
-        pairs: What to draw from, at least one.
-        tokens: Most tokens of a batch, padding included; a pair that has more is a batch of its own.
+        pairs: At least one pair.
+        tokens: Most tokens of a batch, padding included; a pair with more is a batch by itself.
         seed: Decides the order, together with the epoch.
-        rank: Which process this is.
-        num_processes: Of how many.
+        rank: Number of this process.
+        num_processes: Number of processes.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class TokenBatchSampler(Sampler[list[int]]):
         self._groups = _groups(pairs, tokens)
         longest = np.array([pairs.lengths[group].max() for group in self._groups])
         sizes = np.array([len(group) for group in self._groups])
-        # Shuffled before: groups that are alike are no neighbours for being neighbours in the data.
+        # Shuffled first, so that neighbours in the data do not stay neighbours among groups of one length.
         order = np.random.default_rng(seed).permutation(len(sizes))
         self._order = order[np.lexsort((-longest[order], -sizes[order]))]
         self._runs = _runs(sizes[self._order], longest[self._order], tokens)
@@ -67,14 +67,14 @@ class TokenBatchSampler(Sampler[list[int]]):
             groups = rng.permutation(self._order[start:end])
             batches += [groups[i : i + size] for i in range(0, len(groups), size)]
         order = rng.permutation(len(batches))
-        # As many for each process: those at the start come twice where they do not divide.
+        # The same number for each process: the first batches repeat if the number does not divide.
         order = np.resize(order, len(self) * self._num_processes)
         for number in order[self._rank :: self._num_processes].tolist():
             yield np.concatenate([self._groups[group] for group in batches[number]]).tolist()
 
 
 def _groups(pairs: PairSet, tokens: int) -> list[IntArray]:
-    """The pairs of each group; groups that are too large for a batch in parts."""
+    """The pairs of each group; groups that are too large for a batch are split."""
     together = np.argsort(pairs.groups, kind="stable")
     starts = np.flatnonzero(np.diff(pairs.groups[together], prepend=-1))
     parts: list[IntArray] = []
@@ -85,13 +85,13 @@ def _groups(pairs: PairSet, tokens: int) -> list[IntArray]:
 
 
 def _runs(sizes: IntArray, lengths: IntArray, tokens: int) -> list[tuple[int, int, int]]:
-    """Runs of groups that may meet, and how many a batch takes of each.
+    """Runs of groups that may share a batch, and how many of them a batch takes.
 
-    All batches of a run are full, as far as there are groups left; so there are as many in every epoch.
+    All batches of a run but the last are full, so every epoch has the same number of them.
 
     Args:
         sizes: Pairs of each group, largest first.
-        lengths: Tokens of each group's longest pair, longest first among those of a size.
+        lengths: Tokens of each group's longest pair, longest first among groups of one size.
         tokens: Most tokens of a batch.
     """
     runs: list[tuple[int, int, int]] = []

@@ -1,4 +1,4 @@
-"""What a model should give for a batch of pairs."""
+"""The targets of a batch of pairs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 __all__ = ["IGNORE", "Targets"]
 
 IGNORE = -100
-"""Marks a target that takes no part in the loss."""
+"""Marks a target that the loss ignores."""
 
 
 @dataclass
 class Targets:
-    """What a batch of B windows with T tokens and S sentences in all should give.
+    """The targets of a batch of B windows with T tokens and S sentences in all.
 
-    The sentences are numbered through the batch. What is unknown is NaN, or `IGNORE` among the integers.
+    Sentences are numbered through the batch. Unknown targets are NaN, or `IGNORE` among integers.
     """
 
     labels: Tensor
@@ -37,10 +37,10 @@ class Targets:
     """A teacher's keep logits per sentence, shape (S,)."""
 
     query_ids: Tensor
-    """A number below B, the same for windows with the same query, which make a list; shape (B,)."""
+    """Number of each window's query, below B: windows with the same query make a list; shape (B,)."""
 
     guided: Tensor | None = None
-    """Whether a guide (`GuideLoss`) is learned from, shape (B,); None: everywhere."""
+    """Which windows learn from a guide (`GuideLoss`), shape (B,); None for all of them."""
 
     def to(self, device: torch.device) -> Targets:
         """A copy on another device."""

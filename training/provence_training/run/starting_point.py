@@ -1,4 +1,4 @@
-"""What a run starts from: a checkpoint, or an encoder with fresh heads."""
+"""The starting point of a run: a checkpoint, or an encoder with fresh heads."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
     """Write the checkpoint that the first stage starts from.
 
     Args:
-        config: What it is made of.
-        passages: Decide which vocabulary a smaller encoder keeps.
+        config: The model.
+        passages: Texts that decide which vocabulary a smaller encoder keeps.
         target: Directory to write.
-        seed: Of fresh heads.
+        seed: Seed of fresh heads.
 
     Raises:
-        CheckpointError: There is no such model, or it cannot be used.
-        InvalidInputError: `max_length` or what is to be shrunk does not fit it.
+        CheckpointError: The model does not exist or cannot be used.
+        InvalidInputError: `max_length` or `shrink` does not fit the model.
     """
     if config.encoder is None:
         directory = checkpoint_directory(config.checkpoint)
@@ -59,7 +59,7 @@ def make_starting_point(config: ModelConfig, passages: Sequence[Passage], target
         model = ProvenceModel.from_encoder(str(directory), stored, **_dropouts(config, directory))
     max_length = config.max_length or stored.max_length
     model.provence_config = stored.with_max_length(max_length, read_config_json(directory))
-    PairTokenizer.from_directory(directory)  # raises early if it is none
+    PairTokenizer.from_directory(directory)  # fail early if it cannot be loaded
     if not config.line_breaks:
         model.save_pretrained(target)
         copy_tokenizer(directory, target)
@@ -77,14 +77,14 @@ def keep_layers_of(source: Path, which: str, target: Path) -> Path:
     Args:
         source: Directory of a Provence checkpoint.
         which: See `select_layers`.
-        target: Directory to write; if it is there, it is complete and stays.
+        target: Directory to write; an existing one is complete and kept.
 
     Returns:
         `target`.
 
     Raises:
-        InvalidInputError: There are no such layers.
-        CheckpointError: The architecture cannot go without the others.
+        InvalidInputError: The layers do not exist.
+        CheckpointError: The architecture cannot do without the others.
     """
     if target.exists():
         return target
@@ -100,8 +100,8 @@ def keep_layers_of(source: Path, which: str, target: Path) -> Path:
 
 @torch.inference_mode()
 def _verify(model: ProvenceModel, directory: Path) -> None:
-    """Some architectures build a layer by its place: what is read back must be what was written."""
-    refusal = f"{type(model.transformer).__name__} cannot go without the layers left out"
+    """Check that what is read back is what was written: some architectures build a layer by its position."""
+    refusal = f"{type(model.transformer).__name__} cannot do without the layers left out"
     try:
         read = ProvenceModel.from_pretrained(directory)
     except CheckpointError as error:
@@ -112,7 +112,7 @@ def _verify(model: ProvenceModel, directory: Path) -> None:
     outputs = [m(ids, torch.ones_like(ids)) for m in (model, read)]
     for one, other in zip(*outputs, strict=True):
         if one is not None and not torch.allclose(one, other, atol=1e-4):
-            raise CheckpointError(f"{refusal}: what is loaded computes something else")
+            raise CheckpointError(f"{refusal}: the result computes other values")
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
@@ -142,6 +142,6 @@ def _dropouts(config: ModelConfig, directory: Path) -> dict[str, float]:
     for name in found:
         if not hasattr(known, name):
             raise CheckpointError(
-                f"{directory} is a {known.model_type} without {name}: leave its dropout as it is"
+                f"{directory} is a {known.model_type} without {name}: leave out its dropout"
             )
     return found

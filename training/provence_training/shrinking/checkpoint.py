@@ -1,4 +1,4 @@
-"""Make a small checkpoint from a big one: fewer vocabulary pieces, fewer layers."""
+"""Small checkpoints from big ones: fewer vocabulary pieces, fewer layers."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def select_layers(which: str, num_layers: int) -> list[int]:
     Args:
         which: `first:N`, `last:N`, `alternate:N` (evenly spread, with the first and the last one), or numbers
             in order, counted from 0: `0,2,4`.
-        num_layers: How many there are.
+        num_layers: Number of layers.
 
     Raises:
-        InvalidInputError: There are no such layers.
+        InvalidInputError: The layers do not exist.
     """
     how, _, number = which.partition(":")
     try:
@@ -69,28 +69,28 @@ def shrink_checkpoint(
     pieces: Sequence[int] | None = None,
     layers: Sequence[int] | None = None,
 ) -> None:
-    """Write a smaller checkpoint: of an encoder, which AutoModel and AutoTokenizer load, or with heads.
+    """Write a smaller copy of an encoder, for AutoModel and AutoTokenizer, or of a Provence checkpoint.
 
-    A Provence checkpoint keeps its heads, its settings and the type of its weights, but not its exports. All
-    its layers stay, since the heads were trained on them.
+    A Provence checkpoint keeps its heads, its settings and the type of its weights, but not its exports. It
+    also keeps all layers, since its heads were trained on them.
 
     Args:
-        source: Directory of an encoder or of a Provence checkpoint, with a `tokenizer.json`. What an encoder
-            has on top (a pooler, a language model's head) is not taken over.
+        source: Directory of an encoder or a Provence checkpoint, with a `tokenizer.json`. A pooler or head
+            on top of an encoder is left out.
         target: Directory to write.
         pieces: Vocabulary pieces to keep, from `select_pieces`; None keeps all.
         layers: Layers to keep, in order, counted from 0; None keeps all.
 
     Raises:
-        InvalidInputError: The pieces or layers cannot be kept, or layers of a Provence checkpoint are to go.
+        InvalidInputError: The pieces or layers cannot be kept, or a Provence checkpoint is to lose layers.
         CheckpointError: The source has no `tokenizer.json`, or an architecture whose layers cannot be cut.
     """
     source, target = Path(source), Path(target)
     has_heads = "provence" in read_config_json(source)
     if has_heads and layers is not None:
         raise InvalidInputError(
-            f"source={str(source)!r} has heads, which were trained on all of its layers: leave out the "
-            "layers of an encoder and train it"
+            f"source={str(source)!r} has heads, which were trained on all of its layers: give an encoder "
+            "instead, and train it"
         )
     tokenizer = load_tokenizer(source)
     model = ProvenceModel.from_pretrained(source) if has_heads else load_encoder(source)
@@ -113,15 +113,15 @@ def shrink_checkpoint(
 
 
 def save_tokenizer(tokenizer: Tokenizer, source: Path, target: Path) -> Any:
-    """Write a changed tokenizer so that AutoTokenizer reads it as it is.
+    """Write a changed tokenizer so that AutoTokenizer reads it unchanged.
 
     Args:
-        tokenizer: Made of that of `source`.
-        source: Directory with its original, whose special tokens and limits it keeps.
+        tokenizer: The changed tokenizer.
+        source: Directory with the original, whose special tokens and limits it keeps.
         target: Directory to write.
 
     Returns:
-        The transformers class on it.
+        The tokenizer as a class of transformers.
     """
     old = AutoTokenizer.from_pretrained(source)
     new = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
@@ -131,7 +131,7 @@ def save_tokenizer(tokenizer: Tokenizer, source: Path, target: Path) -> Any:
         **old.special_tokens_map,
     )
     new.save_pretrained(target)
-    tokenizer.save(str(target / "tokenizer.json"))  # verbatim, whatever the class has added
+    tokenizer.save(str(target / "tokenizer.json"))  # verbatim, without what the class has added
     return new
 
 
@@ -139,7 +139,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """The `tokenizer.json` of a checkpoint.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: The file is missing.
     """
     if not (directory / "tokenizer.json").is_file():
         raise CheckpointError(f"{directory} has no tokenizer.json")
@@ -147,10 +147,10 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
 
 def load_encoder(directory: str | Path, dtype: torch.dtype = torch.float32) -> Any:
-    """The bare encoder of a checkpoint: a pooler that it lacks would be made up. Nothing is unpickled.
+    """The bare encoder of a checkpoint, without a pooler, which may be missing. Nothing is unpickled.
 
     Raises:
-        CheckpointError: There is no such model, or its weights are not safetensors.
+        CheckpointError: The model does not exist, or its weights are not safetensors.
     """
     try:
         config = AutoConfig.from_pretrained(directory)
@@ -158,20 +158,20 @@ def load_encoder(directory: str | Path, dtype: torch.dtype = torch.float32) -> A
         settings = {"add_pooling_layer": False} if "add_pooling_layer" in parameters else {}
         return AutoModel.from_pretrained(directory, dtype=dtype, use_safetensors=True, **settings).eval()
     except (KeyError, OSError, ValueError) as error:
-        raise CheckpointError(f"{directory} is no encoder that can be read: {error}") from error
+        raise CheckpointError(f"{directory} cannot be loaded as an encoder: {error}") from error
 
 
 def keep_layers(model: Any, layers: Sequence[int]) -> None:
-    """Leave out all other layers of a transformer, in place.
+    """Remove all other layers of a transformer, in place.
 
     Raises:
-        InvalidInputError: It has no such layers.
+        InvalidInputError: It does not have these layers.
         CheckpointError: It has no single list of layers.
     """
     config = model.config
     total = config.num_hidden_layers
     if not layers or not all(0 <= layer < total for layer in layers):
-        raise InvalidInputError(f"layers must be some of the {total} from 0 on, got {list(layers)}")
+        raise InvalidInputError(f"layers must be numbers from 0 to {total - 1}, got {list(layers)}")
     parent, name, stack = _stack(model)
     setattr(parent, name, nn.ModuleList(stack[layer] for layer in layers))
     config.num_hidden_layers = len(layers)
@@ -180,7 +180,7 @@ def keep_layers(model: Any, layers: Sequence[int]) -> None:
 
 
 def _stack(model: Any) -> tuple[nn.Module, str, nn.ModuleList]:
-    """The module that holds the list of layers, the list's name there, and the list."""
+    """The module with the list of layers, the list's name in it, and the list."""
     total = model.config.num_hidden_layers
     found = [
         (parent, name, child)
@@ -194,14 +194,14 @@ def _stack(model: Any) -> tuple[nn.Module, str, nn.ModuleList]:
 
 
 def keep_pieces(model: Any, pieces: Sequence[int]) -> None:
-    """Give an encoder the embeddings of some pieces of its vocabulary only, in their order.
+    """Keep only the embeddings of some vocabulary pieces of an encoder, in their order.
 
     Raises:
         InvalidInputError: The padding token is not among them.
     """
     config, new_ids = model.config, {old: new for new, old in enumerate(pieces)}
     if config.pad_token_id is not None and config.pad_token_id not in new_ids:
-        raise InvalidInputError(f"pieces must hold the padding token, {config.pad_token_id}")
+        raise InvalidInputError(f"pieces must contain the padding token, {config.pad_token_id}")
     for name, value in config.to_dict().items():
         if name.endswith("_token_id") and isinstance(value, int):
             setattr(config, name, new_ids.get(value))
@@ -215,10 +215,10 @@ def keep_pieces(model: Any, pieces: Sequence[int]) -> None:
 
 @torch.inference_mode()
 def _verify(model: nn.Module, tokenizer: Any, directory: str) -> None:
-    """Some architectures build a layer by its place: what is read back must be what was written."""
+    """Check that what is read back is what was written: some architectures build a layer by its position."""
     batch = tokenizer("a b c", "d", return_tensors="pt")
     written, read = (m(**batch).last_hidden_state for m in (model, load_encoder(directory)))
     if not torch.allclose(written, read, atol=1e-4):
         raise CheckpointError(
-            f"{type(model).__name__} cannot go without the layers left out: what is loaded computes otherwise"
+            f"{type(model).__name__} cannot do without the layers left out: the result computes other values"
         )

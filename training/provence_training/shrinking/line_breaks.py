@@ -1,4 +1,4 @@
-"""Tokens for line breaks: the form of a page, which is lost where all white space reads as spaces."""
+"""Tokens for line breaks, without which a model does not see the layout of a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LINE_BREAKS = ("\n", "\n\n")
 """The end of a line, and of a paragraph."""
 
 _SENTENCE = "a."
-"""Ends with the token that is most like a line break: both end what stands before them."""
+"""Ends with a full stop, the token most like a line break."""
 
 
 def add_line_breaks(tokenizer: Tokenizer) -> Tokenizer:
@@ -22,24 +22,24 @@ def add_line_breaks(tokenizer: Tokenizer) -> Tokenizer:
     New tokens come after all others, so no piece gets another id.
 
     Args:
-        tokenizer: Of any kind (Unigram, WordPiece, BPE).
+        tokenizer: A tokenizer of any kind (Unigram, WordPiece, BPE).
     """
     changed = Tokenizer.from_str(tokenizer.to_str())
     spaces = normalizers.Replace(Regex(r"\s"), " ")
     own = changed.normalizer
     changed.normalizer = normalizers.Sequence([spaces] if own is None else [spaces, own])
-    # Not normalized: they are looked for in the text itself, before all white space becomes spaces.
+    # Not normalized: they are matched in the original text, before all white space becomes spaces.
     changed.add_tokens([AddedToken(token, normalized=False) for token in LINE_BREAKS])
     return changed
 
 
 def embed_line_breaks(model: Any, before: Tokenizer, after: Tokenizer) -> None:
-    """Give new tokens for line breaks the embedding of a full stop, to be trained on from there.
+    """Start the embeddings of new tokens for line breaks from that of a full stop.
 
     Args:
-        model: A transformer; its embeddings grow if need be.
+        model: A transformer, whose embeddings grow if necessary.
         before: Its tokenizer.
-        after: The same from `add_line_breaks`.
+        after: The tokenizer from `add_line_breaks`.
     """
     vocabulary = after.get_vocab(with_added_tokens=True)
     ids = [vocabulary[token] for token in LINE_BREAKS if before.token_to_id(token) is None]

@@ -1,4 +1,4 @@
-"""A smaller vocabulary for a tokenizer: what is kept is cut as before, what is not falls apart."""
+"""A smaller vocabulary for a tokenizer: words of kept pieces are cut as before, others fall apart."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from provence_rag.errors import InvalidInputError
 __all__ = ["cut_tokenizer", "select_pieces"]
 
 _FIRST_IDS = 10
-"""Special tokens with smaller ids keep these, with all ids in front: RoBERTa counts its positions from the
-padding's."""
+"""Special tokens with smaller ids keep them, and so do all pieces before them: RoBERTa counts its positions
+from the padding's id."""
 
 
 def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> list[int]:
     """Choose which pieces of a vocabulary to keep.
 
-    Special and added tokens stay, and the bytes of a tokenizer that falls back to them. Then come the single
-    characters of all pieces that the corpus uses, so that a rare word falls apart instead of becoming
-    unknown, and then the pieces that the corpus uses most.
+    Special and added tokens are kept, and so are all bytes of a tokenizer that falls back to them. Then come
+    the single characters of all pieces that the corpus uses, so that a rare word falls apart instead of
+    becoming unknown, and then the pieces that the corpus uses most.
 
     Args:
         tokenizer: A Unigram, WordPiece or BPE tokenizer.
@@ -37,7 +37,7 @@ def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> lis
         BPE, a piece is kept along with those that it is merged from.
 
     Raises:
-        InvalidInputError: The tokenizer is of another kind, or what has to stay exceeds `size`.
+        InvalidInputError: The tokenizer is of another kind, or the pieces that must be kept exceed `size`.
     """
     content = json.loads(tokenizer.to_str())
     vocabulary = _vocabulary(content)
@@ -48,7 +48,7 @@ def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> lis
     used = [i for i in counts if i in vocabulary.pieces and i not in needed]
     for i in used:
         atoms = vocabulary.atoms(vocabulary.pieces[i])
-        # A piece with a character that is no piece of its own could not fall apart.
+        # A piece cannot fall apart if one of its characters is not a piece.
         needed |= vocabulary.forms(atoms) if atoms <= vocabulary.ids.keys() else {i}
     if len(needed) > size:
         raise InvalidInputError(
@@ -59,10 +59,10 @@ def select_pieces(tokenizer: Tokenizer, corpus: Iterable[str], size: int) -> lis
 
 
 def cut_tokenizer(tokenizer: Tokenizer, pieces: Sequence[int]) -> Tokenizer:
-    """A tokenizer that knows some of the pieces alone, numbered from 0 in the order of their old ids.
+    """A tokenizer with only some of the pieces, numbered from 0 in the order of their old ids.
 
-    Added tokens stay, whether they are special or not. A Unigram one reads every white space that is none of
-    them as a space, since its other pieces have no line breaks and tabs.
+    Added tokens are kept, special or not. A Unigram tokenizer reads all white space that is not an added
+    token as a space, since its other pieces have no line breaks and tabs.
 
     Args:
         tokenizer: A Unigram, WordPiece or BPE tokenizer.
@@ -74,7 +74,7 @@ def cut_tokenizer(tokenizer: Tokenizer, pieces: Sequence[int]) -> Tokenizer:
     content = json.loads(tokenizer.to_str())
     vocabulary = _vocabulary(content)
     if lost := sorted(vocabulary.special - set(pieces)):
-        raise InvalidInputError(f"pieces must hold all special and added tokens: {lost[0]} is missing")
+        raise InvalidInputError(f"pieces must contain all special and added tokens: {lost[0]} is missing")
     new_ids = {old: new for new, old in enumerate(pieces)}
     vocabulary.cut(new_ids)
     for token in content["added_tokens"]:
@@ -85,7 +85,7 @@ def cut_tokenizer(tokenizer: Tokenizer, pieces: Sequence[int]) -> Tokenizer:
 
 
 def _renumber(processor: dict[str, Any] | None, new_ids: dict[int, int]) -> None:
-    """The five kinds of post-processors there are; ByteLevel has no ids."""
+    """Renumber any of the five kinds of post-processors; ByteLevel has no ids."""
     kind = None if processor is None else processor["type"]
     if processor is None or kind == "ByteLevel":
         return
@@ -102,7 +102,7 @@ def _renumber(processor: dict[str, Any] | None, new_ids: dict[int, int]) -> None
 
 
 class _Vocabulary:
-    """The vocabulary of a `tokenizer.json`, in whatever way its kind of model stores it."""
+    """The vocabulary of a `tokenizer.json`, however its kind of model stores it."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
@@ -127,12 +127,12 @@ class _Vocabulary:
 
     @property
     def prefix(self) -> str:
-        """What stands in front of a piece inside of a word."""
+        """The mark before a piece inside a word."""
         return self.model.get("continuing_subword_prefix") or ""
 
     @property
     def suffix(self) -> str:
-        """What stands behind a piece at the end of a word."""
+        """The mark after a piece at the end of a word."""
         return self.model.get("end_of_word_suffix") or ""
 
     def atoms(self, piece: str) -> set[str]:
@@ -207,7 +207,7 @@ class _BPE(_Vocabulary):
         return [*alphabet, *(character + self.suffix for character in alphabet)]
 
     def by_use(self, counts: Counter[int]) -> list[int]:
-        """A piece counts for what it is merged from as well, so that no kept one is out of reach."""
+        """Like the base class, but a piece also counts for those that it is merged from."""
         total = Counter({i: counts[i] for i in self.pieces})
         rank = dict.fromkeys(self.pieces, -1)
         for number, (left, right, merged) in reversed(list(enumerate(self.merges))):
@@ -233,5 +233,5 @@ _KINDS = {"Unigram": _Unigram, "WordPiece": _WordPiece, "BPE": _BPE}
 def _vocabulary(content: dict[str, Any]) -> _Vocabulary:
     kind = content["model"]["type"]
     if kind not in _KINDS:
-        raise InvalidInputError(f"tokenizer must be a Unigram, WordPiece or BPE one, got {kind}")
+        raise InvalidInputError(f"tokenizer must be of kind Unigram, WordPiece or BPE, got {kind}")
     return _KINDS[kind](content)

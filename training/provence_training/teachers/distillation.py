@@ -1,4 +1,4 @@
-"""From teachers' scores to what a set of pairs is learned from."""
+"""Distillation: teachers' scores become targets of pairs."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ from provence_training.teachers.models import (
 __all__ = ["load_teacher", "scaled_scores", "teach"]
 
 _ENOUGH = 30
-"""Right and random pairs that a language needs for a scale of its own; with fewer it has that of all."""
+"""Right and random pairs that a language needs for its own scale; otherwise it has the scale of all
+languages."""
 
 log = logging.getLogger(__name__)
 
 
 def load_teacher(config: TeacherConfig, cache: ContentCache) -> Teacher:
-    """The teacher of a configuration.
+    """Load the teacher of a configuration.
 
     Raises:
-        CheckpointError: There is no such model.
-        MissingExtraError: sentence-transformers is needed and not installed.
+        CheckpointError: The model does not exist.
+        MissingExtraError: sentence-transformers is needed, but not installed.
     """
     dtype = choose_dtype(config.precision, current_device())
     if config.kind == "cross-encoder":
@@ -81,12 +82,12 @@ def scaled_scores(
     """Turn similarities into logits, by a line for each language.
 
     Args:
-        pairs: What was scored; questions with their own passages and with random ones have to be among it.
+        pairs: The scored pairs, among them questions with their own passages and with random ones.
         scores: Their similarities.
-        scale: Where the line leads.
+        scale: The logits that the line leads to.
 
     Raises:
-        InvalidInputError: There are not both kinds of pairs, or the teacher tells them apart in no way.
+        InvalidInputError: One of the two kinds of pairs is missing, or the teacher does not tell them apart.
     """
     groups: dict[str, list[int]] = {}
     for place, pair in enumerate(pairs):
@@ -113,14 +114,14 @@ def _is_right(pair: TextPair) -> bool:
 def _lines(
     pairs: Sequence[TextPair], scores: Sequence[TeacherScores], scale: ScaleConfig, places: Sequence[int]
 ) -> tuple[_Line, _Line]:
-    """The lines for passages and for sentences."""
+    """The lines of passages and sentences."""
     right = [scores[i] for i in places if _is_right(pairs[i])]
     others = [scores[i] for i in places if pairs[i].kind == Kind.RANDOM]
     passages = _line([s.passage for s in right], [s.passage for s in others], scale.right, scale.random)
     best = [max((x for x in s.sentences or () if x == x), default=math.nan) for s in right]
     each = [x for s in others for x in s.sentences or ()]
     if all(x != x for x in best):
-        return passages, passages  # a teacher of passages only: the second is not used
+        return passages, passages  # a teacher that only scores passages: the second line is not used
     return passages, _line(best, each, scale.right_sentence, scale.random_sentence)
 
 
@@ -129,8 +130,8 @@ def _line(right: list[float], others: list[float], high: float, low: float) -> _
     if not ends[0] > ends[1]:
         raise InvalidInputError(
             "the teacher's similarities cannot be scaled: on average they are "
-            f"{ends[0]:.3f} for questions with their own passages and {ends[1]:.3f} with random ones. There "
-            "must be pairs of both kinds (give random a share), and the teacher must tell them apart"
+            f"{ends[0]:.3f} for questions with their own passages and {ends[1]:.3f} with random ones. Give "
+            "random a share so that both kinds of pairs are drawn, and choose a teacher that tells them apart"
         )
     slope = (high - low) / (ends[0] - ends[1])
     return _Line(slope, low - slope * ends[1])
@@ -146,15 +147,15 @@ def teach(
     """Pairs with teachers' logits.
 
     Args:
-        pairs: To learn from. Junk, and passages with another beside them, have their labels alone.
-        passages: What their pack was made of.
-        teachers: Score them, each those of its languages; their mean is learned. With none of them, the
-            scores that came with the data are taken, where a question meets its own passage.
-        needs_passage: Data sets whose questions need their passage: similarities tell nothing of them, since
-            the passage's topic is not in the question.
+        pairs: Pairs to score. Junk and joined passages keep only their labels.
+        passages: The passages that their pack was made from.
+        teachers: Score the pairs of their languages; the mean is learned. Without teachers, the scores in
+            the data are used, where a question meets its own passage.
+        needs_passage: Data sets whose questions need their passage. Teachers that give similarities do not
+            score them, since the passage's topic is not in the question.
 
     Returns:
-        The pairs, without those of which nothing is known.
+        The pairs, without those that have neither labels nor scores.
     """
     scores = np.full(len(pairs), np.nan, dtype=np.float32)
     of_sentences: dict[int, Sequence[float]] = {}
@@ -175,14 +176,14 @@ def teach(
     taught = replace(pairs, teacher_scores=scores, sentence_scores=SentenceScores(values, borders_of(counts)))
     known = taught.is_known()
     if not known.all():
-        log.warning("%d of %d pairs left out: nothing is known of them", (~known).sum(), len(known))
+        log.warning("%d of %d pairs left out, which have no label or score", (~known).sum(), len(known))
     return taught.select(known)
 
 
 def _logits(
     pairs: Sequence[TextPair], teacher: Teacher, config: TeacherConfig, needs_passage: frozenset[str]
 ) -> list[TeacherScores]:
-    """One teacher's; NaN for what it does not score."""
+    """One teacher's logits; NaN for what it does not score."""
     asked = [
         i
         for i, pair in enumerate(pairs)
@@ -199,7 +200,7 @@ def _logits(
 
 
 def _mean(scores: Sequence[TeacherScores]) -> TeacherScores:
-    """What several teachers say of a pair, on average over those that say something."""
+    """The mean of several teachers' scores of a pair, over those that score it."""
     of_sentences = [s.sentences for s in scores if s.sentences is not None]
     return TeacherScores(
         _mean_of_known([s.passage for s in scores]),

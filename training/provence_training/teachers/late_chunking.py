@@ -1,4 +1,4 @@
-"""A mean-pooling bi-encoder as teacher: it reads each passage once, and pools sentences from its tokens."""
+"""A mean-pooling bi-encoder as a teacher that reads each passage once."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _TOKENS_PER_BATCH = 4096
 
 
 class LateChunkingTeacher:
-    """A bi-encoder such as multilingual-e5, of which passages are the mean of their tokens.
+    """A bi-encoder such as multilingual-e5, whose embeddings are means of token states.
 
     Sentences are pooled from the tokens of the whole passage ("late chunking", Günther et al. 2024, arXiv
-    2409.04701): they cost no pass of their own, and see their context as the student does. A run of
-    sentences is the sum of theirs, so that a passage is read once however many pairs it is in.
+    2409.04701), so they need no pass of their own and see their context, as the student does. A run of
+    sentences is the sum of its sentences, so that each passage is read once, however many pairs it is in.
 
     Args:
         directory: A BERT-like encoder that AutoModel loads, with `tokenizer.json`.
-        cache: Where embeddings are kept.
-        query_prefix: What the bi-encoder expects in front of a question.
-        passage_prefix: What it expects in front of a passage.
-        dtype: What it computes in.
+        cache: Stores the embeddings.
+        query_prefix: What the bi-encoder expects before a question.
+        passage_prefix: What it expects before a passage.
+        dtype: Number format of the computations.
     """
 
     gives_logits = False
@@ -55,15 +55,16 @@ class LateChunkingTeacher:
         self._tokenizer = load_tokenizer(Path(directory))
         self._tokenizer.no_padding()
         positions = self._model.embeddings.position_embeddings
-        behind = 0 if positions.padding_idx is None else positions.padding_idx + 1  # as RoBERTa counts
-        self._tokenizer.enable_truncation(positions.num_embeddings - behind)
+        # RoBERTa counts positions from the padding's id on.
+        unused = 0 if positions.padding_idx is None else positions.padding_idx + 1
+        self._tokenizer.enable_truncation(positions.num_embeddings - unused)
         self._padding = self._model.config.pad_token_id
         self._query_prefix, self._passage_prefix = query_prefix, passage_prefix
         self._cache = cache
         self._identity = fingerprint(self._model)
 
     def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
-        """Cosine similarities; NaN for what lies behind the encoder's window."""
+        """Cosine similarities; NaN for sentences beyond the encoder's window."""
         texts = list(dict.fromkeys(pair.question for pair in pairs))
         queries = dict(zip(texts, self._queries(texts), strict=True))
         passages = list({id(pair.passage): pair.passage for pair in pairs}.values())
@@ -103,7 +104,7 @@ class LateChunkingTeacher:
     def _sums(self, passage: Passage, encoding: Encoding, states: FloatArray) -> FloatArray:
         ends = np.array([end for _, end in encoding.offsets]) - len(self._passage_prefix)
         sentence_of = np.searchsorted([s.start for s in passage.sentences], ends - 1, side="right") - 1
-        inside = (sentence_of >= 0) & (ends > 0)  # not the prefix, and no special token
+        inside = (sentence_of >= 0) & (ends > 0)  # neither the prefix nor a special token
         sums = np.zeros((len(passage.sentences), states.shape[1]), np.float32)
         np.add.at(sums, sentence_of[inside], states[inside])
         return sums
@@ -127,7 +128,7 @@ class LateChunkingTeacher:
 
 
 def _similarities(query: NDArray[np.float16], sums: NDArray[np.float16]) -> TeacherScores:
-    """Cosines of a question with a run of sentences and with each of them."""
+    """Cosine similarities of a question to a run of sentences and to each of them."""
     rows = sums.astype(np.float32)  # (W, H)
     vectors = np.concatenate([rows.sum(0, keepdims=True), rows])
     with np.errstate(invalid="ignore"):

@@ -25,7 +25,7 @@ __all__ = ["PROMPT", "LabelReport", "label_with_llm"]
 PROMPT = """\
 Below are a question and a passage. The sentences of the passage are numbered.
 
-Answer the question as briefly as you can, with nothing but what the passage says. Behind each statement,
+Answer the question as briefly as you can, with nothing but what the passage says. After each statement,
 give the numbers of all sentences that it rests on, in square brackets: [2] or [1][4]. If the passage does
 not answer the question, your whole reply is: No answer
 
@@ -35,11 +35,11 @@ Passage:
 {sentences}
 
 Answer:"""
-"""After the "answer" prompt of Provence (arXiv 2501.16214, section 3): an LLM that has to answer is a better
-judge of what is needed than one that is asked which sentences are relevant."""
+"""After the "answer" prompt of Provence (arXiv 2501.16214, section 3): an LLM that must answer judges
+better what is needed than one that is asked which sentences are relevant."""
 
 _ROUNDS = 4
-"""So many questions are asked for each one under way before an error ends the call."""
+"""Questions asked per concurrent request before an error ends the call."""
 
 _CITATION = re.compile(r"\[(\d[\d\s,;–-]*)\]")
 _NUMBERS = re.compile(r"(\d+)(?:\s*[–-]\s*(\d+))?")
@@ -48,7 +48,7 @@ _NO_ANSWER = re.compile(r"\W*no answer\b", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReport:
-    """What came of the questions, and what it took."""
+    """The outcome of labelling, and its cost."""
 
     labelled: int
     """Questions with labels in the output, `no_answer` included."""
@@ -57,8 +57,8 @@ class LabelReport:
     """Questions that their passage does not answer."""
 
     unreadable: tuple[str, ...]
-    """Ids of questions whose reply cites nothing, or sentences that there are not. They are not in the
-    output; another call asks them again."""
+    """Ids of questions whose reply cites nothing, or sentences that do not exist. They are not in the output;
+    another call asks them again."""
 
     input_tokens: int
     """Tokens read, over all calls for this output, as the model's provider counts them."""
@@ -67,7 +67,7 @@ class LabelReport:
     """Tokens written, likewise."""
 
     cost: float | None
-    """What that costs at the prices given."""
+    """The cost at the given prices."""
 
 
 def label_with_llm(
@@ -82,17 +82,16 @@ def label_with_llm(
 ) -> LabelReport:
     """Label the sentences of passages, and write them as training data.
 
-    Every question without marked answers is asked. Replies are kept beside the output
-    (`OUTPUT.replies.jsonl`) as they come: after an interruption or an error, the same call goes on where it
-    was.
+    Every question without marked answers is asked. Each reply is stored at once beside the output
+    (`OUTPUT.replies.jsonl`): after an interruption or an error, the same call continues where it was.
 
     Args:
-        passages: From `load_passages`. Questions with marked answers are written as they are.
+        passages: From `load_passages`. Questions with marked answers are written unchanged.
         chat_model: Any chat model of LangChain.
         output: The file of JSON Lines to write, with labelled sentences.
-        prompt: With `{question}` and `{sentences}`.
-        prices: What a million tokens cost, read and written, in any currency.
-        max_concurrency: Questions that are under way at once.
+        prompt: The prompt, with `{question}` and `{sentences}`.
+        prices: Prices of a million tokens read and written, in any currency.
+        max_concurrency: Questions asked at the same time.
         show_progress: Show a bar with the tokens so far and their cost.
 
     Returns:
@@ -103,11 +102,11 @@ def label_with_llm(
     """
     for part in ("{question}", "{sentences}"):
         if part not in prompt:
-            raise InvalidInputError(f"prompt must have {part} in it, got {prompt!r}")
+            raise InvalidInputError(f"prompt must contain {part}, got {prompt!r}")
     check_count("max_concurrency", max_concurrency, 1)
     rows = [_Row(passage, question, prompt) for passage in passages for question in passage.questions]
     replies = _Replies(Path(f"{output}.replies.jsonl"), prices)
-    # The same text may be there twice; it is asked once.
+    # The same question with the same passage is asked once.
     waiting = list({row.key: row for row in rows if row.is_open and replies.labels(row) is None}.values())
     with tqdm(total=len(waiting), disable=not show_progress, unit="question") as bar:
         bar.set_postfix_str(replies.usage)
@@ -130,7 +129,7 @@ def label_with_llm(
 
 
 class _Row:
-    """A question with its passage, and what the LLM is told."""
+    """A question with its passage, and the prompt for the LLM."""
 
     def __init__(self, passage: Passage, question: Question, prompt: str) -> None:
         self.passage = passage
@@ -145,7 +144,7 @@ class _Row:
         self.key = content_key(self.prompt).hex()
 
     def read(self, reply: str) -> list[int] | None:
-        """A label for each sentence; None if the reply does not say."""
+        """A label for each sentence; None if the reply is unreadable."""
         labels = [0] * len(self.passage.sentences)
         cited = [pair for citation in _CITATION.findall(reply) for pair in _NUMBERS.findall(citation)]
         if not cited:
@@ -160,7 +159,7 @@ class _Row:
 
 
 def _ask(chat_model: BaseChatModel, rows: Sequence[_Row], replies: _Replies, max_concurrency: int) -> None:
-    """Ask some questions at once. The first error is raised when the others are through, and kept."""
+    """Ask some questions at the same time. The first error is raised once all other replies are stored."""
     prompts: list[Any] = [row.prompt for row in rows]
     errors = []
     for index, message in chat_model.batch_as_completed(
@@ -175,7 +174,7 @@ def _ask(chat_model: BaseChatModel, rows: Sequence[_Row], replies: _Replies, max
 
 
 class _Replies:
-    """What was replied, in a file that grows."""
+    """The replies, in a file that grows."""
 
     def __init__(self, path: Path, prices: tuple[float, float] | None) -> None:
         self._path = path
@@ -200,7 +199,7 @@ class _Replies:
             "output_tokens": usage.get("output_tokens", 0),
         }
         with self._path.open("ab") as file:
-            # A line that was cut off is ended first.
+            # First end a line that was cut off.
             file.write(b"\n" * bool(file.tell()) + json.dumps(entry, ensure_ascii=False).encode())
         self._note(entry)
 
@@ -210,7 +209,7 @@ class _Replies:
         self.output_tokens += entry["output_tokens"]
 
     def labels(self, row: _Row) -> list[int] | None:
-        """What the reply to a question says; None if there is none, or none that can be read."""
+        """The labels from the reply to a question; None without a readable reply."""
         reply = self._replies.get(row.key)
         return None if reply is None else row.read(reply)
 

@@ -1,4 +1,4 @@
-"""Teachers: models whose scores of question and passage are learned from."""
+"""Teachers: models that score questions with passages, to learn from."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ FloatArray = NDArray[np.float32]
 
 
 class TeacherScores(NamedTuple):
-    """What a teacher says of a pair's window; NaN where it says nothing."""
+    """A teacher's scores of a pair's window; NaN if unknown."""
 
     passage: float
     sentences: Sequence[float] | None
-    """Of each sentence of the window; None if the teacher scores passages only."""
+    """The score of each sentence of the window; None if the teacher only scores passages."""
 
 
 class Teacher(Protocol):
-    """Scores questions, as they were asked, with the windows of passages that they meet."""
+    """Scores questions, in their original words, with the windows of passages that they meet."""
 
     @property
     def gives_logits(self) -> bool:
-        """Whether scores are logits; otherwise they are similarities, to be scaled."""
+        """Whether scores are logits, rather than similarities to be scaled."""
         ...
 
     def score(self, pairs: Sequence[TextPair]) -> list[TeacherScores]:
-        """Score pairs; what was scored before comes from a cache."""
+        """Score pairs; earlier scores come from a cache."""
         ...
 
 
@@ -50,9 +50,9 @@ class CrossEncoderTeacher:
 
     Args:
         model: Directory or name on the hub.
-        cache: Where scores are kept.
-        batch_size: Pairs that it reads at once.
-        dtype: What it computes in.
+        cache: Stores the scores.
+        batch_size: Pairs per batch.
+        dtype: Number format of the computations.
 
     Raises:
         InvalidInputError: The model has another number of labels.
@@ -66,7 +66,9 @@ class CrossEncoderTeacher:
     ) -> None:
         self._model = _sentence_transformers().CrossEncoder(model, **_settings(dtype))
         if self._model.num_labels != 1:
-            raise InvalidInputError(f"{model} is no reranker: it has {self._model.num_labels} labels, not 1")
+            raise InvalidInputError(
+                f"{model} is not a reranker: it has {self._model.num_labels} labels, not 1"
+            )
         self._cache = cache
         self._batch_size = batch_size
         self._identity = fingerprint(self._model)
@@ -90,15 +92,15 @@ class CrossEncoderTeacher:
 
 
 class BiEncoderTeacher:
-    """A SentenceTransformer. Scores passages and, each read by itself, their sentences.
+    """A SentenceTransformer. Scores passages and single sentences.
 
     Args:
         model: Directory or name on the hub.
-        cache: Where embeddings are kept.
-        query_prefix: What is put in front of a question; by default what the model's own prompts say.
-        passage_prefix: What is put in front of a passage or sentence, likewise.
-        batch_size: Texts that it reads at once.
-        dtype: What it computes in.
+        cache: Stores the embeddings.
+        query_prefix: Text before a question; by default the model's own prompt.
+        passage_prefix: Text before a passage or sentence; by default the model's own prompt.
+        batch_size: Texts per batch.
+        dtype: Number format of the computations.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -154,13 +156,13 @@ class BiEncoderTeacher:
 
 
 class ProvenceTeacher:
-    """A Provence checkpoint, such as a larger one. Scores passages and sentences with what heads it has.
+    """A Provence checkpoint, such as a larger one. Scores passages and sentences, as far as its heads do.
 
     Args:
         directory: The checkpoint.
-        cache: Where scores are kept.
-        batch_size: Pairs that it reads at once.
-        dtype: What it computes in.
+        cache: Stores the scores.
+        batch_size: Pairs per batch.
+        dtype: Number format of the computations.
     """
 
     gives_logits = True
@@ -201,7 +203,7 @@ class ProvenceTeacher:
 
     @torch.inference_mode()
     def _run(self, examples: Sequence[Example]) -> list[FloatArray]:
-        """For each example its relevance logit and those of its sentences, NaN where there is none."""
+        """For each example, its relevance logit and the keep logits of its sentences, NaN if unknown."""
         batch = self._collator(examples)
         device = next(self._model.parameters()).device
         targets = batch.pop("targets").to(device)
