@@ -229,22 +229,30 @@ def uneven_examples() -> list[Example]:
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
+def train_with_sgd(
+    make_trainer: MakeTrainer, model: ProvenceModel, size: int, steps: int, **settings: Any
+) -> ProvenceTrainer:
+    """Train on `uneven_examples` with steps of 16 examples, in `steps` batches of `size`."""
+    trainer = make_trainer(
+        uneven_examples(),
+        model,
+        optim="sgd",
+        learning_rate=0.1,
+        head_learning_rate=0.1,
+        max_grad_norm=0.0,
+        batch_tokens=size * LONGEST,
+        gradient_accumulation_steps=steps,
+        **settings,
+    )
+    trainer.train()
+    return trainer
+
+
 def test_accumulated_gradients_are_those_of_one_batch(make_trainer: MakeTrainer, make_model: Any) -> None:
     weights, logs = [], []
     for size, steps in ((16, 1), (4, 4)):  # which examples meet in a step is all of them
         model = make_model(**STILL)
-        trainer = make_trainer(
-            uneven_examples(),
-            model,
-            optim="sgd",
-            learning_rate=0.1,
-            head_learning_rate=0.1,
-            max_grad_norm=0.0,
-            batch_tokens=size * LONGEST,
-            gradient_accumulation_steps=steps,
-            num_train_epochs=2,
-        )
-        trainer.train()
+        trainer = train_with_sgd(make_trainer, model, size, steps, num_train_epochs=2)
         assert trainer.state.global_step == 2
         weights.append(list(model.parameters()))
         logs.append([logged(trainer, name) for name in ("loss", *ProvenceLoss.parts)])
@@ -407,19 +415,9 @@ def test_what_a_guide_teaches_is_added(make_trainer: MakeTrainer, make_model: An
     for size, steps in ((16, 1), (4, 4)):  # which examples meet in a step is all of them
         model = make_model(**STILL)
         guide = GuideLoss(model, make_model(seed=1), GuideConfig(model="any"))
-        trainer = make_trainer(
-            uneven_examples(),
-            model,
-            auxiliary_losses=[guide],
-            optim="sgd",
-            learning_rate=0.1,
-            head_learning_rate=0.1,
-            max_grad_norm=0.0,
-            batch_tokens=size * LONGEST,
-            gradient_accumulation_steps=steps,
-            num_train_epochs=1,
+        trainer = train_with_sgd(
+            make_trainer, model, size, steps, auxiliary_losses=[guide], num_train_epochs=1
         )
-        trainer.train()
         parts = {name: logged(trainer, name) for name in (*ProvenceLoss.parts, *GuideLoss.parts)}
         assert all(value > 0 for name in GuideLoss.parts for value in parts[name])
         sums = [sum(step) for step in zip(*parts.values(), strict=True)]

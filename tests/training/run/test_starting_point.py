@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer
-from transformers import (
-    AutoModelForSequenceClassification,
-    DistilBertConfig,
-    ModernBertConfig,
-    XLMRobertaConfig,
-)
+from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from provence_rag import CheckpointError, InvalidInputError, ProvenceConfig
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.run.starting_point import keep_layers_of
 
 IDS = torch.tensor([[0, 7, 8, 9, 2, 2, 10, 11, 12, 2]])
-SPECIAL = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "cls_token_id": 0, "sep_token_id": 2}
-FAMILIES: dict[str, Any] = {
-    "xlm_roberta": XLMRobertaConfig(
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=66,
-    ),
-    "distilbert": DistilBertConfig(
-        dim=32, n_layers=4, n_heads=4, hidden_dim=48, max_position_embeddings=64, pad_token_id=1
-    ),
-    "modernbert": ModernBertConfig(
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=48,
-        global_attn_every_n_layers=2,
-        local_attention=4,
-        **SPECIAL,
-    ),
-}
+FAMILIES = ("xlm_roberta", "distilbert", "modernbert")
 
 
 @pytest.fixture
-def checkpoint(request: pytest.FixtureRequest, unigram: Tokenizer, tmp_path: Path) -> Path:
-    config = FAMILIES[request.param]
-    config.update({"vocab_size": unigram.get_vocab_size(), "num_labels": 1, "initializer_range": 0.2})
+def checkpoint(
+    request: pytest.FixtureRequest,
+    unigram: Tokenizer,
+    family_config: Callable[[str], PretrainedConfig],
+    tmp_path: Path,
+) -> Path:
+    config = family_config(request.param)
+    config.update({"num_labels": 1, "initializer_range": 0.2})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         transformer = AutoModelForSequenceClassification.from_config(config)
@@ -64,12 +44,12 @@ def test_layers_and_heads_stay_as_they_were(checkpoint: Path, tmp_path: Path) ->
     whole, cut = (ProvenceModel.from_pretrained(directory) for directory in (checkpoint, kept))
     layers = [m for m in whole.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == 4]
     (stack,) = layers
-    for index in (1, 2):  # what is left out passes on what it gets
+    for index in (1, 2):  # layers that are left out pass on their input
         stack[index].register_forward_hook(_pass_on)
     with torch.inference_mode():
         for one, other in zip(*(m(IDS, torch.ones_like(IDS)) for m in (whole, cut)), strict=True):
             torch.testing.assert_close(one, other)
-    # A run that goes on finds it complete.
+    # A run that continues finds it complete.
     before = (kept / "model.safetensors").stat().st_mtime_ns
     keep_layers_of(checkpoint, "0,3", kept)
     assert (kept / "model.safetensors").stat().st_mtime_ns == before

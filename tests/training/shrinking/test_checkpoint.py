@@ -18,10 +18,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 from transformers import (
     AutoModel,
     AutoTokenizer,
-    DistilBertConfig,
-    DistilBertModel,
-    ModernBertConfig,
-    ModernBertModel,
+    PretrainedConfig,
     PreTrainedTokenizerFast,
 )
 from typer.testing import CliRunner
@@ -146,36 +143,18 @@ def test_other_post_processors(
     assert max(small.encode("the", "cat").ids) < len(pieces)
 
 
-SIZES = {"vocab_size": 61, "pad_token_id": 1}
-OTHERS: dict[str, Any] = {
-    "distilbert": lambda: DistilBertModel(
-        DistilBertConfig(**SIZES, dim=32, n_layers=4, n_heads=4, hidden_dim=48, max_position_embeddings=64)
-    ),
-    "modernbert": lambda: ModernBertModel(
-        ModernBertConfig(
-            **SIZES,
-            hidden_size=32,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=48,
-            global_attn_every_n_layers=2,
-            local_attention=4,
-            bos_token_id=0,
-            cls_token_id=0,
-            eos_token_id=2,
-            sep_token_id=2,
-        )
-    ),
-}
-
-
-@pytest.fixture(params=OTHERS)
-def other_encoder(request: pytest.FixtureRequest, unigram: Tokenizer, tmp_path: Path) -> Path:
+@pytest.fixture(params=["distilbert", "modernbert"])
+def other_encoder(
+    request: pytest.FixtureRequest,
+    unigram: Tokenizer,
+    family_config: Callable[[str], PretrainedConfig],
+    tmp_path: Path,
+) -> Path:
     """An encoder whose layers are elsewhere, and which has no pooler."""
     directory = tmp_path / "other"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = OTHERS[request.param]()
+        model = AutoModel.from_config(family_config(request.param))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(parameter.numel()))
     model.save_pretrained(directory)
