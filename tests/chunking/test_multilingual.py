@@ -113,7 +113,7 @@ def test_every_language_that_can_be_detected_can_be_given() -> None:
     detected = {path.name.partition("-")[0] for path in Path(PROFILES_DIRECTORY).iterdir()}
     assert sorted(LANGUAGES) == list(LANGUAGES) == sorted(detected | PUNKT_LANGUAGES.keys())
     for language in LANGUAGES:
-        assert [text for text, _ in MultilingualChunker(language).chunk("A b. C d.")] == ["A b.", "C d."]
+        assert MultilingualChunker(language).chunk("One word.") == [("One word.", (0, 9))]
 
 
 @pytest.mark.parametrize("language", ["xx", "", "english", None])

@@ -167,14 +167,14 @@ def test_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (
             {
                 "teachers": [{"kind": "bi-encoder", "model": "owner/embedder"}],
-                "stages": [{}, {"pairs": [{"teacher": True, "random": 0}]}],
+                "stages": [{}, {"name": "b", "pairs": [{"teacher": True, "random": 0}]}],
             },
             "stages.1.pairs with teacher: true must have own and random passages, which scale scores of "
             "owner/embedder: give random a share",
         ),
         (
             {"stages": [{"guide": {"model": "a", "exclude": ["a"]}, "pairs": [{"labels": False}]}]},
-            "stages.0: guide.exclude has 'a', but no pairs learn from its labels or a teacher, so that "
+            "stages.0.guide.exclude has 'a', but no pairs learn from labels or a teacher, so that "
             "nothing is learned from it: set labels or teacher to true, do not exclude it, or set weights: "
             "{a: 0} to leave it out of this stage",
         ),

@@ -93,7 +93,9 @@ def made_small(config: TrainingConfig, output: Path) -> TrainingConfig:
         replace(stage, batch_tokens=1024, pairs=tuple(replace(pairs, count=PAIRS) for pairs in stage.pairs))
         for stage in config.stages
     ]
-    release = replace(config.release, exports=())
+    assert config.release.calibration is not None
+    calibration = replace(config.release.calibration, allow_few_questions=True)
+    release = replace(config.release, exports=(), calibration=calibration)
     return replace(
         config, output=str(output), stages=tuple(stages), release=release, device="cpu", logging_steps=1
     )

@@ -324,7 +324,7 @@ class TrainingConfig:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise InvalidInputError(f"stages must have different names, got {', '.join(names)}")
-        sources = {source.source_name for source in self.data.train}
+        sources = {source.source_name: source.weight for source in self.data.train}
         for number, stage in enumerate(self.stages):
             named = stage.guide and stage.guide.stage
             if named is not None and named not in names[:number]:
@@ -334,10 +334,18 @@ class TrainingConfig:
                     f"stages.{number}.guide.stage must be {earlier}, got {named!r}{reason}"
                 )
             for option, given in stage.named_sources().items():
-                if unknown := sorted(given - sources):
+                if unknown := sorted(given - sources.keys()):
                     raise InvalidInputError(
                         f"stages.{number}.{option} must name sources of data.train "
                         f"({', '.join(sorted(sources))}), got {unknown[0]!r}"
+                    )
+            for name in stage.guide.exclude if stage.guide is not None else ():
+                drawing = [pairs for pairs in stage.pairs if pairs.weights.get(name, sources[name]) != 0]
+                if drawing and not any(pairs.labels or pairs.teacher for pairs in drawing):
+                    raise InvalidInputError(
+                        f"stages.{number}.guide.exclude has {name!r}, but no pairs learn from labels or a "
+                        "teacher, so that nothing is learned from it: set labels or teacher to true, do not "
+                        f"exclude it, or set weights: {{{name}: 0}} to leave it out of this stage"
                     )
 
     def _check_teachers(self) -> None:

@@ -81,11 +81,6 @@ class PairConfig:
             raise InvalidInputError(f"window must be [fewest tokens, most tokens], got {list(self.window)}")
 
     @property
-    def learns_besides_guide(self) -> bool:
-        """Whether there is something to learn from without a guide."""
-        return self.labels or self.teacher
-
-    @property
     def has_own(self) -> bool:
         """Whether questions meet their own passages."""
         return self.per_question > 1 or self.bm25 + self.random + self.junk < 1
@@ -251,19 +246,6 @@ class StageConfig:
             raise InvalidInputError("patience needs pairs with labels: true, whose loss is measured")
         if self.loss.listwise_teacher_weight and not any(pairs.teacher for pairs in self.pairs):
             raise InvalidInputError("loss.listwise_teacher_weight needs pairs with teacher: true")
-        if self.guide is not None and self.guide.exclude:
-            excluded = [
-                name
-                for name in self.guide.exclude
-                if not any(p.learns_besides_guide and p.weights.get(name) != 0 for p in self.pairs)
-                and any(p.weights.get(name) != 0 for p in self.pairs)
-            ]
-            if excluded:
-                raise InvalidInputError(
-                    f"guide.exclude has {excluded[0]!r}, but no pairs learn from its labels or a teacher, so "
-                    "that nothing is learned from it: set labels or teacher to true, do not exclude it, or "
-                    f"set weights: {{{excluded[0]}: 0}} to leave it out of this stage"
-                )
 
     def named_sources(self) -> dict[str, set[str]]:
         """The data sources that each option names."""

@@ -47,15 +47,17 @@ class StagePairs:
         """Draw a stage's pairs once before anything is trained: a later stage would fail after hours.
 
         Raises:
-            InvalidInputError: There are no pairs, a source with a weight has no questions, or one that is
-                excluded from the guide has nothing else to learn from.
+            InvalidInputError: There are no pairs, or none of the development data; a source with a weight has
+                no questions, or one that is excluded from the guide has nothing else to learn from.
         """
         if not sum(len(drawn) for drawn in self._drawn(stage)):
             raise InvalidInputError(f"stage {stage.name} has no pairs to learn from")
+        self.dev_pairs(stage)
         pack = self._train_pack
         judged = set(pack.sources[pack.question_sources[~np.isnan(pack.relevance)]].tolist())
         for name in stage.guide.exclude if stage.guide is not None else ():
-            drawing = [pairs for pairs in stage.pairs if pairs.weights.get(name) != 0]
+            weight = self._data.weights.get(name)
+            drawing = [pairs for pairs in stage.pairs if pairs.weights.get(name, weight) != 0]
             if drawing and name not in judged and not any(pairs.teacher for pairs in drawing):
                 raise InvalidInputError(
                     f"stage {stage.name}: guide.exclude has {name!r}, whose questions have no labels: "
