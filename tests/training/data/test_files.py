@@ -77,7 +77,7 @@ def test_a_data_set_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInputError) as raised:
         load_passages("owner/missing")
     assert str(raised.value) == (
-        "owner/missing: is no local file, and could not be downloaded from the Hugging Face hub: offline"
+        "owner/missing: is not a local file, and could not be downloaded from the Hugging Face hub: offline"
     )
 
 

@@ -157,7 +157,7 @@ def spans_with(**changes: Any) -> dict[str, Any]:
     return {**SPANS, "questions": [{**SPANS["questions"][0], **changes}]}
 
 
-# Questions of which nothing is known
+# Questions without labels
 
 
 def test_a_question_alone() -> None:

@@ -1,4 +1,4 @@
-"""Figures of pruning, on sentences made by hand."""
+"""Figures of pruning, on handmade sentences."""
 
 from __future__ import annotations
 

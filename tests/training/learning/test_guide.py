@@ -1,4 +1,4 @@
-"""What is learned from a guide, against the same formulas with both models run by hand."""
+"""The losses of a guide, compared with the same formulas on both models' outputs."""
 
 from __future__ import annotations
 

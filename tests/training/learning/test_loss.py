@@ -39,7 +39,7 @@ EVERY_PART = {
 
 
 def make_targets(**changes: Any) -> Targets:
-    """Query 0 has three labelled passages; query 1 has three without labels, of which a teacher knows."""
+    """Query 0 has three labelled passages; query 1 has three without labels, which a teacher scored."""
     values = {
         "labels": torch.tensor([1.0, 0.25, NAN, 0.0, NAN, NAN]),
         "teacher_scores": torch.tensor([NAN, -2.5, 3.0, 1.0, -0.5, 2.0]),

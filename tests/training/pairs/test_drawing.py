@@ -243,7 +243,7 @@ def test_windows_have_at_most_the_tokens_asked_for(draw: Draw) -> None:
     drawn = draw(count=200, bm25=0, random=1, window=(30, 40))
     sizes = np.diff(drawn.pairs.pack.sentences[drawn.pairs.windows[:, 0]], axis=1)
     assert sizes.max() <= 40
-    # Another sentence would not have fitted, or there is no other.
+    # Another sentence does not fit, or does not exist.
     whole = {p.id: p.text for p in PASSAGES}
     longest = max(np.diff(drawn.pairs.pack.sentences))
     for pair, size in enumerate(sizes):
@@ -418,10 +418,7 @@ def test_nothing_to_draw_from(draw: Draw) -> None:
     assert str(raised.value) == "the source 'b' has a weight, but no questions"
     with pytest.raises(InvalidInputError) as raised:
         draw([replace(p, questions=()) for p in PASSAGES])
-    assert (
-        str(raised.value)
-        == "none of the questions can be learned from: they need labels, a teacher or a guide"
-    )
+    assert str(raised.value) == "no question can be learned from: questions need labels, a teacher or a guide"
 
 
 def test_sets_are_put_together_and_taken_apart(encoder: PairEncoder) -> None:

@@ -24,7 +24,7 @@ def make_pairs(tokenizer: PairTokenizer) -> MakePairs:
     encoder = PairEncoder(tokenizer, ProvenceConfig(max_length=256))
 
     def make(lengths: Sequence[int], group: int = 1) -> PairSet:
-        """Pairs of so many words; `group` of them ask the same."""
+        """Pairs with the given numbers of words; `group` consecutive pairs share a question."""
         examples = [
             Example(query=f"q {i // group}", document="cat " * length) for i, length in enumerate(lengths)
         ]

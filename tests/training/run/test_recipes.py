@@ -26,7 +26,7 @@ PAIRS = 64  # of more than a million
 
 @pytest.fixture
 def encoder(unigram: Tokenizer, tmp_path: Path) -> Path:
-    """Twelve layers, of which the student takes six."""
+    """An encoder with twelve layers; the student takes six."""
     directory = tmp_path / "encoder"
     config = XLMRobertaConfig(
         vocab_size=unigram.get_vocab_size(),
@@ -50,7 +50,7 @@ def encoder(unigram: Tokenizer, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A file for each that the recipes name, with passages of which no two have the same answer."""
+    """A file for each that the recipes name, with passages that all have different answers."""
     directory = tmp_path / "data"
     words = iter("".join(letters) for letters in product("bcdfghkmnp", "aeiou", "tvwxz"))
     for name in sorted({path for recipe in RECIPES.glob("*.yaml") for path in paths(recipe)}):

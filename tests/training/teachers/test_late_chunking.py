@@ -1,4 +1,4 @@
-"""The teacher's similarities against the encoder run by hand."""
+"""The teacher's similarities compared with running the encoder directly."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def _read_hub(name: str, subset: str | None, split: str) -> Iterator[tuple[str, 
         found = datasets.load_dataset(name, subset, split=split)
     except Exception as error:  # its own, its HTTP library's and the file system's have no common base
         raise InvalidInputError(
-            f"{name}: is no local file, and could not be downloaded from the Hugging Face hub: {error}"
+            f"{name}: is not a local file, and could not be downloaded from the Hugging Face hub: {error}"
         ) from error
     return _rows(found, name)
 

@@ -42,7 +42,7 @@ class BM25:
         self._index.index([["", *terms(text)] for text in texts], show_progress=False)
 
     def scores(self, query: str) -> NDArray[np.float32]:
-        """The score of each passage, shape (P,); 0 where it has none of the query's terms."""
+        """The score of each passage, shape (P,); 0 if it shares no term with the query."""
         known = [term for term in terms(query) if term in self._index.vocab_dict]
         if not known:
             return np.zeros(self._size, dtype=np.float32)

@@ -229,7 +229,7 @@ def check_enough_questions(
 
 
 def _questions_needed(promise: float) -> int:
-    """The fewest questions of which one may be lost without breaking a promise."""
+    """The number of questions from which one answer may be lost without breaking a promise."""
     return math.ceil(1 / (1 - promise) - 1e-9) if promise < 1 else 1
 
 

@@ -23,7 +23,7 @@ class RankingFigures:
     """Mean average precision, over the relevant documents of each list."""
 
     mrr: float
-    """Mean reciprocal rank of the first relevant document; 0 where there is none."""
+    """Mean reciprocal rank of the first relevant document; 0 without one."""
 
     ndcg: float
     """Normalised discounted cumulative gain of the first k documents, with the grades as gains."""
@@ -34,7 +34,7 @@ class RankingFigures:
 
 
 def average_precision(relevant: NDArray[np.bool_]) -> float:
-    """Mean precision at the rank of each relevant document; 0 where there is none.
+    """Mean precision at the rank of each relevant document; 0 without one.
 
     Args:
         relevant: Whether each document of a ranking is relevant, best rank first, shape (D,).
@@ -44,7 +44,7 @@ def average_precision(relevant: NDArray[np.bool_]) -> float:
 
 
 def reciprocal_rank(relevant: NDArray[np.bool_]) -> float:
-    """1 / rank of the first relevant document; 0 where there is none. `relevant` as above."""
+    """1 / rank of the first relevant document; 0 without one. `relevant` as above."""
     return 1.0 / (int(relevant.argmax()) + 1) if relevant.any() else 0.0
 
 

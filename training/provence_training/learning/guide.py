@@ -91,7 +91,7 @@ def load_guide(directory: Path, tokenizer: PairTokenizer, dtype: torch.dtype) ->
         dtype: Number format of the guide's computations.
 
     Raises:
-        CheckpointError: There is no such checkpoint.
+        CheckpointError: The checkpoint does not exist.
         InvalidInputError: It lacks pieces, or joins query and passage in another way.
     """
     guide = ProvenceModel.from_pretrained(directory)

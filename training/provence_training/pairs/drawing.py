@@ -140,7 +140,7 @@ class _Draw:
                 raise InvalidInputError(f"the source {source!r} has a weight, but no questions")
         if not known.any():
             raise InvalidInputError(
-                "none of the questions can be learned from: they need labels, a teacher or a guide"
+                "no question can be learned from: questions need labels, a teacher or a guide"
             )
         return np.array([weights.get(name, count) for name, count in zip(names, known, strict=True)])
 
