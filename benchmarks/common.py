@@ -111,7 +111,7 @@ def read_pairs(data: str | Path, number: int) -> list[tuple[str, str]]:
     again with that of the next passage, then of the next but one, and so on: every pair is another one.
 
     Args:
-        data: See `provence_training.data.load_passages`.
+        data: See `provence_training.load_passages`.
         number: How many pairs.
 
     Returns:

@@ -17,8 +17,8 @@ from benchmarks.common import RESULTS, Data, Output, Runs, data_name, run
 from benchmarks.report import Figure, Report
 from provence_training.compute import choose_dtype, current_device
 from provence_training.config import DataConfig, DataSource, StageConfig, TrainingConfig
-from provence_training.config_values import Precision
-from provence_training.run import run_training
+from provence_training.config.values import Precision
+from provence_training.run.training import run_training
 
 __all__ = ["main"]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import provence_rag
+import provence_training
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -85,6 +86,21 @@ ROOMS = [
     {"adapters", "cli", "testing"},
 ]
 
+# The wings of provence_training in the same order.
+WINGS = [
+    {"cache", "compute"},
+    {"config"},
+    {"data"},
+    {"augmentation"},
+    {"pairs"},
+    {"shrinking"},
+    {"learning"},
+    {"teachers"},
+    {"evaluation"},
+    {"run"},
+    {"cli"},
+]
+
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -113,8 +129,8 @@ def test_only_their_rooms_name_other_libraries(path: Path) -> None:
                 assert is_in(name_of(path), places), f"{name_of(path)} imports {imported}"
 
 
-def room(module: str) -> int:
-    found = [number for number, names in enumerate(ROOMS) if is_in(module, names)]
+def room(module: str, rooms: list[set[str]] = ROOMS) -> int:
+    found = [number for number, names in enumerate(rooms) if is_in(module, names)]
     assert found, f"{module} is in no room"
     return found[0]
 
@@ -153,6 +169,16 @@ def test_integrations_import_public_names_and_themselves(path: Path) -> None:
 @pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("training/")], ids=name_of)
 def test_training_imports_no_integration(path: Path) -> None:
     assert not [imported for imported in imports(path) if is_in(imported, set(ADAPTERS))]
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if name_of(p).startswith("training/")], ids=name_of)
+def test_wings_import_inner_wings_only(path: Path) -> None:
+    """So data and pairs import neither the collator nor the loss, and nothing imports a whole run."""
+    own = name_of(path).removeprefix("training/provence_training/").removesuffix(".py").replace("/", ".")
+    for imported in imports(path):
+        if own != "__init__" and imported.startswith("provence_training."):
+            other = imported.removeprefix("provence_training.")
+            assert room(other, WINGS) <= room(own, WINGS), f"{own} imports {imported}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
@@ -298,6 +324,17 @@ import provence_rag.provence, provence_rag.testing, provence_rag.chunking
 assert before == (dict(os.environ), list(warnings.filters), list(logging.root.handlers), logging.root.level)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_of_training() -> None:
+    assert sorted(provence_training.__all__) == dir(provence_training)
+    for name in provence_training.__all__:
+        assert getattr(provence_training, name).__name__ == name
+    with pytest.raises(AttributeError, match=r"^module 'provence_training' has no attribute 'Trainer'$"):
+        provence_training.Trainer  # noqa: B018
+    code = "import sys, provence_training; print({'torch', 'pydantic', 'numpy', 'yaml'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_public_names() -> None:

@@ -6,11 +6,10 @@ from provence_rag.chunking.english import EnglishChunker
 from provence_rag.chunking.japanese import JapaneseChunker
 from provence_rag.chunking.language import detect_language
 from provence_rag.chunking.markdown import MarkdownChunker, heading_level
-from provence_rag.chunking.multilingual import LANGUAGES, MultilingualChunker
+from provence_rag.chunking.multilingual import MultilingualChunker
 from provence_rag.chunking.overlong import split_overlong
 
 __all__ = [
-    "LANGUAGES",
     "BaseChunker",
     "EnglishChunker",
     "JapaneseChunker",

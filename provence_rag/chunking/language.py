@@ -1,4 +1,4 @@
-"""What language a text is in: a look at its script, at its commonest words, then langdetect."""
+"""Detection of languages by script, by common words, then by langdetect."""
 
 from __future__ import annotations
 

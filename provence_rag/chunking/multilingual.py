@@ -11,31 +11,27 @@ from provence_rag.chunking.language import detect_language
 from provence_rag.chunking.markdown import MarkdownChunker, looks_like_markdown
 from provence_rag.chunking.overlong import split_overlong
 from provence_rag.errors import InvalidInputError
-from provence_rag.languages import language_code
+from provence_rag.languages import check_language
 from provence_rag.surrogates import without_surrogates
 
-__all__ = ["LANGUAGES", "MultilingualChunker"]
-
-LANGUAGES = tuple(sorted({*PUNKT_LANGUAGES, "ja", "ko", "zh"}))
-"""The ISO 639-1 codes of the languages that have rules or Punkt parameters of their own."""
+__all__ = ["MultilingualChunker"]
 
 
 class MultilingualChunker(BaseChunker):
     """Cuts text of any language into sentences, Markdown by block.
 
-    Japanese and Chinese have rules (`CJKChunker`), `PUNKT_LANGUAGES` have Punkt. Korean and, with
-    "auto", every other language go to English Punkt, which also knows the full stops and question marks
-    of other scripts.
+    Japanese and Chinese have rules (`CJKChunker`), `PUNKT_LANGUAGES` have Punkt. Every other language is
+    cut by English Punkt, which also knows the full stops and question marks of other scripts.
 
     Args:
         language: "auto" to detect it for each text, or one of `LANGUAGES`; a region is ignored ("zh-TW").
 
     Raises:
-        InvalidInputError: The language is not supported.
+        InvalidInputError: The language is unknown.
     """
 
     def __init__(self, language: str = "auto") -> None:
-        self.language = _checked_language(language)
+        self.language = check_language(language)
 
     def spans(self, text: str) -> list[Span]:
         """Return where the sentences of `text` are; an empty list if there is only white space."""
@@ -58,7 +54,7 @@ class MultilingualChunker(BaseChunker):
             max_length: Sentences of more tokens than this, >= 1, are split. None: none is.
 
         Raises:
-            InvalidInputError: The language is not supported, `max_length` is below 1 or comes without a
+            InvalidInputError: The language is unknown, `max_length` is below 1 or comes without a
                 tokenizer, or the tokenizer gives no offsets.
         """
         chunker = self if language == "auto" else MultilingualChunker(language)
@@ -67,13 +63,6 @@ class MultilingualChunker(BaseChunker):
             starts = _token_starts(tokenizer, text)
             spans = [part for span in spans for part in split_overlong(text, span, starts, max_length)]
         return [(text[start:end], (start, end)) for start, end in spans]
-
-
-def _checked_language(language: str) -> str:
-    code = language_code(str(language))
-    if code != "auto" and code not in LANGUAGES:
-        raise InvalidInputError(f"language must be 'auto' or one of {', '.join(LANGUAGES)}, got {language!r}")
-    return code
 
 
 def _chunker_of(language: str) -> BaseChunker:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from provence_rag.chunking import LANGUAGES, BaseChunker, MultilingualChunker, Span, detect_language
+from provence_rag.chunking import BaseChunker, MultilingualChunker, Span, detect_language
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.encoding import (
@@ -105,7 +105,7 @@ class Planner:
         """Plan how each pair is read.
 
         Raises:
-            InvalidInputError: The language is not supported.
+            InvalidInputError: The language is unknown.
         """
         documents = self._documents((pair.document for pair in pairs), language)
         heads = self._heads(pairs)
@@ -118,16 +118,14 @@ class Planner:
         unique = list(dict.fromkeys(texts))
         language = self._config.splitter_language if language == "auto" else language
         languages = [detect_language(text) if language == "auto" else language for text in unique]
-        spans = [self._spans(text, own, language) for text, own in zip(unique, languages, strict=True)]
+        spans = [self._spans(text, own) for text, own in zip(unique, languages, strict=True)]
         tokens = self._encoder.encode_documents(unique, spans)
         bounds = map(sentence_bounds, tokens, spans)
         return dict(zip(unique, map(Document, unique, languages, spans, tokens, bounds), strict=True))
 
-    def _spans(self, text: str, language: str, asked: str) -> Sequence[Span]:
-        if self._chunker is not None:
-            return self._chunker.spans(text)
-        # A detected language may have no rules of its own; one that the caller asks for must have them.
-        return _chunker_for("en" if asked == "auto" and language not in LANGUAGES else language).spans(text)
+    def _spans(self, text: str, language: str) -> Sequence[Span]:
+        chunker = _chunker_for(language) if self._chunker is None else self._chunker
+        return chunker.spans(text)
 
     def _heads(self, pairs: Sequence[Pair]) -> dict[tuple[str, str | None], Head]:
         queries = list(dict.fromkeys(pair.query for pair in pairs))

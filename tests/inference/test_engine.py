@@ -355,9 +355,16 @@ def test_the_rule_is_that_of_the_documents_language() -> None:
     ] * 2
 
 
-def test_a_language_without_rules_that_is_asked_for() -> None:
+def test_an_unknown_language() -> None:
     with pytest.raises(InvalidInputError, match=r"language must be 'auto' or one of .*, got 'xx'"):
         fake_provence().process("penguins", ["Penguins swim."], options=PruningOptions(language="xx"))
+
+
+@pytest.mark.parametrize("language", ["vi", "hu", "ro", "id", "zh-CN"])
+def test_a_language_without_rules_can_be_given(language: str) -> None:
+    options = PruningOptions(language=language)
+    (passage,) = fake_provence().process("penguins", ["Penguins swim. Hens do not."], options=options)
+    assert [sentence.text for sentence in passage.sentences] == ["Penguins swim.", "Hens do not."]
 
 
 def test_a_language_without_rules_that_is_detected() -> None:

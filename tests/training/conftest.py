@@ -14,6 +14,9 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    DistilBertConfig,
+    ModernBertConfig,
+    PretrainedConfig,
     XLMRobertaConfig,
     XLMRobertaModel,
 )
@@ -36,7 +39,7 @@ PIECES = [
 
 @pytest.fixture
 def unigram() -> Tokenizer:
-    """A Unigram tokenizer as XLM-R has one: the mask behind all other pieces, no token types."""
+    """A Unigram tokenizer as XLM-R has one: the mask after all other pieces, no token types."""
     scores = [(piece, 0.0 if piece in SPECIALS else -1.0 - 0.01 * i) for i, piece in enumerate(PIECES)]
     tokenizer = Tokenizer(models.Unigram(scores, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -112,6 +115,28 @@ def joint(make_model: Callable[..., ProvenceModel], encoder: Path, tmp_path: Pat
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (directory / name).write_bytes((encoder / name).read_bytes())
     return directory
+
+
+@pytest.fixture
+def family_config(unigram: Tokenizer) -> Callable[[str], PretrainedConfig]:
+    """Small configurations, of four layers, of architectures that keep their layers in different places."""
+
+    def make(family: str) -> PretrainedConfig:
+        sizes = {"vocab_size": unigram.get_vocab_size(), "pad_token_id": 1, "max_position_embeddings": 66}
+        if family == "distilbert":
+            return DistilBertConfig(**sizes, dim=32, n_layers=4, n_heads=4, hidden_dim=48)
+        sizes |= {
+            "hidden_size": 32,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+        }
+        if family == "xlm_roberta":
+            return XLMRobertaConfig(**sizes)
+        ids = {"bos_token_id": 0, "cls_token_id": 0, "eos_token_id": 2, "sep_token_id": 2}
+        return ModernBertConfig(**sizes, **ids, global_attn_every_n_layers=2, local_attention=4)
+
+    return make
 
 
 def _sizes() -> dict[str, Any]:

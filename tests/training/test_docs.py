@@ -35,7 +35,7 @@ SECTIONS = {
 
 
 def descriptions(name: str) -> dict[str, str]:
-    """The docstring behind each field of a class; "" without one."""
+    """The docstring after each field of a class; "" without one."""
     tree = ast.parse(Path(inspect.getfile(getattr(config, name))).read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     found = {}

@@ -1,4 +1,4 @@
-"""Arrays on disk by the content that they were computed from."""
+"""A cache on disk of arrays, by the content that they were computed from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["ContentCache", "content_key", "fingerprint"]
 Array = NDArray[Any]
 
 _SLICE = 512
-"""What is computed is stored after so many: a run that is killed loses no more."""
+"""Arrays computed before they are stored, and so the most that a killed run loses."""
 
 
 def content_key(*parts: Any) -> bytes:
@@ -31,7 +31,7 @@ def content_key(*parts: Any) -> bytes:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of a model's weights: another model under the same name is another one."""
+    """A hash of a model's weights, which tells apart two models of one name."""
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
@@ -43,7 +43,7 @@ class ContentCache:
     """An SQLite file of arrays.
 
     Args:
-        path: The file; it is made if need be.
+        path: The file; it is created if missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,9 +62,9 @@ class ContentCache:
         """The array of each key.
 
         Args:
-            keys: Of `content_key`; the same may be there more than once.
-            compute: Takes places in `keys` and gives their arrays; it is asked only for what is not stored.
-            description: Shows a progress bar with this name, on a terminal.
+            keys: From `content_key`; duplicates are allowed.
+            compute: Takes indices into `keys` and returns their arrays; called only for what is not stored.
+            description: Label of a progress bar, shown on a terminal.
         """
         found = self._stored(keys)
         places = {key: place for place, key in enumerate(keys) if key not in found}

@@ -1,4 +1,4 @@
-"""What a run computes on, and in which numbers."""
+"""The device and the number format of a run's computations."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["choose_dtype", "current_device"]
 
 
 def current_device() -> torch.device:
-    """This process's device: a GPU if there is one, unless the run has chosen the CPU."""
+    """This process's device: a GPU if available, unless the run uses the CPU."""
     device: torch.device = PartialState().device
     return device
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What to compute in.
+    """Choose the number format of computations.
 
     Args:
         precision: A type's name, or `auto`: bfloat16 where the device multiplies it in hardware, else
             float32.
-        device: Where.
+        device: The device that computes.
 
     Raises:
-        InvalidInputError: float16 on a CPU, whose range training there would leave.
+        InvalidInputError: float16 on a CPU, where training would leave its range.
     """
     if precision == "float16" and device.type == "cpu":
         raise InvalidInputError("precision float16 needs a GPU: choose auto, bfloat16 or float32 on a CPU")
@@ -38,6 +38,6 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 def _multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere; older ones emulate it
-    # Old releases of torch do not tell: `bool` says no.
+    # Old releases of torch lack these functions; `bool` stands in and says no.
     told = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in told)

@@ -25,7 +25,7 @@ from provence_rag import CheckpointError, InvalidInputError, Provence, PruningOp
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling import Format, export
 from provence_rag.modeling.calibration_sample import sample_batches
-from provence_rag.modeling.checkpoints import detection, read_checkpoint
+from provence_rag.modeling.checkpoints import families, read_checkpoint
 from provence_rag.modeling.convert import convert
 from provence_rag.modeling.quantization import quantize_onnx
 
@@ -85,7 +85,7 @@ def test_an_export_needs_no_knowledge_of_the_family(
     exported: Any, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tensors, onnx = exported(family, "safetensors"), exported(family, "onnx")
-    monkeypatch.setattr(detection, "_FAMILIES", ())
+    monkeypatch.setattr(families, "_FAMILIES", ())
     Provence.from_pretrained(tensors)
     for name in ("torch", "transformers", "safetensors"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from provence_training.data import load_passages
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 ENGLISH = [
     (

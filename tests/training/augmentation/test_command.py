@@ -52,7 +52,7 @@ def test_one_language(data: list[Path], tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert {p.language for p in load_passages(tmp_path / "pages.jsonl")} == {"ja"}
     assert done.stderr.endswith(
-        " 0 of them in other words than the page's\npassages in other languages were left out: 5 in en\n"
+        " 0 of them worded differently from the page\npassages in other languages were left out: 5 in en\n"
     )
 
 

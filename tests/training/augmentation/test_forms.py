@@ -16,7 +16,7 @@ from provence_training.augmentation import FORMS, Wordings
 from provence_training.augmentation.page import AskedQuestion, Page
 from provence_training.augmentation.pool import Pool
 from provence_training.data import load_passages
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 ENTRY_FORMS = ("faq", "dialogue", "list", "records")
 CASES = [(form.name, language) for form in FORMS.values() for language in form.languages]

@@ -11,7 +11,7 @@ import pytest
 from provence_rag import InvalidInputError
 from provence_training.augmentation import FORMS, AugmentedPage, Wordings, augment
 from provence_training.data import load_passages
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 
 def test_pages_are_training_data(passages: list[Passage]) -> None:
@@ -110,18 +110,18 @@ PASSAGE = {
         (
             [PASSAGE],
             {"languages": ["ja"]},
-            "passages must have questions with marked answers in ja: there are none",
+            "passages must have questions with marked answers in ja, got none",
         ),
         (
             [{**PASSAGE, "questions": [{"question": "Which?", "answers": None}]}],
             {},
-            "passages must have questions with marked answers in en or ja: there are none",
+            "passages must have questions with marked answers in en or ja, got none",
         ),
         (
             [{**PASSAGE, "lang": "ja"}],
             {"forms": ["glued"]},
-            "forms must have one for each language: glued cannot be made in ja; add another form, or leave "
-            "the language out of languages",
+            "forms must include one for each language: glued cannot be made in ja; add another form, or "
+            "remove the language from languages",
         ),
     ],
 )
@@ -141,6 +141,6 @@ def test_passages_that_do_not_suit_a_form(form: str, text: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
         list(augment(load_passages([{**PASSAGE, "text": text}]), count=1, forms=[form]))
     assert str(raised.value) == (
-        f"passages must suit the forms: 50 draws gave no page of form {form!r} in en; leave it out of forms, "
+        f"no page of form {form!r} in en could be made of the passages in 50 draws: remove it from forms, "
         "or add passages with short answers and several sentences"
     )

@@ -1,4 +1,4 @@
-"""The nearest questions against embeddings by hand."""
+"""The nearest questions, compared with embeddings computed here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provence_rag import InvalidInputError
 from provence_training.augmentation import neighbours
 from provence_training.augmentation.neighbours import nearest_questions
 from provence_training.data import load_passages
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 QUESTIONS = ["who sat", "who sat on mat", "what is hot", "where is the tea", "the dog is cold", "rain is hot"]
 
@@ -31,7 +31,7 @@ def asking(*questions: str, language: str = "en") -> list[Passage]:
 
 @pytest.fixture
 def cosines(encoder: Path) -> NDArray[np.float32]:
-    """Mean-pooled by hand, shape (6, 6)."""
+    """Mean-pooled embeddings, shape (6, 6)."""
     model = AutoModel.from_pretrained(encoder, add_pooling_layer=False).eval()
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
     rows = []

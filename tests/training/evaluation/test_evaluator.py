@@ -229,8 +229,11 @@ def test_saving(report: EvaluationReport, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"files": []}, "files must name at least one, got none"),
-        ({"files": [ANSWERS, ANSWERS]}, "files must have names of their own: evaluation is there twice"),
+        ({"files": []}, "files must name at least one file"),
+        (
+            {"files": [ANSWERS, ANSWERS]},
+            "files must have different names up to the first dot, got 'evaluation' twice",
+        ),
         ({"limit": 0}, "limit must be an integer >= 1, got 0"),
         ({"distractors": -1}, "distractors must be an integer >= 0, got -1"),
         ({"k": 0}, "k must be an integer >= 1, got 0"),

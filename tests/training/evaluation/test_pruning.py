@@ -1,4 +1,4 @@
-"""Figures of pruning, on sentences made by hand."""
+"""Figures of pruning, on handmade sentences."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_span_of_white_space_cannot_be_lost() -> None:
 def test_no_marked_answers() -> None:
     with pytest.raises(InvalidInputError) as raised:
         JudgedSentences([], [])
-    assert str(raised.value) == "topics must have some with marked answers, and scores of their sentences"
+    assert str(raised.value) == "topics must have marked answers, and scored sentences"
 
 
 def test_a_curve_removes_ever_more() -> None:

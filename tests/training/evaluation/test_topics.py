@@ -123,16 +123,17 @@ def test_a_limit_draws_the_same_questions_each_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({**RANKED, "documents": [{"id": "a", "text": "x"}]}, ":2: there is no field 'grade'"),
-        ({**RANKED, "ideal_grades": ["much"]}, ":2: invalid literal for int() with base 10: 'much'"),
-        ({"documents": 3, "query": "", "lang": "en"}, ":2: 'int' object is not iterable"),
+        ({**RANKED, "documents": [{"id": "a", "text": "x"}]}, ":2: documents[0].grade: is missing"),
+        ({**RANKED, "ideal_grades": ["much"]}, ":2: ideal_grades[0]: must be an integer, got str 'much'"),
+        ({**RANKED, "documents": 3}, ":2: documents: must be a list, got int 3"),
+        ({**RANKED, "lang": "xx"}, ":2: language must be 'auto' or one of "),
     ],
 )
 def test_a_ranked_record_that_cannot_be_used(tmp_path: Path, record: Any, message: str) -> None:
     path = write(tmp_path / "bad.jsonl", [RANKED, record])
     with pytest.raises(InvalidInputError) as raised:
         load_topics(path)
-    assert str(raised.value) == f"{path}{message}"
+    assert str(raised.value).startswith(f"{path}{message}")
 
 
 def test_no_json(tmp_path: Path) -> None:
@@ -147,9 +148,7 @@ def test_nothing_to_judge(tmp_path: Path, records: list[Any]) -> None:
     path = write(tmp_path / "empty.jsonl", records)
     with pytest.raises(InvalidInputError) as raised:
         load_topics(path)
-    assert str(raised.value) == (
-        f"{path} has no question that its passage answers: there is nothing to judge"
-    )
+    assert str(raised.value) == (f"{path} has no question that its passage answers: nothing can be evaluated")
 
 
 def test_no_file(tmp_path: Path) -> None:

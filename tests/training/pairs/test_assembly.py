@@ -21,12 +21,12 @@ from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.inference.planning import Pair, Planner
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.config import PairConfig
+from provence_training.data.passages import Passage, Question
 from provence_training.pairs.assembly import Assembler
 from provence_training.pairs.drawing import draw_pairs
 from provence_training.pairs.pack import Pack
 from provence_training.pairs.packing import pack_passages
 from provence_training.pairs.pair_set import PairSet
-from provence_training.passages import Passage, Question
 
 PAD = 1
 SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]

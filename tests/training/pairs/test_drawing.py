@@ -17,11 +17,11 @@ from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_training.config import PairConfig
-from provence_training.loss import IGNORE
+from provence_training.data.passages import Passage, Question
 from provence_training.pairs.drawing import draw_pairs
 from provence_training.pairs.packing import pack_passages
 from provence_training.pairs.pair_set import Kind, PairSet
-from provence_training.passages import Passage, Question
+from provence_training.pairs.targets import IGNORE
 
 PLAIN: dict[str, Any] = {"titles": 0.0, "keyword_queries": 0.0, "window": (12, 24)}
 OWN_ONLY: dict[str, Any] = {"bm25": 0.0, "random": 0.0}
@@ -192,7 +192,7 @@ def test_a_question_without_any_other_passage(draw: Draw, caplog: pytest.LogCapt
     drawn = draw(PASSAGES[:1], count=10, bm25=0.3, random=0.2)
     assert drawn.kinds == ["own"] * 5
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "5 of 10 pairs left out: no passage lacks the answer"
+        "5 of 10 pairs left out: every other passage may answer the question"
     ]
 
 
@@ -243,7 +243,7 @@ def test_windows_have_at_most_the_tokens_asked_for(draw: Draw) -> None:
     drawn = draw(count=200, bm25=0, random=1, window=(30, 40))
     sizes = np.diff(drawn.pairs.pack.sentences[drawn.pairs.windows[:, 0]], axis=1)
     assert sizes.max() <= 40
-    # Another sentence would not have fitted, or there is no other.
+    # Another sentence does not fit, or does not exist.
     whole = {p.id: p.text for p in PASSAGES}
     longest = max(np.diff(drawn.pairs.pack.sentences))
     for pair, size in enumerate(sizes):
@@ -415,10 +415,10 @@ def test_no_question_comes_twice_before_all_had_a_turn(draw: Draw) -> None:
 def test_nothing_to_draw_from(draw: Draw) -> None:
     with pytest.raises(InvalidInputError) as raised:
         draw(PASSAGES, weights={"a": 1, "b": 2})
-    assert str(raised.value) == "'b' has a weight, but no passages with questions"
+    assert str(raised.value) == "the source 'b' has a weight, but no questions"
     with pytest.raises(InvalidInputError) as raised:
         draw([replace(p, questions=()) for p in PASSAGES])
-    assert str(raised.value) == "there is no passage with questions to draw pairs from"
+    assert str(raised.value) == "no question can be learned from: questions need labels, a teacher or a guide"
 
 
 def test_sets_are_put_together_and_taken_apart(encoder: PairEncoder) -> None:

@@ -16,10 +16,10 @@ from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer, sentence_bounds
 from provence_rag.inference.pair_encoder import PairEncoder
+from provence_training.data.passages import Passage, Question
 from provence_training.pairs.negatives import Asked, find_negatives
 from provence_training.pairs.pack import Pack, cached_pack
 from provence_training.pairs.packing import pack_key, pack_passages
-from provence_training.passages import Passage, Question
 
 TEXTS = ["the cat sat. rain is cold.", "the dog sat on the mat.", "tea is hot. who? what? where?"]
 

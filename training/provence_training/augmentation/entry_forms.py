@@ -79,7 +79,7 @@ _OPENINGS = ("Yes, {}", "It is {}", "Usually {}", "That would be {}")
 
 
 def faq(pool: Pool, rng: Random) -> Page | None:
-    """Question and answer in one of the layouts of FAQ pages, which is the same for the whole page."""
+    """Questions and answers in one of the layouts of FAQ pages, the same for the whole page."""
     if not (entries := pool.entries(rng)):
         return None
     layout = rng.choice(_FAQ[pool.language])
@@ -97,7 +97,7 @@ def faq(pool: Pool, rng: Random) -> Page | None:
 
 
 def dialogue(pool: Pool, rng: Random) -> Page | None:
-    """One asks and another answers; now and then somebody says something else."""
+    """One speaker asks and another answers; now and then one says something else."""
     if not (entries := pool.entries(rng)):
         return None
     asking, answering = speakers = rng.sample(_SPEAKERS[pool.language], 2)
@@ -132,7 +132,7 @@ def lead_in_list(pool: Pool, rng: Random) -> Page | None:
 
 
 def _write_entry(page: Page, entry: Entry, text: str) -> None:
-    """The question and its answer are marked together: one does not make sense without the other."""
+    """Write an entry. Its question and answer are marked together, since neither makes sense alone."""
     start = page.end
     page.write(text)
     page.ask(entry.query, [(start, page.end)], reworded=entry.reworded)
@@ -146,7 +146,7 @@ def _write_filler(
 
 
 def _reply(item: Item, language: str, rng: Random) -> str:
-    """The answer as somebody gives it: in a word or two, or in the passage's sentence and what follows it."""
+    """The answer as people give it: in a word or two, or as the passage's sentence and the one after it."""
     if rng.random() < 0.45:
         reply = item.answer
         if language == "en" and len(reply) <= _SHORT_ANSWER and rng.random() < 0.2:

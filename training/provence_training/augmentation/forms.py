@@ -1,4 +1,4 @@
-"""The forms that pages come in."""
+"""The forms of pages."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from provence_training.augmentation.record_forms import records
 __all__ = ["FORMS", "LANGUAGES", "Form"]
 
 LANGUAGES = ("en", "ja")
-"""Languages that have layouts."""
+"""Languages with layouts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
     """A form of text.
 
-    To add one, write its function and put it into `FORMS`.
+    To add a form, write its function and put it into `FORMS`.
     """
 
     name: str
 
     description: str
-    """What it looks like, in a few words for the command's help."""
+    """Its looks, in a few words for the command's help."""
 
     share: int
-    """How often it is drawn among others, in any unit."""
+    """How often it is drawn, relative to the other forms."""
 
     make: Callable[[Pool, Random], Page | None]
-    """Draws passages or entries of the pool and lays them out, with their questions and answer spans; None if
-    what it drew cannot be put into this form."""
+    """Draws passages or entries from the pool and lays them out, with their questions and answer spans;
+    None if they cannot be put into this form."""
 
     languages: tuple[str, ...] = LANGUAGES
 

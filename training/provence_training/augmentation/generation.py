@@ -15,15 +15,15 @@ from provence_training.augmentation.pool import Pool
 from provence_training.augmentation.wordings import Wordings, keywords
 
 if TYPE_CHECKING:
-    from provence_training.passages import Passage
+    from provence_training.data.passages import Passage
 
 __all__ = ["AugmentedPage", "augment"]
 
 _QUESTIONS = 3
-"""Most questions asked about a page: each of them is read with the whole page."""
+"""Most questions asked about a page, since each is read with the whole page."""
 
 _KEYWORD_QUERIES = 0.12
-"""Share of the questions that are asked as keywords."""
+"""Share of the questions asked as keywords."""
 
 _TRIES = 50
 """Draws of passages or entries for one page."""
@@ -66,21 +66,21 @@ def augment(
     """Make pages of other forms from passages with questions and marked answers.
 
     Args:
-        passages: From `load_passages`. Questions whose answer is not marked are not used.
+        passages: From `load_passages`. Questions without marked answers are not used.
         count: Pages to make, >= 1.
         forms: Names of `FORMS`; each page has one of them, drawn by their shares.
         languages: Some of `LANGUAGES`; each is drawn as often as it has passages with marked answers.
-        paraphrase: Share of the entries of FAQ pages, dialogues, lists and records, in [0, 1], that are asked
-            in other words than the page's. An entry without another wording is asked in its own.
-        wordings: Where other words come from; by default from rules and keywords alone.
-        seed: The same seed gives the same pages, of which a larger `count` gives more.
+        paraphrase: Share of the entries of FAQ pages, dialogues, lists and records, in [0, 1], whose query
+            words the question differently from the page. An entry without another wording keeps its own.
+        wordings: Source of other wordings; by default rules and keywords.
+        seed: The same seed gives the same pages; a larger `count` adds pages.
 
     Returns:
-        The pages, made one by one as they are asked for.
+        The pages, made one by one.
 
     Raises:
-        InvalidInputError: An argument has a value that cannot be used, or the passages have nothing for it;
-            while pages are made, if the passages have nothing that one of the forms can be made from.
+        InvalidInputError: An argument has a value that cannot be used or that the passages do not allow;
+            while pages are made, if a form cannot be made from the passages.
     """
     check_count("count", count, 1)
     check_share("paraphrase", paraphrase)
@@ -91,20 +91,20 @@ def augment(
     pools = [pool for pool in pools if pool.size]
     if not pools:
         raise InvalidInputError(
-            f"passages must have questions with marked answers in {' or '.join(languages)}: there are none"
+            f"passages must have questions with marked answers in {' or '.join(languages)}, got none"
         )
     chosen = [FORMS[name] for name in dict.fromkeys(forms)]
     choices = {pool: [form for form in chosen if pool.language in form.languages] for pool in pools}
     if without := [pool.language for pool, found in choices.items() if not found]:
         raise InvalidInputError(
-            f"forms must have one for each language: {', '.join(forms)} cannot be made in {without[0]}; add "
-            "another form, or leave the language out of languages"
+            f"forms must include one for each language: {', '.join(forms)} cannot be made in {without[0]}; "
+            "add another form, or remove the language from languages"
         )
     return (_page(choices, number, seed) for number in range(count))
 
 
 def _page(choices: Mapping[Pool, Sequence[Form]], number: int, seed: int) -> AugmentedPage:
-    # A source of randomness for each page: it does not depend on the pages before it.
+    # One random generator per page, so that a page does not depend on those before it.
     rng = Random(f"{seed} {number}")
     (pool,) = rng.choices(list(choices), [pool.size for pool in choices])
     (form,) = rng.choices(choices[pool], [form.share for form in choices[pool]])
@@ -119,8 +119,8 @@ def _page(choices: Mapping[Pool, Sequence[Form]], number: int, seed: int) -> Aug
                 questions=tuple(_as_asked(question, pool.language, rng) for question in asked),
             )
     raise InvalidInputError(
-        f"passages must suit the forms: {_TRIES} draws gave no page of form {form.name!r} in "
-        f"{pool.language}; leave it out of forms, or add passages with short answers and several sentences"
+        f"no page of form {form.name!r} in {pool.language} could be made of the passages in {_TRIES} draws: "
+        "remove it from forms, or add passages with short answers and several sentences"
     )
 
 

@@ -1,4 +1,4 @@
-"""Questions of the data that ask nearly the same, by a bi-encoder."""
+"""Questions of the data that ask nearly the same, found by a bi-encoder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_rag.validation import check_count
-from provence_training.passages import Passage
+from provence_training.data.passages import Passage
 
 __all__ = ["nearest_questions"]
 
 FloatArray = NDArray[np.float32]
 
 _Place = tuple[int, Span]
-"""Number of a passage, and where it answers."""
+"""Number of a passage, and the span that answers."""
 
 _BLOCK = 2**22
-"""Similarities held at once: 16 MB, and four times that while the best are found."""
+"""Similarities held in memory: 16 MB, and four times as much while the best are searched."""
 
 _NUMBER = re.compile(r"\d+")
 
@@ -43,23 +43,23 @@ def nearest_questions(
     """Find, for each question with marked answers, others of the same language and meaning.
 
     Args:
-        passages: Whose questions are compared.
-        bi_encoder: Directory or name on the hub of what sentence-transformers loads; a bare encoder gets mean
-            pooling.
+        passages: The passages whose questions are compared.
+        bi_encoder: Directory or name on the hub of a model that sentence-transformers loads; a bare encoder
+            gets mean pooling.
         similarity: Lowest and highest cosine similarity of a neighbour. Below, it asks something else; above,
-            it is the same wording. The bounds are the encoder's: the defaults suit all-mpnet-base-v2, while
-            the similarities of E5 models are all high, (0.955, 0.998).
-        k: At most this many neighbours for each question, >= 1.
-        query_prefix: What the encoder expects in front of a question; None leaves that to its configuration.
-        device: Where it runs.
+            it has the same wording. The range depends on the encoder: the default suits all-mpnet-base-v2;
+            E5 models, whose similarities are all high, need (0.955, 0.998).
+        k: Most neighbours of each question, >= 1.
+        query_prefix: What the encoder expects before a question; None leaves that to its configuration.
+        device: The device that it runs on.
         show_progress: Show a progress bar.
 
     Returns:
         The neighbours of each question that has any, best first, as `Wordings` takes them. Questions with
-        different numbers are no neighbours, nor are two that a passage answers at different places.
+        different numbers are never neighbours, nor are two that one passage answers at different places.
 
     Raises:
-        InvalidInputError: `similarity` is no pair of ascending cosines, or `k` is below 1.
+        InvalidInputError: `similarity` is not an ascending pair of cosines, or `k` is below 1.
         MissingExtraError: sentence-transformers is not installed.
     """
     low, high = similarity
@@ -87,7 +87,7 @@ def nearest_questions(
 def _nearest(
     places: Mapping[str, Sequence[_Place]], vectors: FloatArray, low: float, high: float, k: int
 ) -> dict[str, list[str]]:
-    """The neighbours by unit vectors of shape (N, H), a block of questions at a time."""
+    """The neighbours by unit vectors, shape (N, H), for one block of questions at a time."""
     questions = list(places)
     numbers = [sorted(_NUMBER.findall(text)) for text in questions]
     size, k = max(1, _BLOCK // len(questions)), min(k, len(questions))
@@ -112,7 +112,7 @@ def _nearest(
 
 
 def _may_ask_the_same(first: Sequence[_Place], second: Sequence[_Place]) -> bool:
-    """Whether no passage answers both, or one does at the same place."""
+    """Whether no passage answers both questions, or one answers both at the same place."""
     common = [(a, b) for number, a in first for other, b in second if number == other]
     return not common or any(a.start < b.end and b.start < a.end for a, b in common)
 
@@ -122,5 +122,5 @@ def _load(bi_encoder: str | Path, device: str | None) -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise MissingExtraError("nearest questions", "train") from error
-    # Half precision, as some are stored in, is many times slower on a CPU.
+    # Some are stored in half precision, which is many times slower on a CPU.
     return SentenceTransformer(str(bi_encoder), device=device, model_kwargs={"dtype": torch.float32})

@@ -1,4 +1,4 @@
-"""A page while it is written, and where on it the answers lie."""
+"""A page while it is written, with the positions of its answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class AskedQuestion:
     text: str
 
     answers: tuple[tuple[int, int], ...]
-    """Character offsets `(start, end)` into the page, at least one; they neither begin nor end with white
+    """Character offsets `(start, end)` into the page, at least one pair; no span begins or ends with white
     space."""
 
     reworded: bool
-    """Whether the page words the question otherwise."""
+    """Whether the page words the question differently."""
 
 
 class Page:
@@ -38,7 +38,7 @@ class Page:
 
     @property
     def questions(self) -> list[AskedQuestion]:
-        """The questions, no two of one text."""
+        """The questions, without duplicates."""
         return list(self._questions.values())
 
     def write(self, text: str) -> None:
@@ -51,9 +51,9 @@ class Page:
 
         Args:
             text: The question.
-            answers: Spans of what has been written. White space at their ends does not count; a question with
-                none but blank ones is not added.
-            reworded: Whether the page words it otherwise.
+            answers: Spans of the text written so far. White space at their ends is trimmed; a question with
+                only blank spans is not added.
+            reworded: Whether the page words it differently.
         """
         before = self._questions.get(text)
         written = "".join(self._pieces)
@@ -64,11 +64,11 @@ class Page:
 
 
 class Copy:
-    """A text that is copied onto a page in parts, so that its spans are found again.
+    """Copies a text onto a page in parts, and finds its spans there.
 
     Args:
-        page: Where it is written.
-        text: The original.
+        page: The page.
+        text: The original text.
     """
 
     def __init__(self, page: Page, text: str) -> None:
@@ -77,20 +77,20 @@ class Copy:
         self._parts: list[tuple[int, int, int, int]] = []  # start and end in the text, then on the page
 
     def write(self, start: int, end: int, rewritten: str | None = None) -> None:
-        """Copy `text[start:end]`; parts come in order, and what no call names is left out.
+        """Copy `text[start:end]`. Parts must be in order; the rest is left out.
 
         Args:
-            start: Where the part begins, in the original text.
-            end: Where it ends.
-            rewritten: What is written in its place. With as many characters, each stands for its own;
-                with another number, all stand for the whole part.
+            start: Start of the part in the original text.
+            end: Its end.
+            rewritten: Text to write instead. If it has the same length, characters correspond one to one;
+                otherwise all of it corresponds to the whole part.
         """
         begin = self.page.end
         self.page.write(self._text[start:end] if rewritten is None else rewritten)
         self._parts.append((start, end, begin, self.page.end))
 
     def locate(self, start: int, end: int) -> tuple[int, int] | None:
-        """Where the page has the copied part of `text[start:end]`; None if none of it was copied."""
+        """The position of `text[start:end]` on the page, as far as it was copied; None if it was not."""
         parts = [part for part in self._parts if max(start, part[0]) < min(end, part[1])]
         if not parts:
             return None

@@ -1,4 +1,4 @@
-"""Passages in other forms of text. Their answers stay where they are in it."""
+"""Passages in other forms of text, with their answers at the same places in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provence_training.augmentation.pool import Pool
 from provence_training.augmentation.wordings import keywords
 
 if TYPE_CHECKING:
-    from provence_training.passages import Passage
+    from provence_training.data.passages import Passage
 
 T = TypeVar("T")
 
@@ -79,13 +79,13 @@ _SECTION_HEADINGS = {
     ),
 }
 _LONG_SECTION, _SECTION_SENTENCES = 700, 5
-"""Of a section with more characters than this, most keep their first sentences only."""
+"""Most sections with more characters than the first number keep only their first sentences."""
 
 
 def one_passage(
     write: Callable[[Passage, Page, Copy, Random], None],
 ) -> Callable[[Pool, Random], Page | None]:
-    """A form from a function that writes one passage onto a page by means of a `Copy` of its text."""
+    """A form from a function that writes one passage onto a page, through a `Copy` of its text."""
 
     def make(pool: Pool, rng: Random) -> Page | None:
         for passage in pool.passages(rng, 1):
@@ -128,7 +128,7 @@ def wrapped(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
 
 
 def unpunctuated(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Leave out punctuation and, often, capitals."""
+    """Leave out punctuation and often capitals."""
     lowers, spaces = rng.random() < 0.6, rng.random() < 0.5
 
     def write(start: int, end: int) -> None:
@@ -144,7 +144,7 @@ def unpunctuated(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
 
 
 def glued(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Leave out the spaces between sentences, or some of them."""
+    """Leave out all or some of the spaces between sentences."""
     share = rng.choice((0.3, 1.0))
     start = 0
     for match in _SENTENCE_GAP.finditer(passage.text):
@@ -155,7 +155,7 @@ def glued(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
 
 
 def as_html(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Write paragraphs or a list, mostly under the title as a heading."""
+    """Write paragraphs or a list, usually with the title as a heading."""
     page.write(rng.choice(("", '<div class="content">\n', "<article>\n")))
     if passage.title.strip() and rng.random() < 0.7:
         page.write(f"<h2>{html.escape(_title(passage), quote=False)}</h2>\n")
@@ -174,7 +174,7 @@ def as_html(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
 
 
 def captions(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Write a few words at a time, each with a time: as SRT, or with a time in brackets."""
+    """Write a few words at a time, with their times: as SRT, or in brackets."""
     is_srt = rng.random() < 0.5
     size = rng.randint(*_of_language(_CAPTION_WORDS, passage))
     seconds = rng.randrange(600)
@@ -195,7 +195,7 @@ def captions(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
 
 
 def logs(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Write each sentence as a line of a log: with a time, and mostly a level."""
+    """Write each sentence as a line of a log, with a time and usually a level."""
     prefix, day = rng.choice(_LOG_PREFIXES), rng.randint(1, 28)
     seconds = rng.randrange(80_000)
     for start, end in passage.sentences:
@@ -205,7 +205,7 @@ def logs(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
 
 
 def bullets(passage: Passage, page: Page, copy: Copy, rng: Random) -> None:
-    """Write each sentence as an item of a list, mostly under the title."""
+    """Write each sentence as a list item, usually under the title."""
     bullet = rng.choice(_BULLETS[passage.language])
     if passage.title.strip() and rng.random() < 0.7:
         page.write(rng.choice(_LIST_TITLES).format(_title(passage)))
@@ -232,7 +232,7 @@ def sections(pool: Pool, rng: Random) -> Page | None:
 
 
 def _carry_over(passage: Passage, page: Page, copy: Copy, end: int) -> None:
-    """Ask the passage's questions whose answers end before `end`, or at it."""
+    """Add the passage's questions whose answers end at `end` or before it."""
     for question in passage.questions:
         spans = [copy.locate(*answer) for answer in question.answers or () if answer.end <= end]
         if found := [span for span in spans if span]:
@@ -240,7 +240,7 @@ def _carry_over(passage: Passage, page: Page, copy: Copy, end: int) -> None:
 
 
 def _write_line(copy: Copy, passage: Passage, start: int, end: int) -> None:
-    """A sentence on a line of its own."""
+    """Write a sentence on one line."""
     copy.write(start, end, re.sub(r"\s", " ", passage.text[start:end]))
     copy.page.write("\n")
 
@@ -258,7 +258,7 @@ def _title(passage: Passage) -> str:
 
 
 def _lower(text: str) -> str:
-    """Lower case, but for letters that would become two characters, such as "İ"."""
+    """Lower case, except for letters that would become two characters, such as "İ"."""
     return "".join(low if len(low := character.lower()) == 1 else character for character in text)
 
 

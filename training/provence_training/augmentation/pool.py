@@ -1,4 +1,4 @@
-"""What pages of one language are made of: passages, and single questions with their answers."""
+"""The material of pages in one language: passages, and single questions with their answers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING
 from provence_training.augmentation.wordings import Wordings, as_printed, same_words
 
 if TYPE_CHECKING:  # the command line lists the forms without loading numpy and torch
-    from provence_training.passages import Passage, Question
+    from provence_training.data.passages import Passage, Question
 
 __all__ = ["Entry", "Item", "Pool"]
 
 _LONGEST_PASSAGE = 2500
 _LONGEST_QUESTION, _LONGEST_ANSWER, _LONGEST_SENTENCE = 140, 160, 400
-"""In characters; what is longer is no entry of a list."""
+"""In characters; longer items are no entries of a list."""
 
 _ENTRIES = (3, 9)
 _PAGE_CHARACTERS = {"ja": 600, "default": 1400}
 """A page of entries is full when their answering sentences have this many characters."""
 
 _SIBLINGS = 0.3
-"""Chance that another question about the same passage follows: pages are about something."""
+"""Chance that another question about the same passage follows, since pages have a topic."""
 
 _LARGEST_SOURCE = 4000
-"""Items from which on a data set is drawn no more often than others."""
+"""Number of items above which a data set is not drawn more often."""
 
 _CANDIDATES = 30
-"""Items looked at for the entries of one page."""
+"""Items considered for the entries of one page."""
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff\ufffe\uffff]")
-"""What XML forbids."""
+"""Characters that XML forbids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Item:
     answers: tuple[str, ...]
     """The texts of the answer spans, each once."""
     parts: tuple[str, ...]
-    """Without those that are part of another one: what a list names."""
+    """The answers that are not part of another one, for lists."""
     sentence: str
     """The sentences that the first answer touches."""
     following: str
@@ -73,19 +73,19 @@ class Entry:
     printed: str
     """The question as the page words it."""
     query: str
-    """The question as it is asked."""
+    """The question as the query words it."""
     reworded: bool
-    """Whether the two are different wordings, on purpose."""
+    """Whether the two wordings differ on purpose."""
 
 
 class Pool:
     """Draws from the passages of a language.
 
     Args:
-        passages: Those without a marked answer are not used.
+        passages: Passages with questions; those without a marked answer are not used.
         language: One of `LANGUAGES`.
-        wordings: Says questions in other words.
-        paraphrase: Share of the entries, in [0, 1], that are asked in other words than the page's.
+        wordings: Source of other wordings.
+        paraphrase: Share of the entries, in [0, 1], whose query words the question differently from the page.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class Pool:
                 self._siblings[item.source, item.passage_id].append(item)
 
     def passages(self, rng: Random, count: int) -> list[Passage]:
-        """At most `count` random passages with different titles, none of them long."""
+        """At most `count` random passages with different titles; long ones are never drawn."""
         drawn = rng.sample(self._passages, min(count, len(self._passages)))
         return list({passage.title or passage.id: passage for passage in drawn}.values())
 
     def entries(self, rng: Random, *, lists: bool = False) -> list[Entry]:
-        """Entries for a page, of one data set, none of which answers the question of another.
+        """Entries for a page, from one data set. No entry answers the question of another.
 
         Args:
-            rng: What is drawn from.
-            lists: Draw items with several answers, if there are any.
+            rng: Random generator.
+            lists: Draw items with several answers, if possible.
         """
         sources = (lists and self._lists) or self._items
         items = self._draw_items(list(sources.values()), rng) if sources else []
@@ -125,7 +125,7 @@ class Pool:
         return [self._entry(item, taken, rng) for item in items]
 
     def filler(self, entries: Sequence[Entry], rng: Random) -> str:
-        """A sentence that answers none of the entries, from other passages; empty if there is none."""
+        """A sentence of another passage that answers none of the entries; empty if none is found."""
         items = [entry.item for entry in entries]
         source = self._items[items[0].source]
         for other in rng.sample(source, min(len(source), _CANDIDATES)):
@@ -153,7 +153,7 @@ class Pool:
                 yield rng.choice(self._siblings[item.source, item.passage_id])
 
     def _entry(self, item: Item, taken: list[str], rng: Random) -> Entry:
-        """`taken` has the questions of the page so far; another wording is not one of them."""
+        """An entry; `taken` has the page's questions so far, none of which may be its other wording."""
         other = None
         if rng.random() < self._paraphrase:
             other = self._wordings.other(item.question, self.language, rng)

@@ -1,4 +1,4 @@
-"""Questions and answers as data: JSON, CSV, tables, YAML, XML and the like, which parsers of these read."""
+"""Questions and answers as structured data that parsers can read, such as JSON, CSV, YAML and XML."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Serialized:
 
 
 def records(pool: Pool, rng: Random) -> Page | None:
-    """One record for each question, in a format that is drawn; a whole record is the answer."""
+    """One record for each question, in a random format; the answer is the whole record."""
     if not (entries := pool.entries(rng)):
         return None
     rows = [(entry.printed, _value(entry.item, rng)) for entry in entries]

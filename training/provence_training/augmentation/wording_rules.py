@@ -1,4 +1,4 @@
-"""Rules that say a question in other words, for English and Japanese."""
+"""Rules that reword questions, for English and Japanese."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _BE = "is|are|was|were"
 _AUXILIARY = f"{_BE}|do|does|did|can|could|will|would|has|have|had|should"
 _ONE = "i|you|we|one|people"
 
-# The first one that matches the whole question, without its question mark, is used. People leave out words
-# and bend grammar when they ask ("In which place was it made", "price of the ticket"); so do these.
+# The first rule that matches the whole question, without its question mark, is used. People leave out words
+# and bend grammar when they ask ("In which place was it made", "price of the ticket"), and so do the rules.
 ENGLISH = (
     _rule(
         rf"how (?:do|can|could|should) (?:{_ONE}) (.+)",
@@ -93,7 +93,7 @@ JAPANESE_QUESTION = re.compile(
     r"(?:ですか|でしたか|でしょうか|だったか|なのか|なの|か)?",
     re.DOTALL,
 )
-"""A topic, or an action that の makes one, and a word of `JAPANESE_QUESTION_WORDS` or nothing."""
+"""A topic, or an action turned into one by の, and possibly a word of `JAPANESE_QUESTION_WORDS`."""
 
 JAPANESE_QUESTION_WORDS = {
     "いつ": (("時期", "日付"), ("何年のこと",)),
@@ -107,9 +107,9 @@ JAPANESE_QUESTION_WORDS = {
     "なぜ": (("理由", "わけ"), ("どうして", "どんな理由から")),
     "何": ((), ("どういうもの",)),
 }
-"""For a question word: nouns for what it asks, and words that ask the same."""
+"""For each question word: nouns for what it asks, and words that ask the same."""
 
-# The first ending that a question has is replaced.
+# The first ending that matches is replaced.
 JAPANESE_ENDINGS = (
     ("はありますか", ("の有無", "があるか知りたい", "は用意されていますか")),
     ("はできますか", ("は可能ですか", "の可否", "ができるか知りたい")),
@@ -119,7 +119,7 @@ JAPANESE_ENDINGS = (
     ("ましたか", ("ましたでしょうか",)),
 )
 
-# Every word that a question has is replaced, each in a wording of its own.
+# Each of these words in a question gives wordings with that word replaced.
 JAPANESE_WORDS = (
     ("どのように", ("どうやって", "どんな方法で")),
     ("どのくらい", ("どれくらい", "どの程度")),

@@ -1,4 +1,4 @@
-"""Other wordings of a question: keywords, rules, and what other questions of the data say."""
+"""Other wordings of a question: by keywords, by rules, and from similar questions of the data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _HOW_MUCH = re.compile(r"\bhow (?:much|many|long|often|old|far)\b", re.IGNORECAS
 
 
 def keywords(question: str, language: str) -> str:
-    """The question as a search engine is asked: "What is the shipping fee?" becomes "shipping fee".
+    """The question as people ask a search engine: "What is the shipping fee?" becomes "shipping fee".
 
     Args:
         question: A question.
@@ -76,23 +76,23 @@ def as_printed(question: str, language: str, rng: Random) -> str:
 
 
 def same_words(first: str, second: str) -> bool:
-    """Whether two questions differ in case, punctuation and white space at most."""
+    """Whether two questions differ at most in case, punctuation and white space."""
     bare = [re.sub(r"\W+", "", text).casefold() for text in (first, second)]
     return bare[0] == bare[1]
 
 
 class Wordings:
-    """Says questions in other words: by rules, as keywords, and as the nearest questions do.
+    """Rewords questions by rules, as keywords, and like the nearest questions.
 
     Args:
-        neighbours: For a question, others that ask nearly the same; see `nearest_questions`.
+        neighbours: Questions that ask nearly the same, for each question; see `nearest_questions`.
     """
 
     def __init__(self, neighbours: Mapping[str, Sequence[str]] | None = None) -> None:
         self._neighbours = neighbours or {}
 
     def other(self, question: str, language: str, rng: Random) -> str | None:
-        """Another wording, of a kind that is drawn among those that have one; None if none has."""
+        """Another wording, of a kind drawn from those that have one; None if no kind has one."""
         by_rule = _by_rules_ja(question) if language == "ja" else _by_rules_en(question)
         kinds = [self._neighbours.get(question, ()), by_rule, [keywords(question, language)]]
         found = [[text for text in kind if not same_words(text, question)] for kind in kinds]
@@ -124,7 +124,7 @@ def _by_rules_ja(question: str) -> list[str]:
 
 
 def _about_topic(topic: str, nominalized: str | None, word: str | None) -> list[str]:
-    """What is asked of a topic, or with `nominalized` of an action, in other words."""
+    """Other wordings of a question about a topic or, with `nominalized`, about an action."""
     nouns, synonyms = JAPANESE_QUESTION_WORDS[word] if word else ((), ())
     joined = topic if nominalized else f"{topic}の"
     found = [joined + noun + ending for noun in nouns for ending in ("", "を教えてください")]

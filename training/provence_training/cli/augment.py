@@ -55,21 +55,21 @@ def augment(
         list[str] | None,
         typer.Option(
             metavar="|".join(LANGUAGES),
-            help="Take the passages in this language; repeatable. By default all are taken.",
+            help="Use the passages in this language; repeatable. By default all are used.",
         ),
     ] = None,
     paraphrase: Annotated[
         float,
         typer.Option(
-            help="Share of the entries of FAQ pages, dialogues, lists and records that are asked in other "
-            "words than the page's."
+            help="Share of the entries of FAQ pages, dialogues, lists and records whose query words the "
+            "question differently from the page."
         ),
     ] = 0.3,
     bi_encoder: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|PATH",
-            help="Also take other wordings from the nearest questions of the data by this bi-encoder.",
+            help="Also take other wordings from the nearest questions of the data, found by this bi-encoder.",
         ),
     ] = None,
     similarity: Annotated[
@@ -80,12 +80,12 @@ def augment(
         ),
     ] = (0.8, 0.985),
     query_prefix: Annotated[
-        str | None, typer.Option(help="What the bi-encoder expects in front of a question.")
+        str | None, typer.Option(help="What the bi-encoder expects before a question.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where it runs, such as cpu or cuda:0.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same pages.")] = 0,
 ) -> None:
-    """Make training pages of many forms from passages with questions: FAQ, records, sections, captions."""
+    """Make training pages of many forms, such as FAQ, records and captions, from passages with questions."""
     with needs_train("augment"):
         from provence_training.augmentation import Wordings
         from provence_training.augmentation import augment as run
@@ -122,7 +122,7 @@ def augment(
     per_form = ", ".join(f"{made[name]} {name}" for name in FORMS if made[name])
     typer.echo(
         f"wrote {output}: {count} pages ({per_form}); {made['questions']} questions, {made['reworded']} of "
-        "them in other words than the page's",
+        "them worded differently from the page",
         err=True,
     )
     if unused := Counter(p.language for p in loaded if p.language not in languages):
@@ -131,7 +131,7 @@ def augment(
 
 
 def _counted(pages: Iterator[AugmentedPage], made: Counter[str]) -> Iterator[AugmentedPage]:
-    """The pages, while their forms and questions are counted."""
+    """Yield the pages and count their forms and questions."""
     for page in pages:
         made[page.form] += 1
         made["questions"] += len(page.questions)

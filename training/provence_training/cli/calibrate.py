@@ -17,7 +17,7 @@ __all__ = ["calibrate"]
 def calibrate(
     directory: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="A checkpoint. Its config.json is changed.", show_default=False),
+        typer.Argument(metavar="DIR", help="A checkpoint; changes its config.json.", show_default=False),
     ],
     data: Annotated[
         list[Path],
@@ -29,35 +29,42 @@ def calibrate(
     keep: Annotated[
         float,
         typer.Option(
-            help="Share of the questions whose answer must survive, where the caller asks for no other share."
+            help="Share of the questions whose answer must survive, unless a caller asks for another share."
         ),
     ] = 0.97,
     evidence: Annotated[
         str,
         typer.Option(
-            metavar="any|all", help="Whether one answer span of a question suffices, or all are needed."
+            metavar="any|all", help="Whether one answer span of a question must survive, or all of them."
         ),
     ] = "any",
     removed_off_topic: Annotated[
         float | None,
         typer.Option(
-            help="Share of the distractors' characters that should go; by default it weighs as much as what "
-            "goes of the answering passages."
+            help="Share of the distractors' characters that should be removed; by default it weighs the same "
+            "as that of the answering passages."
         ),
     ] = None,
     distractors: Distractors = 9,
     limit: Limit = None,
+    allow_few_questions: Annotated[
+        bool,
+        typer.Option(
+            "--allow-few-questions",
+            help="Calibrate even if a language has too few questions to lose one answer and keep the share.",
+        ),
+    ] = False,
     backend: Backend = "auto",
     device: Annotated[str | None, typer.Option(help="Where it runs, such as cpu or cuda:0.")] = None,
     dtype: Dtype = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print only; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the result and write nothing.")] = False,
 ) -> None:
     """Choose a checkpoint's temperatures, rules and threshold on questions with known answers."""
     with needs_train("calibrate"):
         from provence_rag import Provence
         from provence_rag.cli.writing import write
-        from provence_training.calibration import calibrate as run
         from provence_training.evaluation import load_topics
+        from provence_training.evaluation.calibration import calibrate as run
 
     model = Provence.from_pretrained(directory, backend=backend, device=device, dtype=dtype)  # type: ignore[arg-type]
     sets = [load_topics(path, distractors=distractors, limit=limit) for path in data]
@@ -67,6 +74,7 @@ def calibrate(
         keep=keep,
         evidence=evidence,  # type: ignore[arg-type]  # checked there
         removed_off_topic=removed_off_topic,
+        allow_few_questions=allow_few_questions,
         show_progress=sys.stderr.isatty(),
     )
     if not dry_run:

@@ -34,23 +34,25 @@ def evaluate(
     dtype: Dtype = None,
     distractors: Distractors = 9,
     limit: Limit = None,
-    k: Annotated[int, typer.Option(help="How many ranks count for nDCG.")] = 10,
+    k: Annotated[int, typer.Option(help="Ranks that count for nDCG.")] = 10,
     relevant_grade: Annotated[
-        int, typer.Option(help="Grade from which a document is relevant for MAP, MRR and AUC.")
+        int, typer.Option(help="Lowest grade of a relevant document, for MAP, MRR and AUC.")
     ] = 1,
     embedding_filter: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="A bi-encoder: also measure a filter by its similarities."),
+        typer.Option(
+            metavar="NAME|PATH", help="A bi-encoder, whose similarities are measured as a filter as well."
+        ),
     ] = None,
     query_prefix: Annotated[
-        str | None, typer.Option(help="What the bi-encoder expects in front of a question.")
+        str | None, typer.Option(help="What the bi-encoder expects before a question.")
     ] = None,
     passage_prefix: Annotated[
-        str | None, typer.Option(help="What it expects in front of a passage or sentence.")
+        str | None, typer.Option(help="What it expects before a passage or sentence.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Write the report and plots into DIR, too."),
+        typer.Option("--output", "-o", metavar="DIR", help="Also write the report and plots to DIR."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -60,7 +62,7 @@ def evaluate(
         from provence_rag.cli.writing import to_json, write
         from provence_training.evaluation import EmbeddingFilter, ProvenceEvaluator
 
-    # The model first: whether it can be loaded shows at once.
+    # The model first, so that a wrong name fails at once.
     loaded = Provence.from_pretrained(model, backend=backend, device=device, dtype=dtype)  # type: ignore[arg-type]
     baseline = None
     if embedding_filter is not None:

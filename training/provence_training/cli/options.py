@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ Dtype = Annotated[
     typer.Option(help="int8 or float32 (onnx); int8 (openvino); float32, float16 or bfloat16 (torch)."),
 ]
 Distractors = Annotated[
-    int, typer.Option(help="BM25 passages of the same file that a question meets beside its own.")
+    int, typer.Option(help="Passages of the same file, found by BM25, that a question meets besides its own.")
 ]
-Limit = Annotated[int | None, typer.Option(help="A random sample of so many questions of each file.")]
+Limit = Annotated[int | None, typer.Option(help="Questions of each file, at most, in a random sample.")]

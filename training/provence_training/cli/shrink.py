@@ -22,38 +22,41 @@ def shrink(
         typer.Argument(metavar="NAME|PATH", help="An encoder, or a Provence checkpoint.", show_default=False),
     ],
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the smaller one goes.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="The directory to write.", show_default=False)
     ],
     *,
     vocabulary: Annotated[
-        int | None, typer.Option(metavar="N", help="Keep so many vocabulary pieces.")
+        int | None, typer.Option(metavar="N", help="Number of vocabulary pieces to keep.")
     ] = None,
     corpus: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="UTF-8 texts that decide which pieces are kept; repeatable. Of .jsonl and .jsonl.gz, every "
-            "text, title, question and query counts.",
+            help="UTF-8 texts that decide which pieces are kept; repeatable. In .jsonl and .jsonl.gz files, "
+            "every text, title, question and query counts.",
         ),
     ] = None,
     layers: Annotated[
         str | None,
         typer.Option(
-            metavar="LAYERS", help="Of an encoder: first:N, last:N, alternate:N, or numbers from 0: 0,2,4."
+            metavar="LAYERS",
+            help="Layers of an encoder to keep: first:N, last:N, alternate:N, or numbers from 0: 0,2,4.",
         ),
     ] = None,
 ) -> None:
-    """Make a small checkpoint from a big one: fewer vocabulary pieces; of an encoder, fewer layers."""
+    """Make a small checkpoint from a big one: fewer vocabulary pieces and, for an encoder, fewer layers."""
     if vocabulary is None and layers is None:
-        raise InvalidInputError("give --vocabulary, --layers or both: there is nothing to leave out")
+        raise InvalidInputError("give --vocabulary, --layers or both: nothing is left out without them")
     if (vocabulary is None) != (not corpus):
-        raise InvalidInputError("--vocabulary and --corpus need each other")
+        raise InvalidInputError(
+            "give --vocabulary and --corpus together: the corpus decides which pieces are kept"
+        )
     with needs_train("shrink"):
         from transformers import AutoConfig
 
         from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
-        from provence_training.shrink import load_tokenizer, select_layers, shrink_checkpoint
-        from provence_training.vocabulary import select_pieces
+        from provence_training.shrinking.checkpoint import load_tokenizer, select_layers, shrink_checkpoint
+        from provence_training.shrinking.vocabulary import select_pieces
 
     found = checkpoint_directory(source, weights=[TORCH_WEIGHTS])
     pieces = chosen = None

@@ -17,23 +17,28 @@ __all__ = ["train"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The run; see docs/training.md.")],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG.yaml", help="See docs/training.md."),
+    ],
     *,
     check: Annotated[
-        bool, typer.Option("--check", help="Check the configuration and every record, and train nothing.")
+        bool, typer.Option("--check", help="Check the configuration and every record without training.")
     ] = False,
 ) -> None:
-    """Fine-tune a model on your data. Called again, an interrupted run goes on where it was."""
+    """Fine-tune a model on your data. Called again, an interrupted run continues where it was."""
     with needs_train("train"):
-        from provence_training.config_file import read_config
-        from provence_training.run import run_training
-        from provence_training.run_data import load_data
+        from provence_training.config.yaml_file import read_config
+        from provence_training.data.sources import load_data
+        from provence_training.run.checks import check_data, check_environment
+        from provence_training.run.training import run_training
 
     read = read_config(config)
     with _progress_shown():
         if check:
-            load_data(read)
-            typer.echo(f"{config}: nothing is wrong")
+            check_environment(read)
+            check_data(read, load_data(read))
+            typer.echo(f"{config}: no errors found")
         else:
             result = run_training(read)
             if _is_first_process():
@@ -42,7 +47,7 @@ def train(
 
 @contextmanager
 def _progress_shown() -> Iterator[None]:
-    """What the training module has to say goes to standard error."""
+    """Show the training module's log on standard error."""
     log = logging.getLogger("provence_training")
     handler, level = logging.StreamHandler(), log.level
     log.addHandler(handler)
@@ -55,5 +60,5 @@ def _progress_shown() -> Iterator[None]:
 
 
 def _is_first_process() -> bool:
-    """Whether this is the only process, or the first of those that torchrun and accelerate start."""
+    """Whether this is the only process, or the first of those started by torchrun or accelerate."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,4 +1,4 @@
-"""What a model reaches: how it ranks, and which answers survive how much pruning."""
+"""Evaluation and calibration: how a model ranks, and how many answers survive how much pruning."""
 
 from provence_training.evaluation.evaluator import ProvenceEvaluator
 from provence_training.evaluation.pruning import JudgedSentences, PruningFigures

@@ -17,7 +17,7 @@ _RUNS = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|[^\W_{_UNSPACED}]+")
 
 
 def terms(text: str) -> list[str]:
-    """The terms of a text. They depend on no model, so that every model meets the same distractors."""
+    """The terms of a text. They depend on no model, so that all models meet the same distractors."""
     found = []
     for run in _RUNS.finditer(unicodedata.normalize("NFKC", text).casefold()):
         word = run.group()
@@ -38,11 +38,11 @@ class BM25:
     def __init__(self, texts: Sequence[str]) -> None:
         self._size = len(texts)
         self._index = bm25s.BM25()
-        # A corpus without any term cannot be indexed: an empty term stands in every passage.
+        # A corpus without terms cannot be indexed, so every passage gets an empty term.
         self._index.index([["", *terms(text)] for text in texts], show_progress=False)
 
     def scores(self, query: str) -> NDArray[np.float32]:
-        """The score of each passage, shape (P,); 0 where it has none of the query's terms."""
+        """The score of each passage, shape (P,); 0 if it shares no term with the query."""
         known = [term for term in terms(query) if term in self._index.vocab_dict]
         if not known:
             return np.zeros(self._size, dtype=np.float32)

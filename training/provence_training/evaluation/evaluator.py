@@ -1,4 +1,4 @@
-"""ProvenceEvaluator: a model beside the baselines, on files with known answers."""
+"""ProvenceEvaluator: a model and baselines on files with known answers."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ from provence_training.evaluation.topics import Topic, TopicSet, load_topics
 __all__ = ["ProvenceEvaluator"]
 
 _BEST = (1, 2, 3)
-"""Numbers of sentences kept by the settings that keep the best ones."""
+"""Numbers of sentences kept by the settings that keep the best sentences."""
 
 
 class ProvenceEvaluator:
-    """Measures ranking and pruning of models, beside BM25 and an embedding filter.
+    """Measures ranking and pruning of models, BM25 and an embedding filter.
 
-    Call it with a model. Files are read, and baselines run, once for any number of models.
+    Call it with a model, or with several in turn: files are read and baselines run only once.
 
     Args:
-        files: With answer spans or with ranked documents, see `load_topics`.
-        distractors: BM25 passages that a question with answer spans meets beside its own.
-        limit: A random sample of so many questions of each file; None takes all.
-        k: How many ranks count for nDCG.
-        relevant_grade: Grade from which a ranked document is relevant for MAP, MRR and AUC; TREC Deep
-            Learning counts from 2 on.
-        embedding_filter: The baseline that prunes; None does without it.
+        files: Files with answer spans or with ranked documents; see `load_topics`.
+        distractors: Other passages, found by BM25, that a question with answer spans meets.
+        limit: Questions of each file, at most, in a random sample; None takes all.
+        k: Ranks that count for nDCG.
+        relevant_grade: Lowest grade of a relevant document, for MAP, MRR and AUC; TREC Deep Learning uses 2.
+        embedding_filter: The baseline that prunes, if any.
 
     Raises:
         InvalidInputError: An argument or a file cannot be used.
@@ -60,14 +59,16 @@ class ProvenceEvaluator:
         if limit is not None:
             check_count("limit", limit, 1)
         if not files:
-            raise InvalidInputError("files must name at least one, got none")
+            raise InvalidInputError("files must name at least one file")
         sets = [
             load_topics(path, distractors=distractors, limit=limit, relevant_grade=relevant_grade)
             for path in files
         ]
         names = [one.name for one in sets]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InvalidInputError(f"files must have names of their own: {twice[0]} is there twice")
+            raise InvalidInputError(
+                f"files must have different names up to the first dot, got {twice[0]!r} twice"
+            )
         self.topics = [topic for one in sets for topic in one.topics]
         self.settings = {
             "distractors": distractors,
@@ -82,10 +83,10 @@ class ProvenceEvaluator:
         self._filtered: list[Scored] | None = None
 
     def __call__(self, model: Provence, *, show_progress: bool = False) -> EvaluationReport:
-        """Let a model read all questions with all of their passages.
+        """Evaluate a model on all questions with all of their passages.
 
-        Each set of the report is a file; where several files with answer spans have a language in common,
-        or a file has several languages, a set of all questions in each language follows.
+        Each set of the report is a file. If several files with answer spans share a language, or a file has
+        several, the report also has a set for each language.
         """
         columns = {
             "provence": score_with(model, self.topics, show_progress=show_progress),
@@ -145,7 +146,7 @@ class ProvenceEvaluator:
 
 
 class _Section(NamedTuple):
-    """A part of all topics that gets figures of its own."""
+    """A part of all topics that has its own figures."""
 
     name: str
     first_stage: str
@@ -153,7 +154,7 @@ class _Section(NamedTuple):
 
 
 def _sections(sets: Sequence[TopicSet]) -> list[_Section]:
-    """The files, then the languages of those with answer spans, unless that is the same."""
+    """The files, then the languages of files with answer spans that are not just one of the files."""
     sections = []
     by_language: dict[str, list[int]] = defaultdict(list)
     start = 0

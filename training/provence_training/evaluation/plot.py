@@ -1,4 +1,4 @@
-"""Answer retention against compression, as a picture."""
+"""A plot of answer retention against compression."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def plot_curves(
     Args:
         lines: Points of each curve, by its name.
         marks: Single settings, by their names.
-        title: Stands above the plot.
-        path: The file; its ending says what kind (`.svg`, `.png`, `.pdf`).
+        title: The title.
+        path: The file to write; its suffix decides the format (`.svg`, `.png`, `.pdf`).
 
     Raises:
         MissingExtraError: matplotlib is not installed.

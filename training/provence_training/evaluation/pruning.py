@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 Evidence = Literal["any", "all"]
 
 REMOVED = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""Shares of characters at which a curve is read off."""
+"""Shares of removed characters at which a curve has points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,22 +32,22 @@ class PruningFigures:
     """Shares in [0, 1]: of questions, of the sentences of answering passages, or of characters."""
 
     answer_kept: float
-    """Questions of which at least one answer span survives whole."""
+    """Questions with at least one answer span that survives whole."""
 
     all_kept: float
-    """Questions of which every sentence that an answer span touches survives."""
+    """Questions for which every sentence that an answer span touches survives."""
 
     removed: float
     """Characters removed from the answering passages."""
 
     removed_off_topic: float | None
-    """Characters removed from the other passages; None if there are none."""
+    """Characters removed from the other passages; None without other passages."""
 
     precision: float
-    """Kept sentences of answering passages that an answer span touches."""
+    """Share of the kept sentences of answering passages that an answer span touches."""
 
     recall: float
-    """Sentences that an answer span touches, and that are kept."""
+    """Share of the sentences that an answer span touches that are kept."""
 
     f1: float
     """Harmonic mean of precision and recall."""
@@ -58,7 +58,7 @@ class PruningFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """What is reached at one setting."""
+    """The figures at one setting."""
 
     at: float
     """Smallest score of a kept sentence."""
@@ -67,11 +67,11 @@ class CurvePoint:
 
 
 class JudgedSentences:
-    """All sentences of all passages in a row, with their scores, and which of them answer.
+    """The sentences of all passages, with their scores and labels.
 
     Args:
-        topics: Those without marked answers are left out.
-        scored: The scores of each, with `keep`.
+        topics: Topics; those without marked answers are left out.
+        scored: The scores of each topic, with `keep`.
 
     Raises:
         InvalidInputError: No topic has marked answers.
@@ -89,7 +89,7 @@ class JudgedSentences:
                 continue
             touched = [np.flatnonzero(sentence_labels(one.sentences[0], [a])) for a in topic.answers]
             found = [(sentences + len(lengths)).tolist() for sentences in touched if len(sentences)]
-            spans += found  # a span of white space alone touches nothing, and nothing of it can be lost
+            spans += found  # a blank span touches no sentence, and cannot be lost
             questions += [number] * len(found)
             number += bool(found)
             for document, keep in enumerate(one.keep):
@@ -97,9 +97,7 @@ class JudgedSentences:
                 scores.append(keep)
                 lengths += [span.end - span.start for span in one.sentences[document]]
         if not spans:
-            raise InvalidInputError(
-                "topics must have some with marked answers, and scores of their sentences"
-            )
+            raise InvalidInputError("topics must have marked answers, and scored sentences")
         counts = [len(own) for own in scores]
         self.scores: FloatArray = np.concatenate(scores)
         """Shape (N,)."""
@@ -110,7 +108,7 @@ class JudgedSentences:
         self.answering: Mask = np.repeat([answers for answers, _ in passages], counts)
         """Whether it is in the passage that answers, shape (N,)."""
         self.languages: list[str] = [language for _, language in passages]
-        """Of each passage."""
+        """The language of each passage."""
         self.labels: Mask = np.zeros(len(self.scores), dtype=bool)
         """Whether an answer span touches it, shape (N,)."""
         self._members = np.concatenate([np.array(span, dtype=np.int64) for span in spans])
@@ -134,7 +132,7 @@ class JudgedSentences:
         return self.scores / np.maximum(self.best(), np.finfo(np.float64).tiny)
 
     def by_language(self, value_of: Callable[[str], float]) -> FloatArray:
-        """For each sentence, the value that its passage's language has, shape (N,)."""
+        """For each sentence, the value of its passage's language, shape (N,)."""
         values = {language: value_of(language) for language in set(self.languages)}
         return np.array([values[language] for language in self.languages])[self.passage]
 
@@ -146,35 +144,35 @@ class JudgedSentences:
 
     def ranks(self) -> IntArray:
         """For each sentence, its rank by score in its passage, from 0, shape (N,)."""
-        order = np.lexsort((-self.scores, self.passage))  # stable: earlier ones first among equals
+        order = np.lexsort((-self.scores, self.passage))  # stable: earlier sentences come first among equals
         starts = np.searchsorted(self.passage, np.arange(len(self.languages)))
         ranks = np.empty(len(order), dtype=np.int64)
         ranks[order] = np.arange(len(order)) - starts[self.passage]
         return ranks
 
     def kept_by(self, rule_of: Callable[[str], DynamicRule]) -> Mask:
-        """What the `dynamic` mode keeps, with a rule for each language, shape (N,)."""
+        """The sentences that the `dynamic` mode keeps, with a rule for each language, shape (N,)."""
         floors = self.by_language(lambda language: rule_of(language).floor)
         shares = self.by_language(lambda language: rule_of(language).share)
         return np.asarray(self.scores >= np.maximum(floors, shares * self.best()))
 
     def answer_keys(self, keys: NDArray[Any], *, evidence: Evidence) -> NDArray[Any]:
-        """How large a key may be asked for before a question loses its answer.
+        """The largest threshold at which each question keeps its answer.
 
         Args:
-            keys: What a sentence is kept by, shape (N,).
-            evidence: Whether one answer span suffices, or all are needed.
+            keys: The values that the threshold is compared with, shape (N,).
+            evidence: Whether one answer span must survive, or all of them.
 
         Returns:
-            For each question with marked answers, the least key of a span's sentences: of its best span, or
-            of its worst one.
+            For each question with marked answers, the smallest key of a span's sentences, of its best span
+            (any) or its worst (all).
         """
         spans = np.minimum.reduceat(keys[self._members], self._starts)
         reduce = np.maximum if evidence == "any" else np.minimum
         return np.asarray(reduce.reduceat(spans, self._questions))
 
     def figures(self, kept: Mask) -> PruningFigures:
-        """What a selection reaches; `kept` has shape (N,)."""
+        """The figures of a selection; `kept` has shape (N,)."""
         right = int((kept & self.labels).sum())
         precision = right / max(1, int((kept & self.answering).sum()))
         recall = right / int(self.labels.sum())
@@ -194,13 +192,14 @@ class JudgedSentences:
         return float(1 - self.lengths[among & kept].sum() / total) if total else None
 
     def curve(self, keys: FloatArray) -> list[CurvePoint]:
-        """Keep sentences from a smallest key on, so that ever more is removed from answering passages.
+        """The figures at rising thresholds, which remove more and more of answering passages.
 
         Args:
-            keys: What a sentence is kept by: its score, or the score's share of the passage's best; (N,).
+            keys: The values that the threshold is compared with, shape (N,): scores, or their shares of the
+                passage's best score.
 
         Returns:
-            Points with at most 5 %, 10 %, ... 95 % removed, as far as ties allow; none is there twice.
+            Points with at most 5 %, 10 %, ... 95 % removed, as far as ties allow, without duplicates.
         """
         order = np.flatnonzero(self.answering)[np.argsort(keys[self.answering], kind="stable")]
         gone = np.cumsum(self.lengths[order]) - self.lengths[order]  # before each sentence goes

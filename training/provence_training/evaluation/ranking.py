@@ -17,13 +17,13 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class RankingFigures:
-    """Means over all questions, in [0, 1]. Among documents of one score, the less relevant come first."""
+    """Means over all questions, in [0, 1]. Among equal scores, less relevant documents come first."""
 
     map: float
     """Mean average precision, over the relevant documents of each list."""
 
     mrr: float
-    """Mean reciprocal rank of the first relevant document; 0 where there is none."""
+    """Mean reciprocal rank of the first relevant document; 0 without one."""
 
     ndcg: float
     """Normalised discounted cumulative gain of the first k documents, with the grades as gains."""
@@ -34,7 +34,7 @@ class RankingFigures:
 
 
 def average_precision(relevant: NDArray[np.bool_]) -> float:
-    """Mean precision at the rank of each relevant document; 0 where there is none.
+    """Mean precision at the rank of each relevant document; 0 without one.
 
     Args:
         relevant: Whether each document of a ranking is relevant, best rank first, shape (D,).
@@ -44,7 +44,7 @@ def average_precision(relevant: NDArray[np.bool_]) -> float:
 
 
 def reciprocal_rank(relevant: NDArray[np.bool_]) -> float:
-    """1 / rank of the first relevant document; 0 where there is none. `relevant` as above."""
+    """1 / rank of the first relevant document; 0 without one. `relevant` as above."""
     return 1.0 / (int(relevant.argmax()) + 1) if relevant.any() else 0.0
 
 
@@ -55,11 +55,11 @@ def ndcg(grades: NDArray[np.int64], ideal_grades: Sequence[int], k: int) -> floa
 
     Args:
         grades: Grades of the documents in the order of the ranking, shape (D,).
-        ideal_grades: Grades in the best order there could be.
-        k: How many ranks count.
+        ideal_grades: Grades of the best possible ranking, best first.
+        k: Ranks that count.
 
     Returns:
-        In [0, 1]; 0 where there is no gain to be had.
+        In [0, 1]; 0 if all ideal grades are 0.
     """
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.asarray(ideal_grades[:k], dtype=np.float64)
@@ -69,7 +69,7 @@ def ndcg(grades: NDArray[np.int64], ideal_grades: Sequence[int], k: int) -> floa
 
 
 def auc(scores: FloatArray, relevant: NDArray[np.bool_]) -> float | None:
-    """Probability that a relevant document scores above another one; ties count half. Both of shape (N,)."""
+    """Probability that a relevant document scores above another; ties count half. Both have shape (N,)."""
     positives = int(relevant.sum())
     negatives = len(relevant) - positives
     if not positives or not negatives:
@@ -81,12 +81,12 @@ def auc(scores: FloatArray, relevant: NDArray[np.bool_]) -> float | None:
 
 
 def ranking_figures(topics: Sequence[Topic], scores: Sequence[FloatArray], *, k: int) -> RankingFigures:
-    """Judge how scores rank the documents of each topic.
+    """Compute the figures of a ranking by scores.
 
     Args:
-        topics: At least one.
+        topics: At least one topic.
         scores: For each topic, the scores of its documents, shape (D,).
-        k: How many ranks count for nDCG.
+        k: Ranks that count for nDCG.
     """
     grades = [np.array(topic.grades, dtype=np.int64) for topic in topics]
     orders = [np.lexsort((own, -s)) for own, s in zip(grades, scores, strict=True)]

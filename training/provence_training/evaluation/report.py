@@ -1,4 +1,4 @@
-"""What an evaluation found, as JSON, as Markdown, and drawn."""
+"""Reports of evaluations, as JSON, Markdown and plots."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["EvaluationReport", "SetReport", "SystemReport", "markdown_table"]
 
 _DIGITS = 4
 _LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
-"""Shares of characters removed at which curves are compared."""
+"""Shares of removed characters at which curves are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemReport:
-    """What one system reached on one set."""
+    """The figures of one system on one set."""
 
     name: str
 
@@ -43,15 +43,15 @@ class SystemReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SetReport:
-    """What all systems reached on one set of questions."""
+    """The figures of all systems on one set of questions."""
 
     name: str
-    """The file's, or of all files of a language."""
+    """The file's name, or the name of a language in all files."""
 
     languages: list[str]
     num_questions: int
     num_documents: int
-    """Of all questions together."""
+    """Documents of all questions together."""
 
     systems: list[SystemReport]
 
@@ -65,7 +65,7 @@ class EvaluationReport:
     sets: list[SetReport]
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain Python types that JSON knows, figures rounded to four digits."""
+        """The report as plain JSON-safe Python types, with figures rounded to four digits."""
         values: dict[str, Any] = _rounded(asdict(self))
         return values
 
@@ -74,7 +74,7 @@ class EvaluationReport:
         return self._markdown({})
 
     def _markdown(self, plots: Mapping[str, str]) -> str:
-        """The tables, with the file of a plot for some sets."""
+        """The tables, with links to the plots of some sets."""
         given = {name: value for name, value in self.settings.items() if value is not None}
         settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in given.items())
         parts = [f"# Evaluation of {self.model}", f"Settings: {settings}."]
@@ -185,7 +185,7 @@ def _with_rows(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str
 
 
 def _read_off(points: Sequence[CurvePoint], level: float) -> str:
-    """Linear between the curve's points; nothing outside of them."""
+    """Interpolate between the curve's points; empty outside of them."""
     figures = [point.figures for point in points]
     removed = [f.removed for f in figures]
     if not removed[0] <= level <= removed[-1]:

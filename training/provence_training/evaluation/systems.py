@@ -1,4 +1,4 @@
-"""What is compared: a Provence model, and the baselines of a pipeline without one."""
+"""The systems compared: a Provence model, and the baselines of a pipeline without one."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Scored:
     """The scores of a topic's D documents."""
 
     relevance: FloatArray | None
-    """One score a document, shape (D,); None from a system that does not rank."""
+    """One score per document, shape (D,); None if the system does not rank."""
 
     sentences: tuple[tuple[Span, ...], ...] = ()
-    """Of each document, the S sentences it was cut into; nothing where `keep` is None."""
+    """For each document, the spans of its S sentences; empty if `keep` is None."""
 
     keep: tuple[FloatArray, ...] | None = None
-    """Of each document, one score a sentence, shape (S,); None from a system that does not prune."""
+    """For each document, one score per sentence, shape (S,); None if the system does not prune."""
 
 
 def score_by_first_stage(topics: Sequence[Topic]) -> list[Scored]:
-    """The order in which documents were found, as a system that only ranks."""
+    """The first stage as a system that only ranks."""
     return [Scored(relevance=np.array(topic.first_stage)) for topic in topics]
 
 
 def score_with(model: Provence, topics: Sequence[Topic], *, show_progress: bool = False) -> list[Scored]:
-    """Let a model read the documents of every topic, in the topic's language.
+    """Score the documents of every topic with a model, in the topic's language.
 
-    Relevance is the ranking logit, since probabilities near 1 are rounded to the same number.
+    Relevance is the ranking logit, since probabilities near 1 round to the same number.
     """
     scored: dict[int, Scored] = {}
     for language in sorted({topic.language for topic in topics}):
@@ -71,15 +71,15 @@ def _scored(passages: Sequence[PrunedPassage], config: ProvenceConfig) -> Scored
 
 
 class EmbeddingFilter:
-    """Cosine similarities to the question: of documents, and of their sentences each for itself.
+    """Cosine similarities of documents, and of single sentences, to the question.
 
-    What a pipeline does without a model for pruning, e.g. LangChain's EmbeddingsFilter behind a splitter.
+    A pipeline without a pruning model does this, such as a splitter and LangChain's EmbeddingsFilter.
 
     Args:
         name_or_path: A bi-encoder that sentence-transformers loads; a bare encoder gets mean pooling.
-        query_prefix: What it expects in front of a question; None leaves that to its own configuration.
-        passage_prefix: What it expects in front of a passage or sentence.
-        device: Where it runs.
+        query_prefix: What it expects before a question; None leaves that to its configuration.
+        passage_prefix: What it expects before a passage or sentence.
+        device: The device that it runs on.
 
     Raises:
         MissingExtraError: sentence-transformers is not installed.
@@ -97,7 +97,7 @@ class EmbeddingFilter:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingExtraError("an embedding filter", "train") from error
-        # Half precision, as some are stored in, is many times slower on a CPU.
+        # Some are stored in half precision, which is many times slower on a CPU.
         self.model = SentenceTransformer(
             str(name_or_path), device=device, model_kwargs={"dtype": torch.float32}
         )

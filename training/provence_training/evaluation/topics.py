@@ -1,4 +1,4 @@
-"""What a model is judged on: questions with passages of known relevance, from two kinds of files."""
+"""Questions with passages of known relevance, from two kinds of files, that models are evaluated on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, TypeAdapter
 
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
-from provence_training.data import JSON_LINES, Passage, Question, load_passages, read_json_lines
+from provence_rag.languages import check_language
+from provence_training.data import JSON_LINES, Passage, load_passages, read_json_lines
+from provence_training.data.shapes import Integer, Text, Words, validated
 from provence_training.evaluation.bm25 import BM25
 
 __all__ = ["Topic", "TopicSet", "load_topics"]
@@ -35,16 +38,17 @@ class Topic:
     """Relevance of each document, 0 for none."""
 
     ideal_grades: tuple[int, ...]
-    """Grades of the best ranking there could be, best first."""
+    """Grades of the best possible ranking, best first."""
 
     relevant_grade: int = 1
-    """Grade from which a document is relevant, where that is yes or no."""
+    """Lowest grade of a document that counts as relevant where relevance is yes or no."""
 
     first_stage: tuple[float, ...]
-    """The score that each document has without a model."""
+    """Each document's score without a model."""
 
     answers: tuple[Span, ...] | None
-    """Spans of the first document that answer; None if none are marked: the ranking alone can be judged."""
+    """Spans of the first document that answer; None if they are not marked, so that only the ranking can be
+    evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,32 +60,33 @@ class TopicSet:
     topics: tuple[Topic, ...]
 
     first_stage: str
-    """What `Topic.first_stage` are the scores of."""
+    """The source of the scores in `Topic.first_stage`."""
 
     has_answers: bool
-    """Whether the file is one with answer spans."""
+    """Whether the file has answer spans, not ranked documents."""
 
 
 def load_topics(
     path: str | Path, *, distractors: int = 9, limit: int | None = None, relevant_grade: int = 1
 ) -> TopicSet:
-    """Read a file with answers or one with ranked documents.
+    """Read a file with answers or with ranked documents.
 
     - **Answers**, in any of the shapes and formats of `load_passages`: each question meets its own passage
       and the best BM25 passages of the file, in the same language, that are not known to answer it. Questions
-      that their passage does not answer are not asked.
+      that their passage does not answer are left out.
     - **Ranked documents**, JSON Lines, plain or gzip-compressed: `{"id", "lang", "query", "ideal_grades":
       [grade, ...], "documents": [{"id", "text", "grade"}]}`, the documents in the order of the search engine
-      that found them; a grade of null (not judged) counts as 0.
+      that found them. A grade of null (not judged) counts as 0.
 
     Args:
         path: The file, or a directory of `datasets`.
-        distractors: How many passages a question with answer spans meets beside its own.
-        limit: Take a random sample of so many questions, the same each time; None takes all.
-        relevant_grade: Grade from which a ranked document is relevant.
+        distractors: Other passages that a question with answer spans meets.
+        limit: Questions, at most, in a random sample, the same each time; None takes all.
+        relevant_grade: Lowest grade of a relevant document.
 
     Raises:
-        InvalidInputError: A record cannot be used (it names file and line), or there is nothing to judge.
+        InvalidInputError: A record cannot be used (the message names file and line), or no question has an
+            answer.
     """
     path = Path(path)
     if not path.exists():
@@ -95,7 +100,7 @@ def load_topics(
         chosen = _sample([first, *records], limit)
         topics = [_ranked(record, relevant_grade, place) for place, record in chosen]
     if not topics:
-        raise InvalidInputError(f"{path} has no question that its passage answers: there is nothing to judge")
+        raise InvalidInputError(f"{path} has no question that its passage answers: nothing can be evaluated")
     return TopicSet(
         name=path.name.split(".")[0],
         topics=tuple(topics),
@@ -108,27 +113,43 @@ def _sample(items: list[Any], limit: int | None) -> list[Any]:
     return items if limit is None or limit >= len(items) else random.Random(0).sample(items, limit)
 
 
-def _ranked(record: dict[str, Any], relevant_grade: int, place: str) -> Topic:
+class _Document(BaseModel):
+    text: Text
+    grade: Integer | None
+
+
+class _Ranked(BaseModel):
+    """A question with ranked documents."""
+
+    lang: Text
+    query: Words
+    ideal_grades: list[Integer]
+    documents: list[_Document]
+
+
+_RANKED = TypeAdapter(_Ranked)
+
+
+def _ranked(record: Any, relevant_grade: int, place: str) -> Topic:
     try:
-        documents = record["documents"]
-        return Topic(
-            query=record["query"],
-            language=record["lang"],
-            documents=tuple(document["text"] for document in documents),
-            grades=tuple(int(document["grade"] or 0) for document in documents),
-            ideal_grades=tuple(sorted(map(int, record["ideal_grades"]), reverse=True)),
-            relevant_grade=relevant_grade,
-            first_stage=tuple(float(-rank) for rank in range(len(documents))),
-            answers=None,
-        )
-    except KeyError as error:
-        raise InvalidInputError(f"{place}: there is no field {error}") from error
-    except (TypeError, ValueError) as error:
+        ranked = validated(_RANKED, record)
+        language = check_language(ranked.lang)
+    except InvalidInputError as error:
         raise InvalidInputError(f"{place}: {error}") from error
+    return Topic(
+        query=ranked.query,
+        language=language,
+        documents=tuple(document.text for document in ranked.documents),
+        grades=tuple(document.grade or 0 for document in ranked.documents),
+        ideal_grades=tuple(sorted(ranked.ideal_grades, reverse=True)),
+        relevant_grade=relevant_grade,
+        first_stage=tuple(float(-rank) for rank in range(len(ranked.documents))),
+        answers=None,
+    )
 
 
 def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) -> list[Topic]:
-    asked = [(number, q) for number, p in enumerate(passages) for q in p.questions if _is_answered(q)]
+    asked = [(number, q) for number, p in enumerate(passages) for q in p.questions if q.is_answered]
     topics: list[Topic] = []
     if not asked:
         return topics
@@ -161,8 +182,3 @@ def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) 
             )
         )
     return topics
-
-
-def _is_answered(question: Question) -> bool:
-    """Whether the passage answers: at a place that is marked, or relevant as a whole."""
-    return bool(question.answers) if question.answers is not None else (question.label or 0.0) >= 0.5

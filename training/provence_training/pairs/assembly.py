@@ -1,4 +1,4 @@
-"""Batches of token ids, put together on the device from flat arrays."""
+"""Batches of token ids, assembled on the device from flat arrays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_rag.modeling.model import ProvenceModel
-from provence_training.loss import Targets
 from provence_training.pairs.pack import Pack
+from provence_training.pairs.targets import Targets
 
 __all__ = ["WINDOW_SEGMENTS", "Assembler", "Rows"]
 
 WINDOW_SEGMENTS = (5, 6)
-"""Which segments of a row are windows of passages."""
+"""The segments of a row that are windows of passages."""
 
 _TITLE_SEGMENT = 3
 """The first segment with the passage's token type."""
@@ -25,10 +25,10 @@ _TITLE_SEGMENT = 3
 
 @dataclass
 class Rows:
-    """B rows with S sentences in all, as numbers that say which tokens they are made of.
+    """B rows with S sentences in all, as positions of the tokens that they consist of.
 
-    A row is a run of eight segments: the special tokens before, the query, the special tokens between, a
-    title without its last token, that token, two windows, and the special tokens after; those that a row does
+    A row has eight segments: the special tokens before, the query, the special tokens between, a title
+    without its last token, that token, two windows, and the special tokens after. Segments that a row does
     not have are of length 0.
     """
 
@@ -42,7 +42,7 @@ class Rows:
     """The row of each sentence, shape (S,)."""
 
     sentence_starts: Tensor
-    """The token of its row at which each sentence starts, shape (S,)."""
+    """The token of its row that each sentence starts at, shape (S,)."""
 
     labels: Tensor
     """As in `Targets`, like all that follow; shape (B,)."""
@@ -61,7 +61,7 @@ class Rows:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Rows:
-        """A copy in page-locked memory, as torch's DataLoader asks for."""
+        """A copy in page-locked memory, for torch's DataLoader."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Rows:
@@ -70,19 +70,19 @@ class Rows:
 
 
 class Assembler:
-    """Makes a padded batch and its targets of rows: the ids that inference makes of the same pairs.
+    """Makes a padded batch and its targets from rows, with the ids that inference has for the same pairs.
 
-    Everything happens in tensor operations on one device, without a loop over rows, so a GPU does not wait
-    for the processor.
+    Everything happens in tensor operations on one device, without a loop over rows, so that a GPU does not
+    wait for the CPU.
 
     Args:
-        pack: What the rows' numbers refer to; its tokens are copied to the device.
+        pack: The corpus that the rows refer to; its tokens are copied to the device.
         passage_type: Token type of the passage.
         pad_token_id: The model's padding token.
         uses_token_types: Whether the encoder has segment embeddings.
         max_length: Tokens of the model's window.
         pad_to_multiple_of: Batches are padded to a multiple of this number of tokens, up to `max_length`.
-        device: Where batches are made.
+        device: The device to make batches on.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Assembler:
         pad_to_multiple_of: int = 1,
         device: torch.device | None = None,
     ) -> None:
-        # torch has few operations for unsigned types of more than a byte: the bits are read as signed.
+        # torch has few operations on unsigned types of more than a byte, so the bits are read as signed.
         signed = pack.tokens.view(f"i{pack.tokens.itemsize}")
         self._tokens = torch.from_numpy(signed).to(device or "cpu")
         self._mask = 2 ** (8 * pack.tokens.itemsize) - 1
@@ -110,7 +110,7 @@ class Assembler:
     def for_model(
         cls, pack: Pack, model: ProvenceModel, encoder: PairEncoder, device: torch.device
     ) -> Assembler:
-        """One for a model's padding and token types."""
+        """An assembler with a model's padding and token types."""
         return cls(
             pack,
             passage_type=encoder.layout.passage_type,

@@ -1,4 +1,4 @@
-"""Which question meets which window of which passage."""
+"""Drawing pairs: which question meets which window of which passage."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_training.config import PairConfig
-from provence_training.loss import IGNORE
 from provence_training.pairs.pack import Pack
 from provence_training.pairs.pair_set import Kind, PairSet, SentenceScores
+from provence_training.pairs.targets import IGNORE
 from provence_training.pairs.windows import draw_windows, whole_windows
 
 __all__ = ["draw_pairs"]
@@ -25,16 +25,16 @@ FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
 
 _SHORTEST_PARTNER = 16
-"""Tokens that must be left for a passage beside the one that answers."""
+"""Fewest tokens for a second passage beside the one that answers."""
 
 _SHARE_BESIDE_PARTNER = (0.3, 0.7)
-"""What the one that answers gets of the tokens for both, at least and at most."""
+"""Smallest and largest share of the tokens for both that the answering passage gets."""
 
 log = logging.getLogger(__name__)
 
 
 class _Plan(NamedTuple):
-    """Which question meets a passage of which kind, in which group; shape (N,) each."""
+    """Groups, questions and kinds of passages of N pairs; shape (N,) each."""
 
     groups: IntArray
     questions: IntArray
@@ -55,21 +55,20 @@ def draw_pairs(
     Args:
         pack: The corpus.
         config: How many pairs, and which.
-        encoder: The checkpoint's.
+        encoder: The checkpoint's encoder.
         seed: The same seed gives the same pairs.
         weights: Weight of a data set among the questions drawn; by default the number of its questions.
-        guided: Data sets on whose questions a guide is learned from.
+        guided: Data sets whose questions learn from a guide.
 
-    A teacher (`config.teacher`) or a guide tells what is not labelled. Without them, questions of which
-    nothing is known are not drawn, and a passage whose evidence is not marked is read whole, since a part of
-    it may not answer.
+    A teacher (`config.teacher`) or a guide tells what is not labelled. Without them, unlabelled questions are
+    not drawn, and a passage whose evidence is not marked is read whole, since a part of it may not answer.
 
     Returns:
-        The pairs in random order, those of one question and turn together. A question for which there is no
-        passage that lacks its answer goes without a negative; the log says how many did.
+        The pairs in random order, with those of one question and turn together. A question that every passage
+        may answer gets no negative; the log says how many did not.
 
     Raises:
-        InvalidInputError: There are no questions, or none in a data set that has a weight.
+        InvalidInputError: There are no questions, or a data set with a weight has none.
     """
     is_guided = np.isin(pack.sources, sorted(guided))[pack.question_sources]
     draw = _Draw(pack, config, encoder, np.random.default_rng(seed), is_guided)
@@ -77,12 +76,14 @@ def draw_pairs(
     passages = draw.passages(plan)
     found = passages >= 0
     if not found.all():
-        log.warning("%d of %d pairs left out: no passage lacks the answer", (~found).sum(), len(found))
+        log.warning(
+            "%d of %d pairs left out: every other passage may answer the question", (~found).sum(), len(found)
+        )
     return draw.pairs(_Plan(*(part[found] for part in plan)), passages[found])
 
 
 class _Draw:
-    """Everything that is drawn, from one source of randomness."""
+    """Draws everything from one random generator."""
 
     def __init__(
         self,
@@ -96,12 +97,12 @@ class _Draw:
         self._config = config
         self._encoder = encoder
         self._rng = rng
-        # Of each question, like all that is not of each pair.
+        # For each question; most other arrays are for each pair.
         self._is_guided = is_guided
         self._is_taught = is_guided | config.teacher
 
     def plan(self, weights: dict[str, float]) -> _Plan:
-        """Which question meets which kinds of passages."""
+        """Plan which question meets which kinds of passages."""
         config, pack = self._config, self._pack
         is_known = (~np.isnan(pack.relevance) & config.labels) | self._is_taught
         sources = self._weights(weights, is_known)
@@ -129,20 +130,22 @@ class _Draw:
         return _Plan(np.arange(len(order)), np.concatenate(parts)[order], kind[order])
 
     def _weights(self, weights: dict[str, float], is_known: BoolArray) -> FloatArray:
-        """Of each source, 0 for those that nothing is drawn from."""
+        """The weight of each source, 0 if nothing is drawn from it."""
         pack = self._pack
         names = pack.sources.tolist()
         asked = np.bincount(pack.question_sources, minlength=len(names))
         known = np.bincount(pack.question_sources[is_known], minlength=len(names))
         for source, weight in weights.items():
             if weight > 0 and (source not in names or not asked[names.index(source)]):
-                raise InvalidInputError(f"{source!r} has a weight, but no passages with questions")
+                raise InvalidInputError(f"the source {source!r} has a weight, but no questions")
         if not known.any():
-            raise InvalidInputError("there is no passage with questions to draw pairs from")
+            raise InvalidInputError(
+                "no question can be learned from: questions need labels, a teacher or a guide"
+            )
         return np.array([weights.get(name, count) for name, count in zip(names, known, strict=True)])
 
     def _questions(self, eligible: BoolArray, sources: FloatArray, count: int | None) -> IntArray:
-        """Questions by the data sets' weights, or (None) each once; within a set, none twice in a turn."""
+        """Questions by the data sets' weights, or (None) each once. Those of a set repeat only in turns."""
         numbers = np.flatnonzero(eligible & (sources[self._pack.question_sources] > 0))
         if count is None:
             return self._rng.permutation(numbers)
@@ -160,9 +163,9 @@ class _Draw:
         return questions
 
     def passages(self, plan: _Plan) -> IntArray:
-        """A passage for each pair, -1 where there is none that lacks the answer.
+        """A passage for each pair, -1 if every passage may answer.
 
-        Where BM25 finds none, it is a random one. A question meets a passage twice only if there are no more.
+        If BM25 finds none, it is a random one. A question meets a passage twice only if there are no others.
         """
         pack = self._pack
         neighbours = self._listed(pack.neighbours, plan, plan.kinds == Kind.BM25)
@@ -174,7 +177,7 @@ class _Draw:
         return np.where(plan.kinds == Kind.OWN, pack.own[plan.questions], chosen)
 
     def _listed(self, lists: IntArray, plan: _Plan, wanted: BoolArray) -> IntArray:
-        """One of the passages listed for each question where it is wanted; -1 elsewhere and for none."""
+        """One of the passages listed for each question where wanted; -1 elsewhere and if there are none."""
         chosen = np.full(len(wanted), -1, dtype=np.int64)
         pairs = np.flatnonzero(wanted)
         if not len(pairs):
@@ -189,10 +192,10 @@ class _Draw:
         return chosen
 
     def pairs(self, plan: _Plan, passages: IntArray) -> PairSet:
-        """What is read of each pair, and what is learned from it."""
+        """The windows of each pair, and its labels."""
         config, rng, pack = self._config, self._rng, self._pack
         size = len(passages)
-        # One decision for all that a question meets in a turn: losses compare its passages with each other.
+        # One decision per question and turn, since losses compare a question's passages with each other.
         turns, turn = np.unique(plan.groups, return_inverse=True)
         partners = self._partners(plan)
         titles = np.diff(pack.titles)[passages]
@@ -216,7 +219,7 @@ class _Draw:
             low, high = config.window
             limits = np.minimum(limits, rng.integers(low, high + 1, len(turns))[turn])
         windows = self._windows(plan, passages, limits, partners)
-        # Any sentence may be the one that makes an unmarked passage relevant: a part of it may not be.
+        # Any sentence may be what makes an unmarked passage relevant, so a part of it may not be relevant.
         is_part = (windows[:, 0] != pairs.windows[:, 0]).any(1)
         labels = np.where(self._is_unmarked(plan) & is_part & (pairs.labels > 0), np.nan, pairs.labels)
         return replace(
@@ -227,17 +230,17 @@ class _Draw:
         )
 
     def _labels(self, plan: _Plan) -> FloatArray:
-        """Relevance of each pair's whole passage, NaN where it is not known or not learned from."""
+        """Relevance of each pair's whole passage, NaN if it is unknown or not learned from."""
         relevance = self._pack.relevance[plan.questions]
         labels = np.where(plan.kinds == Kind.OWN, relevance, np.where(np.isnan(relevance), np.nan, 0.0))
-        # Without the answer's text, BM25 finds passages that answer, and a teacher can tell which.
+        # Without the answer's text, passages that BM25 finds may answer; a teacher can tell which.
         is_doubtful = self._is_taught & ~self._pack.has_answer
         labels[(plan.kinds == Kind.BM25) & is_doubtful[plan.questions]] = np.nan
         labels[plan.kinds == Kind.JUNK] = 0.0
         return np.where(self._config.labels, labels, np.nan).astype(np.float32)
 
     def _is_unmarked(self, plan: _Plan) -> BoolArray:
-        """Whether a passage is the question's own, and it is not known which of its sentences answer."""
+        """Whether a passage is the question's own, with unknown answering sentences."""
         pack, own = self._pack, np.flatnonzero(plan.kinds == Kind.OWN)
         unmarked = np.zeros(len(plan.kinds), dtype=bool)
         questions = plan.questions[own]
@@ -246,7 +249,7 @@ class _Draw:
         return unmarked
 
     def _partners(self, plan: _Plan) -> IntArray:
-        """For the share of `joined` of the passages that answer, another that is read beside it; else -1."""
+        """A second passage for the share `joined` of the passages that answer; else -1."""
         pack, questions = self._pack, plan.questions
         chosen = (plan.kinds == Kind.OWN) & (self._rng.random(len(questions)) < self._config.joined)
         chosen &= pack.has_answer[questions] & (pack.relevance[questions] > 0)
@@ -254,7 +257,7 @@ class _Draw:
         return np.where(partners >= 0, partners, self._listed(pack.others, plan, chosen & (partners < 0)))
 
     def _windows(self, plan: _Plan, passages: IntArray, limits: IntArray, partners: IntArray) -> IntArray:
-        """What is read of each pair's passage and of its partner, in at most `limits` tokens, (N, 2, 2)."""
+        """The windows of each pair's passage and its partner, of at most `limits` tokens, (N, 2, 2)."""
         pack, rng = self._pack, self._rng
         size = len(passages)
         first = whole_windows(pack, passages)
@@ -278,7 +281,7 @@ class _Draw:
         return windows
 
     def _wanted(self, plan: _Plan, passages: IntArray) -> IntArray:
-        """A sentence of each passage that its window holds: one that answers, or without labels any one."""
+        """A sentence of each passage for its window: one that answers or, without labels, any one."""
         pack, rng = self._pack, self._rng
         wanted = self._anywhere(passages)
         if not self._config.labels:

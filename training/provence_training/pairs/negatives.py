@@ -1,4 +1,4 @@
-"""Passages that a question meets and that do not answer it."""
+"""Negatives: passages that do not answer a question."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from provence_training.passages import Passage, Question
+from provence_training.data.passages import Passage, Question
 
 __all__ = ["Asked", "Negatives", "find_negatives"]
 
 IntArray = NDArray[np.int64]
 
 _NEIGHBOURS = 16
-"""BM25 neighbours that are kept of a question."""
+"""BM25 neighbours kept for each question."""
 
 _FOUND = 48
-"""BM25 neighbours that are looked at."""
+"""BM25 neighbours checked for answers."""
 
 _OTHERS = 8
-"""Random passages that are kept of a question."""
+"""Random passages kept for each question."""
 
 _TRIES = 24
-"""Random passages that are looked at: only words like "the" are in all of them."""
+"""Random passages checked for answers: only words like "the" occur in all of them."""
 
 _COMMON = 0.06
-"""A token that more passages than this share hold says nothing of them, and costs BM25 most of its time."""
+"""Largest share of passages with a BM25 term: commoner tokens tell nothing, and cost most of the time."""
 
 _FEW = 1000
-"""Of so few passages BM25 is fast with all tokens."""
+"""Up to this number of passages, BM25 is fast with all tokens."""
 
 _SHORTEST = 12
-"""Characters of a question that is searched for in passages: shorter ones are in many by chance."""
+"""Characters of a question to search for in passages: shorter ones occur in many by chance."""
 
 
 class Asked(NamedTuple):
@@ -42,18 +42,18 @@ class Asked(NamedTuple):
 
     question: Question
     holder: Passage
-    """The passage of its record, which may be without text."""
+    """The passage of its record, possibly without text."""
     own: int
     """Its number among the passages with text, -1 for none."""
 
 
 class Negatives(NamedTuple):
-    """Numbers of passages, -1 where there are no more."""
+    """Numbers of passages, padded with -1."""
 
     neighbours: IntArray
-    """BM25's, best first, shape (Q, n)."""
+    """Neighbours by BM25, best first, shape (Q, n)."""
     others: IntArray
-    """Random ones, shape (Q, m)."""
+    """Random passages, shape (Q, m)."""
 
 
 def find_negatives(
@@ -67,17 +67,17 @@ def find_negatives(
 ) -> Negatives:
     """Find passages of each question's language that do not answer it.
 
-    A passage is left out if it is the question's own, holds the text of one of its answers, or holds the
-    question or has the same one. Questions that need their passage meet other data sets only: the
-    passages of their own may be about something else that they ask for.
+    A passage is left out if it is the question's own, contains the text of one of its answers or the
+    question, or has the same question. Questions that need their passage meet other data sets only: other
+    passages of their own may be about another thing of the same kind.
 
     Args:
         passages: P passages with text.
         asked: Q questions.
-        passage_tokens: Token ids of the passages, BM25's terms: they work in every language.
+        passage_tokens: Token ids of the passages, which are BM25's terms: they work in every language.
         question_tokens: Token ids of the questions.
         needs_passage: Data sets whose questions need their passage.
-        seed: Of what is random.
+        seed: Seed of the random passages.
     """
     rng = np.random.default_rng(seed)
     search = _Search(passages, needs_passage)
@@ -104,7 +104,7 @@ class _Search:
     """Looks for answers and questions in the passages' texts."""
 
     def __init__(self, passages: Sequence[Passage], needs_passage: frozenset[str]) -> None:
-        self._needs_passage = needs_passage
+        self._needing = needs_passage
         self._sources = [passage.source for passage in passages]
         self._texts = [passage.text.lower() for passage in passages]
         self._questions = [{_bare(q.text) for q in passage.questions} for passage in passages]
@@ -114,7 +114,7 @@ class _Search:
         holder, question = asked.holder, _bare(asked.question.text)
         own_text = holder.text.lower()
         answers = {own_text[a.start : a.end].strip() for a in asked.question.answers or ()} - {""}
-        needs_passage = holder.source in self._needs_passage
+        needs_passage = holder.source in self._needing
         found: list[int] = []
         for i in candidates:
             text = self._texts[i]
@@ -141,7 +141,7 @@ def _bm25(passages: Sequence[IntArray], questions: Sequence[IntArray]) -> list[I
     count = max(max((int(ids.max()) for ids in (*passages, *questions) if len(ids)), default=0) + 1, 1)
     held = np.bincount(np.concatenate([np.unique(ids) for ids in passages]), minlength=count)
     common = held > max(_FEW, _COMMON * len(passages))
-    names = np.array([str(i) for i in range(count)], dtype=object)  # each term is one string, however often
+    names = np.array([str(i) for i in range(count)], dtype=object)  # one string object per term
     index = bm25s.BM25()
     index.index([names[ids[~common[ids]]].tolist() for ids in passages], show_progress=False)
     rows = []
@@ -154,6 +154,6 @@ def _bm25(passages: Sequence[IntArray], questions: Sequence[IntArray]) -> list[I
 def _best(scores: NDArray[np.float32]) -> IntArray:
     """The highest scores' indices, highest first."""
     found = np.flatnonzero(scores)
-    if len(found) > _FOUND:  # far fewer than there are passages: sorting these is what takes time
+    if len(found) > _FOUND:  # sorting all of them would take most of the time
         found = found[np.argpartition(-scores[found], _FOUND)[:_FOUND]]
     return found[np.argsort(-scores[found], kind="stable")]

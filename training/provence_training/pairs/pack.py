@@ -1,4 +1,4 @@
-"""A corpus as flat arrays of numbers, in memory or in files."""
+"""A tokenized corpus as flat arrays, in memory or in files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ Array = NDArray[Any]
 IntArray = NDArray[np.int64]
 
 _MAPPED = 1 << 16
-"""Bytes from which a file is mapped into memory instead of read: an empty one cannot be mapped."""
+"""Bytes from which a file is mapped into memory instead of read; an empty one cannot be mapped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
     """P passages with S sentences in all, and Q questions, in N tokens.
 
-    Borders are positions in another array: item `i` is `[borders[i], borders[i + 1])` of it. The sentences of
-    a passage and the passages follow each other without gaps, so a window of a passage is a run of sentences.
+    Borders are positions in another array: item `i` is its slice `[borders[i], borders[i + 1])`. Sentences
+    and passages follow each other without gaps, so a window of a passage is a run of sentences.
     """
 
     tokens: Array
-    """Token ids of all texts, in the smallest unsigned type that holds them, shape (N,)."""
+    """Token ids of all texts, in the smallest unsigned type that fits, shape (N,)."""
 
     special: Array
-    """Borders, in `tokens`, of what stands before, between and after the texts of a pair, shape (4,)."""
+    """Borders, in `tokens`, of the special tokens before, between and after the texts of a pair, shape
+    (4,)."""
 
     sentences: Array
     """Borders of the sentences in `tokens`, shape (S + 1,)."""
@@ -49,7 +50,7 @@ class Pack:
     """Borders of the questions in `tokens`, shape (Q + 1,)."""
 
     keywords: Array
-    """Borders of the same questions in `tokens`, as people type them, shape (Q + 1,)."""
+    """Borders of the questions as people type them, in `tokens`, shape (Q + 1,)."""
 
     sources: Array
     """Names of the data sets."""
@@ -58,7 +59,7 @@ class Pack:
     """The data set of each question, an index into `sources`, shape (Q,)."""
 
     own: Array
-    """The passage that each question was asked about, -1 for none, shape (Q,)."""
+    """The passage that each question is about, -1 for none, shape (Q,)."""
 
     labels: Array
     """For each sentence of each question's own passage: 1 keep, 0 drop, or `IGNORE`."""
@@ -67,13 +68,13 @@ class Pack:
     """Borders of the questions in `labels`, shape (Q + 1,)."""
 
     relevance: Array
-    """Relevance of a question's own passage, 0 to 1, NaN if it is not known, shape (Q,)."""
+    """Relevance of each question's own passage, 0 to 1, NaN if unknown, shape (Q,)."""
 
     given_scores: Array
-    """A teacher's logit of each question with its own passage that came with the data, or NaN, shape (Q,)."""
+    """The data's teacher logit for each question with its own passage, or NaN, shape (Q,)."""
 
     has_answer: Array
-    """Whether an answer is marked, so that other passages could be searched for its text, shape (Q,)."""
+    """Whether an answer is marked, whose text other passages can be searched for, shape (Q,)."""
 
     neighbours: Array
     """Passages that BM25 finds for each question and that do not answer it, best first, then -1: (Q, n)."""
@@ -95,25 +96,25 @@ class Pack:
         return int(self.first_junk)
 
     def save(self, directory: Path) -> None:
-        """Write a file for each array."""
+        """Write one file per array."""
         for field in fields(self):
             np.save(directory / f"{field.name}.npy", getattr(self, field.name), allow_pickle=False)
 
     @classmethod
     def load(cls, directory: Path) -> Pack:
-        """What `save` wrote; large arrays stay in their files until they are read."""
+        """Read what `save` wrote; large arrays stay in their files until used."""
         return cls(**{field.name: _load(directory / f"{field.name}.npy") for field in fields(cls)})
 
 
 def cached_pack(directory: Path, key: str, build: Callable[[], Pack]) -> Pack:
-    """The pack of a key, from the directory or built into it.
+    """The pack for a key, read from a directory or built and stored there.
 
-    A pack is there in whole or not at all; a process that needs one which another process is building waits.
+    A pack is stored as a whole or not at all. A process waits while another one builds the same pack.
 
     Args:
-        directory: Of all packs.
-        key: Tells the pack from others; a file name.
-        build: Makes it.
+        directory: The directory of all packs.
+        key: Identifies the pack; a file name.
+        build: Builds the pack.
     """
     target = directory / key
     directory.mkdir(parents=True, exist_ok=True)
@@ -128,11 +129,11 @@ def cached_pack(directory: Path, key: str, build: Callable[[], Pack]) -> Pack:
 
 
 def borders_of(lengths: IntArray, start: int = 0) -> IntArray:
-    """Borders of items that follow each other from `start` on, shape (items + 1,)."""
+    """Borders of consecutive items that begin at `start`, shape (items + 1,)."""
     return np.concatenate([[start], start + np.cumsum(lengths)]).astype(np.int64)
 
 
 def _load(path: Path) -> Array:
     mapped = path.stat().st_size >= _MAPPED
-    # "c" never changes the file, and torch takes only arrays that look writable.
+    # "c" never changes the file; torch only takes arrays that look writable.
     return np.asarray(np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False))

@@ -17,31 +17,31 @@ from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import sentence_bounds
 from provence_rag.inference.pair_encoder import PairEncoder
-from provence_training.loss import IGNORE
+from provence_training.data.passages import Passage, sentence_labels
 from provence_training.pairs.negatives import Asked, find_negatives
 from provence_training.pairs.pack import Pack, borders_of
-from provence_training.passages import Passage, sentence_labels
+from provence_training.pairs.targets import IGNORE
 
 __all__ = ["asked_questions", "pack_key", "pack_passages", "readable", "token_arrays"]
 
 IntArray = NDArray[np.int64]
 
 _FORMAT = 1
-"""Changes whenever the same passages would be packed in another way."""
+"""Increased whenever the same passages would be packed differently."""
 
 _SLICE = 2048
-"""Texts that are tokenized at once."""
+"""Texts tokenized at once."""
 
 _JUNK = 64
-"""Passages of noise."""
+"""Number of noise passages."""
 
 _ANSWER = (4, 60)
-"""Characters of an answer that is looked for outside of its place: shorter ones occur by chance, and longer
-ones are not repeated."""
+"""Characters of an answer that is also searched for elsewhere: shorter answers occur by chance, and longer
+ones do not occur again."""
 
 
 def pack_key(passages: Sequence[Passage], start: Path, *, needs_passage: frozenset[str], seed: int) -> str:
-    """A hash of everything that decides what `pack_passages` makes of passages for a checkpoint directory."""
+    """A hash of everything that the result of `pack_passages` depends on, for a checkpoint directory."""
     config = ProvenceConfig.from_directory(start)
     reading = [config.pair_template, config.normalize_query, config.tokenization]
     found = hashlib.sha256((start / "tokenizer.json").read_bytes())
@@ -53,12 +53,12 @@ def pack_key(passages: Sequence[Passage], start: Path, *, needs_passage: frozens
 
 
 def readable(passages: Sequence[Passage]) -> list[Passage]:
-    """The passages that are packed: those with sentences."""
+    """The passages to pack: those with sentences."""
     return [passage for passage in passages if passage.sentences]
 
 
 def asked_questions(passages: Sequence[Passage]) -> list[Asked]:
-    """All questions in the order of the pack, with the numbers that their passages have there."""
+    """All questions in the order of the pack, with the numbers of their passages there."""
     numbers = iter(range(len(passages)))
     holders = [(passage, next(numbers) if passage.sentences else -1) for passage in passages]
     return [Asked(question, passage, own) for passage, own in holders for question in passage.questions]
@@ -71,13 +71,14 @@ def pack_passages(
     needs_passage: frozenset[str] = frozenset(),
     seed: int = 0,
 ) -> Pack:
-    """Tokenize passages, titles and questions, and find passages that each question may meet.
+    """Tokenize passages, titles and questions, and find negatives for each question.
 
     Args:
-        passages: Those without sentences are not read; their questions have no passage of their own.
-        encoder: The checkpoint's.
+        passages: Passages with questions. Those without sentences are left out; their questions have no
+            passage of their own.
+        encoder: The checkpoint's encoder.
         needs_passage: Data sets whose questions need their passage.
-        seed: Of random passages and of noise.
+        seed: Seed of random passages and noise.
     """
     texts, asked = readable(passages), asked_questions(passages)
     read = [*texts, *_noise(texts, seed)]
@@ -127,13 +128,13 @@ def token_arrays(
     questions: Sequence[IntArray],
     keywords: Sequence[IntArray],
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of a pack that hold tokens and say where they are.
+    """The arrays of a pack with tokens and their borders.
 
     Args:
-        encoder: The checkpoint's.
+        encoder: The checkpoint's encoder.
         bodies: Token ids of each passage.
-        bounds: Token index at which each of its sentences starts, and the number of its tokens.
-        titles: Token ids of each passage's title, none if it has none.
+        bounds: For each passage, the token index at which each sentence starts, and the number of tokens.
+        titles: Token ids of each passage's title; empty without a title.
         questions: Token ids of each question.
         keywords: Token ids of each question as people type it.
     """
@@ -174,14 +175,14 @@ def _encoded_titles(encoder: PairEncoder, passages: Sequence[Passage]) -> list[I
 
 
 def _keywords(question: str) -> str:
-    """As people type it: lower case, no question mark."""
+    """The question as people type it: in lower case, without a question mark."""
     return question.lower().rstrip("?？ ") or question
 
 
 def _labels(asked: Asked) -> list[int]:
-    """Of the sentences of the question's own passage.
+    """The labels of the sentences of a question's own passage.
 
-    A sentence that holds the answer's text without being marked may answer as well: it is unknown.
+    A sentence with the answer's text that is not marked may answer as well, so its label is unknown.
     """
     if asked.own < 0:
         return []
@@ -202,7 +203,7 @@ def _labels(asked: Asked) -> list[int]:
 
 
 def _noise(passages: Sequence[Passage], seed: int) -> list[Passage]:
-    """Passages that cannot be read: hieroglyphs, which no vocabulary has, between words of other passages."""
+    """Unreadable passages: hieroglyphs, which no vocabulary has, among words of other passages."""
     rng = random.Random(seed)
     sample = rng.sample(passages, min(_JUNK, len(passages)))
     # Japanese has no spaces: a piece of it stands for a word.

@@ -1,4 +1,4 @@
-"""Questions with windows of passages, as numbers."""
+"""Pairs of questions and windows of passages, as numbers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from provence_rag.inference.pair_encoder import PairEncoder
-from provence_training.loss import IGNORE
 from provence_training.pairs.assembly import WINDOW_SEGMENTS, Rows
 from provence_training.pairs.pack import Pack, borders_of
+from provence_training.pairs.targets import IGNORE
 
 __all__ = ["Kind", "PairSet", "SentenceScores", "ragged"]
 
@@ -37,7 +37,7 @@ class SentenceScores(NamedTuple):
     """A teacher's keep logits of the sentences of N windows."""
 
     values: FloatArray
-    """NaN where nothing is known, shape (sentences,)."""
+    """NaN if unknown, shape (sentences,)."""
     borders: IntArray
     """Borders of the pairs in `values`, shape (N + 1,); a pair without scores has no values."""
 
@@ -49,7 +49,7 @@ class PairSet:
     pack: Pack
 
     encoder: PairEncoder
-    """Says how much of a query, a title and a passage fits into the model's window."""
+    """Decides how much of a query, a title and a passage fits into the model's window."""
 
     groups: IntArray
     """A number for each question and turn, in order, shape (N,)."""
@@ -58,7 +58,7 @@ class PairSet:
     """Number of the question, shape (N,)."""
 
     kinds: IntArray
-    """Of `Kind`, shape (N,)."""
+    """Values of `Kind`, shape (N,)."""
 
     with_keywords: BoolArray
     """Whether the question is read as people type it, shape (N,)."""
@@ -67,23 +67,23 @@ class PairSet:
     """Whether the passage's title is read before it, shape (N,)."""
 
     guided: BoolArray
-    """Whether a guide is learned from, shape (N,)."""
+    """Whether the pair learns from a guide, shape (N,)."""
 
     windows: IntArray
-    """First sentence of each window and the one after its last, in the order of reading; the second window is
+    """First sentence of each window and the one after its last, in reading order; the second window is
     empty in most pairs. Shape (N, 2, 2)."""
 
     labels: FloatArray
-    """Relevance, NaN if it is not learned from, shape (N,)."""
+    """Relevance, NaN if unknown, shape (N,)."""
 
     with_pruning_labels: BoolArray
-    """Whether the sentences' labels are learned from, shape (N,)."""
+    """Whether the pair learns from the sentences' labels, shape (N,)."""
 
     teacher_scores: FloatArray
     """A teacher's relevance logits, NaN for none, shape (N,)."""
 
     sentence_scores: SentenceScores
-    """Its keep logits."""
+    """The teacher's keep logits."""
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -96,7 +96,7 @@ class PairSet:
 
     @property
     def room(self) -> IntArray:
-        """Tokens that the model's window has for each pair's passages, shape (N,)."""
+        """Tokens of the model's window left for each pair's passages, shape (N,)."""
         lengths = self._segments(np.arange(len(self)))[1]
         lengths[:, WINDOW_SEGMENTS] = 0
         room: IntArray = self.encoder.config.max_length - lengths.sum(1)
@@ -114,7 +114,7 @@ class PairSet:
         return known
 
     def select(self, chosen: BoolArray) -> PairSet:
-        """Only some of the pairs."""
+        """Some of the pairs."""
         values, borders = self.sentence_scores
         numbers = np.flatnonzero(chosen)
         picked, lengths = ragged(borders[numbers], borders[numbers + 1])
@@ -137,7 +137,7 @@ class PairSet:
         return replace(sets[0], **together, sentence_scores=scores)
 
     def sentence_labels(self, indices: IntArray) -> tuple[IntArray, IntArray, IntArray]:
-        """The sentences of some pairs' windows: their numbers, their labels, and the window of each.
+        """The sentences of some pairs' windows: their numbers, labels and windows.
 
         The labels are 1 keep, 0 drop, or `IGNORE`. Windows are counted through the pairs, two each.
         """
@@ -157,15 +157,15 @@ class PairSet:
     def rows(self, indices: Sequence[int] | IntArray) -> Rows:
         """The rows of some pairs.
 
-        What does not fit into the model's window is cut from the end of the last window. A sentence that
-        loses all of its tokens loses its targets with them, and a pair that loses all the sentences that are
-        to be kept loses its relevance label: what is left of its passage may not answer.
+        The end of the last window is cut if the row does not fit into the model's window. A sentence that
+        loses all its tokens loses its targets, and a pair that loses all the sentences to keep loses its
+        relevance label: the rest of its passage may not answer.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         starts, lengths = self._segments(chosen)
         sentences, labels, windows = self.sentence_labels(chosen)
         rows, segments = windows // 2, WINDOW_SEGMENTS[0] + windows % 2
-        # Where each sentence starts and ends in its row, as far as its window is read.
+        # Start and end of each sentence in its row, up to the cut.
         bounds = np.stack([self.pack.sentences[sentences], self.pack.sentences[sentences + 1]])
         bounds = np.minimum(bounds - starts[rows, segments], lengths[rows, segments])
         bounds += (np.cumsum(lengths, axis=1) - lengths)[rows, segments]
@@ -203,7 +203,7 @@ class PairSet:
         title = np.stack([pack.titles[passages], pack.titles[passages + 1]]).astype(np.int64)
         num_title = np.minimum(title[1] - title[0], encoder.title_limit(num_query))
         num_title *= self.with_title[chosen]
-        has_title = (num_title > 0).astype(np.int64)  # one that is cut still ends as its line does
+        has_title = (num_title > 0).astype(np.int64)  # a title that is cut still ends like a line
         room = encoder.config.max_length - encoder.layout.num_special_tokens - num_query - num_title
         body = pack.sentences[windows].astype(np.int64)  # (pairs, 2, 2)
         num_first = np.minimum(body[:, 0, 1] - body[:, 0, 0], room)
@@ -232,7 +232,7 @@ class PairSet:
         return np.stack(starts, axis=1), np.stack(lengths, axis=1)
 
     def _scores_of(self, chosen: IntArray, rows: IntArray) -> FloatArray:
-        """A teacher's scores of some pairs' sentences, of which `rows` says the pair."""
+        """A teacher's scores of some pairs' sentences; `rows` has the pair of each sentence."""
         values, borders = self.sentence_scores
         picked, counts = ragged(borders[chosen], borders[chosen + 1])
         scores = np.full(len(rows), np.nan, dtype=np.float32)
@@ -244,7 +244,7 @@ class PairSet:
 
 
 def ragged(starts: IntArray, ends: IntArray) -> tuple[IntArray, IntArray]:
-    """The integers of many ranges in a row, and how many each range has."""
+    """The integers of many ranges, concatenated, and the length of each range."""
     counts = (ends - starts).astype(np.int64)
     skipped = np.repeat(starts - (np.cumsum(counts) - counts), counts)
     return skipped + np.arange(int(counts.sum())), counts

@@ -1,4 +1,4 @@
-"""Pairs as text: what teachers read, which have tokenizers of their own."""
+"""Pairs as text, for teachers, which have their own tokenizers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag.chunking import Span
+from provence_training.data.passages import Passage
 from provence_training.pairs.packing import asked_questions, readable
 from provence_training.pairs.pair_set import Kind, PairSet
-from provence_training.passages import Passage
 
 __all__ = ["TextPair", "text_pairs"]
 
@@ -21,7 +21,7 @@ class TextPair:
     """A question with a run of sentences of a passage."""
 
     question: str
-    """As it was asked."""
+    """The question in its original words."""
 
     question_source: str
     """The data set of the question."""
@@ -39,7 +39,7 @@ class TextPair:
 
     @property
     def text(self) -> str:
-        """The run."""
+        """The run of sentences."""
         return self.passage.text[self._start : self.passage.sentences[self.window[-1]].end]
 
     @property

@@ -1,4 +1,4 @@
-"""Runs of sentences of passages, for many passages at once."""
+"""Windows: runs of sentences of passages, for many passages at once."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def whole_windows(pack: Pack, passages: IntArray) -> IntArray:
 def draw_windows(
     pack: Pack, passages: IntArray, wanted: IntArray, limits: IntArray, rng: np.random.Generator
 ) -> IntArray:
-    """Runs of whole sentences around wanted ones.
+    """Draw runs of whole sentences around wanted sentences.
 
     Args:
         pack: The corpus.
         passages: Numbers of N passages.
-        wanted: A sentence of each, which its run holds.
-        limits: A run has at most this many tokens, as far as the wanted sentence has not more, shape (N,).
-        rng: Decides how far a run reaches to either side.
+        wanted: A sentence of each passage, which its run contains, shape (N,).
+        limits: Most tokens of each run, unless the wanted sentence alone has more, shape (N,).
+        rng: Decides how far a run extends to either side.
 
     Returns:
-        First sentence of each run, and the one after its last, shape (N, 2).
+        First sentence of each run, and the one after its last sentence, shape (N, 2).
     """
     borders = np.asarray(pack.sentences)
     whole = whole_windows(pack, passages)
@@ -41,6 +41,6 @@ def draw_windows(
     first = np.clip(np.searchsorted(borders, start - before, "left"), low, wanted)
     end = np.searchsorted(borders, borders[first] + limits, "right") - 1
     end = np.clip(end, wanted + 1, high)
-    # What the passage's end left unused goes to the front.
+    # Tokens left unused at the end of the passage extend the run to the front.
     earlier = np.clip(np.searchsorted(borders, borders[end] - limits, "left"), low, wanted)
     return np.stack([np.minimum(first, earlier), end], axis=1)

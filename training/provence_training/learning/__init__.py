@@ -1,0 +1,1 @@
+"""The loss, the collator and the trainer."""

@@ -1,0 +1,1 @@
+"""A whole training run: from a configuration to a released checkpoint."""

@@ -1,0 +1,1 @@
+"""Changes to a pretrained encoder: fewer layers, a smaller vocabulary, tokens for line breaks."""

@@ -1,0 +1,1 @@
+"""Models whose judgement is learned from: rerankers, bi-encoders, Provence checkpoints and LLMs."""
