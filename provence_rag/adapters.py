@@ -187,6 +187,15 @@ class AdapterFields(ModelFields):
     sentence_scores: bool = Field(
         default=False, description="Also write the span and the score of each sentence to the metadata."
     )
+    score_key: str = Field(
+        default="relevance_score", min_length=1, description="Metadata key for the relevance score."
+    )
+    record_key: str = Field(
+        default="provence",
+        min_length=1,
+        description="Metadata key for the record of what was kept. Values that the adapter replaces in the "
+        "metadata, such as an earlier reranker's score, stay in this record under `replaced`.",
+    )
 
     mode: PruningMode | None = Field(
         default=PruningOptions.mode,
@@ -232,6 +241,8 @@ class AdapterFields(ModelFields):
         self._options()
         if self.top_n is not None and self.min_documents > self.top_n:
             raise InvalidInputError(f"min_documents={self.min_documents} is more than top_n={self.top_n}")
+        if self.score_key == self.record_key:
+            raise InvalidInputError(f"score_key and record_key must differ, got {self.score_key!r} for both")
         return self
 
     def _options(self) -> PruningOptions:
@@ -243,11 +254,14 @@ class AdapterFields(ModelFields):
         values = (metadata.get(key) for key in keys)
         return next((value for value in values if isinstance(value, str) and value.strip()), None)
 
-    def _metadata(self, passage: PrunedPassage) -> dict[str, Any]:
-        """What is written to the metadata of a passage that comes back."""
-        added: dict[str, Any] = {"provence": passage.provenance(sentence_scores=self.sentence_scores)}
+    def _added(self, passage: PrunedPassage, metadata: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        """What is written over the metadata of a passage; values that this replaces stay in the record."""
+        record = passage.provenance(sentence_scores=self.sentence_scores)
+        added = {**more, self.record_key: record}
         if (score := finite(passage.score)) is not None:
-            added["relevance_score"] = float(score)  # a numpy scalar would not be JSON-safe
+            added[self.score_key] = float(score)  # a numpy scalar would not be JSON-safe
+        if replaced := {key: metadata[key] for key in added if key in metadata}:
+            record["replaced"] = replaced
         return added
 
     def _process(self, query: str, texts: Sequence[str], titles: Sequence[str | None]) -> list[PrunedPassage]:

@@ -12,7 +12,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BaseModel, Field, field_serializer
+from pydantic import BaseModel, Field, field_serializer, model_validator
 from typing_extensions import Self
 
 from llama_index_provence.nodes import is_passage, pruned, text_of
@@ -22,24 +22,27 @@ from provence_rag.adapters import AdapterFields
 __all__ = ["ProvencePostprocessor"]
 
 _dispatcher = get_dispatcher(__name__)
+_RETRIEVAL_SCORE = "retrieval_score"
 
 
 class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
     """Rerank retrieved nodes and cut out the sentences that do not help to answer the query.
 
     The nodes that come back are copies with their id, class, relationships and metadata; an embedding and
-    character offsets are cleared where the text is another. The score is the relevance score. The metadata
-    also holds the following, out of sight of language and embedding models:
+    character offsets are cleared if the text has changed. The score is the relevance score. The metadata
+    also hold the following, hidden from language and embedding models:
 
-    - `relevance_score`: a float; absent where the checkpoint has no ranking head (the retrieval score stays);
-    - `provence`: `kept_spans` (`[start, end]` character offsets into the original text), `compression`
-      (share of the characters that is gone) and `original_length` (in characters), with `sentence_scores`
-      also `sentence_spans` and `sentence_scores`;
+    - `relevance_score` (or `score_key`): a float; absent if the checkpoint has no ranking head (the retrieval
+      score stays);
+    - `provence` (or `record_key`): `kept_spans` (`[start, end]` character offsets into the original text),
+      `compression` (share of the characters that were removed) and `original_length` (in characters); with
+      `sentence_scores` also `sentence_spans` and `sentence_scores`; `replaced`, if the metadata already had
+      one of the keys in this list, with the values that were there;
     - `retrieval_score`: with `keep_retrieval_score`, the score that the node came with, if it had one.
 
-    Nodes that hold something else and no text, such as images and references to other indices, are passed
-    through untouched and count neither for `top_n` nor for `score_threshold`: behind the others, or at their
-    place where the retrieval order is kept.
+    Nodes without text that hold something else, such as images and references to other indices, pass through
+    untouched and count neither for `top_n` nor for `score_threshold`. They come last, or stay in place if the
+    retrieval order is kept.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
     assigned to between calls and are checked again.
@@ -61,6 +64,14 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         default=False,
         description="Write the score that a node came with to its metadata, as `retrieval_score`.",
     )
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if _RETRIEVAL_SCORE in (self.score_key, self.record_key):
+            raise InvalidInputError(
+                f"score_key and record_key cannot be {_RETRIEVAL_SCORE!r}: keep_retrieval_score writes there"
+            )
+        return self
 
     @field_serializer("model", "chunker", "cache_folder")
     def _plain(self, value: Any) -> str | None:
@@ -116,7 +127,12 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         return [item for _, item in placed]
 
     def _pruned(self, item: NodeWithScore, passage: PrunedPassage) -> NodeWithScore:
-        return pruned(item, passage, self._metadata(passage), keep_retrieval_score=self.keep_retrieval_score)
+        # Some retrievers assign numpy scalars, which are not JSON-safe.
+        retrieval_score = None if item.score is None else float(item.score)
+        is_kept = self.keep_retrieval_score and retrieval_score is not None
+        more = {_RETRIEVAL_SCORE: retrieval_score} if is_kept else {}
+        added = self._added(passage, item.node.metadata, **more)
+        return pruned(item, passage, added, added.get(self.score_key, retrieval_score))
 
     def _model_name(self) -> str:
         return "provence-rag" if self.model is None else str(self.model)
