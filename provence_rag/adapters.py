@@ -149,7 +149,7 @@ class AdapterFields(ModelFields):
     """The fields of an adapter that reranks and prunes retrieved passages, and what they mean.
 
     With `rerank=False`, `top_n`, `score_threshold` and `max_tokens` together, the budget is shared by all
-    passages that reach the threshold, also those behind the first `top_n`: less of it may be used.
+    passages that reach the threshold, including those after the first `top_n`: less of it may be used.
 
     Raises:
         pydantic.ValidationError: A field is unknown, out of range, or contradicts another.
@@ -162,7 +162,7 @@ class AdapterFields(ModelFields):
     top_n: int | None = Field(
         default=None,
         ge=1,
-        description="Keep at most so many passages, the first in the order of the result; None keeps all.",
+        description="Maximum number of passages, the first in the order of the result; None keeps all.",
     )
     score_threshold: float | None = Field(
         default=None,
@@ -172,8 +172,8 @@ class AdapterFields(ModelFields):
     min_documents: int = Field(
         default=0,
         ge=0,
-        description="At least so many passages, the best, come back with text although they are below "
-        "`score_threshold` or keep no sentence; one that keeps none comes back with its best sentence alone.",
+        description="Minimum number of passages, the best, that come back with text even if they score below "
+        "`score_threshold` or keep no sentence; one that keeps none comes back with its best sentence.",
     )
     keep_empty: bool = Field(
         default=False,

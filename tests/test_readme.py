@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,7 @@ def examples_of(document: Path) -> list[Example]:
     examples = []
     for section in sections:
         install = default[1].strip() if default else ""
-        blocks = blocks_of(section)
-        for (language, code), (following, output) in zip(blocks, [*blocks[1:], ("", "")], strict=True):
+        for (language, code), (following, output) in pairwise([*blocks_of(section), ("", "")]):
             if language == "bash" and section.startswith("## "):
                 install = code.partition("#")[0].strip()
             elif language == "python":

@@ -142,8 +142,8 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         return super().__deepcopy__({**(memo or {}), id(self.callback_manager): self.callback_manager})
 
     def __getstate__(self) -> dict[str, Any]:
-        # LlamaIndex's own version drops what cannot be pickled, from this object too, and a model that is
-        # lost comes back as the bundled one. Here pickle raises; only the callback manager stays behind.
+        # LlamaIndex's own version drops whatever cannot be pickled, from this object too, and a dropped model
+        # would come back as the bundled one. Here pickle raises; only the callback manager is left out.
         fields = {name: value for name, value in self.__dict__.items() if name != "callback_manager"}
         return {**BaseModel.__getstate__(self), "__dict__": fields}
 
