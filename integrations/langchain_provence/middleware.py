@@ -135,7 +135,8 @@ class ProvencePruningMiddleware(AgentMiddleware):
                 f"question returned {question!r}: it must return a string with words, or None to leave the "
                 "result as it is"
             )
-        return self._with_short_messages(result, question)
+        pruned: ToolResult = self._with_short_messages(result, question)
+        return pruned
 
     def _with_short_messages(self, result: Any, question: str) -> Any:
         """Prune the tool messages in whatever a tool may return."""
