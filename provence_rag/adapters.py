@@ -167,7 +167,7 @@ class AdapterFields(ModelFields):
     """The fields of an adapter that reranks and prunes retrieved passages, and what they mean.
 
     With `rerank=False`, `top_n`, `score_threshold` and `max_tokens` together, the budget is shared by all
-    passages that reach the threshold, also those behind the first `top_n`: less of it may be used.
+    passages that reach the threshold, including those after the first `top_n`: less of it may be used.
 
     Raises:
         pydantic.ValidationError: A field is unknown, out of range, or contradicts another.
@@ -180,7 +180,7 @@ class AdapterFields(ModelFields):
     top_n: int | None = Field(
         default=None,
         ge=1,
-        description="Keep at most so many passages, the first in the order of the result; None keeps all.",
+        description="Maximum number of passages, the first in the order of the result; None keeps all.",
     )
     score_threshold: float | None = Field(
         default=None,
@@ -190,8 +190,8 @@ class AdapterFields(ModelFields):
     min_documents: int = Field(
         default=0,
         ge=0,
-        description="At least so many passages, the best, come back with text although they are below "
-        "`score_threshold` or keep no sentence; one that keeps none comes back with its best sentence alone.",
+        description="Minimum number of passages, the best, that come back with text even if they score below "
+        "`score_threshold` or keep no sentence; one that keeps none comes back with its best sentence.",
     )
     keep_empty: bool = Field(
         default=False,
@@ -204,6 +204,15 @@ class AdapterFields(ModelFields):
     )
     sentence_scores: bool = Field(
         default=False, description="Also write the span and the score of each sentence to the metadata."
+    )
+    score_key: str = Field(
+        default="relevance_score", min_length=1, description="Metadata key for the relevance score."
+    )
+    record_key: str = Field(
+        default="provence",
+        min_length=1,
+        description="Metadata key for the record of what was kept. Values that the adapter replaces in the "
+        "metadata, such as an earlier reranker's score, stay in this record under `replaced`.",
     )
 
     mode: PruningMode | None = _option("mode")
@@ -223,13 +232,20 @@ class AdapterFields(ModelFields):
         self._options()
         if self.top_n is not None and self.min_documents > self.top_n:
             raise InvalidInputError(f"min_documents={self.min_documents} is more than top_n={self.top_n}")
+        if self.score_key == self.record_key:
+            raise InvalidInputError(f"score_key and record_key must differ, got {self.score_key!r} for both")
         return self
 
     def _options(self) -> PruningOptions:
         return PruningOptions(**{name: getattr(self, name) for name in OPTIONS})
 
     def process(
-        self, query: str, texts: Sequence[str], metadata: Sequence[Mapping[str, Any]]
+        self,
+        query: str,
+        texts: Sequence[str],
+        metadata: Sequence[Mapping[str, Any]],
+        *,
+        further: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[tuple[PrunedPassage, dict[str, Any]]]:
         """Rerank and prune retrieved passages as the fields say.
 
@@ -237,11 +253,13 @@ class AdapterFields(ModelFields):
             query: The question.
             texts: N passages.
             metadata: The metadata of each, where `title_key` finds its title. Nothing is changed in them.
+            further: Keys that the caller adds to the metadata of each.
 
         Returns:
             The passages that stay, in the order of the result, each with the keys to add to its metadata:
-            `provence`, which is `PrunedPassage.provenance`, and, unless the checkpoint only prunes,
-            `relevance_score`. The values are plain lists, floats and integers. `index` is the passage's place
+            those of `further`, `record_key` for `PrunedPassage.provenance`, and, unless the checkpoint only
+            prunes, `score_key` for the score. What they replace in the metadata is in the record, under
+            `replaced`. Our values are plain lists, floats and integers. `index` is the passage's place
             in `texts`.
 
         Raises:
@@ -249,7 +267,8 @@ class AdapterFields(ModelFields):
             CheckpointError: The checkpoint cannot be loaded, or cannot do what the fields ask for.
         """
         passages = self._process(query, texts, list(map(self._title, metadata)))
-        return [(passage, self._added(passage)) for passage in passages]
+        more = [{}] * len(texts) if further is None else further
+        return [(p, self._added(p, metadata[p.index], more[p.index])) for p in passages]
 
     def _process(self, query: str, texts: Sequence[str], titles: Sequence[str | None]) -> list[PrunedPassage]:
         """Rerank and prune as the fields say; the passages that stay, in the order of the result."""
@@ -283,11 +302,16 @@ class AdapterFields(ModelFields):
         values = (metadata.get(key) for key in keys)
         return next((value for value in values if isinstance(value, str) and value.strip()), None)
 
-    def _added(self, passage: PrunedPassage) -> dict[str, Any]:
-        """The keys to add to the metadata of a passage that comes back."""
-        added: dict[str, Any] = {"provence": passage.provenance(sentence_scores=self.sentence_scores)}
+    def _added(
+        self, passage: PrunedPassage, metadata: Mapping[str, Any], further: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What is written over the metadata of a passage; values that this replaces stay in the record."""
+        record = passage.provenance(sentence_scores=self.sentence_scores)
+        added = {**further, self.record_key: record}
         if (score := finite(passage.score)) is not None:
-            added["relevance_score"] = float(score)  # a numpy scalar would not be JSON-safe
+            added[self.score_key] = float(score)  # a numpy scalar would not be JSON-safe
+        if replaced := {key: metadata[key] for key in added if key in metadata}:
+            record["replaced"] = replaced
         return added
 
 

@@ -157,7 +157,7 @@ def test_prune_writes_utf8_into_output_with_the_documents_line_ends() -> None:
 
 
 def test_prune_formats_exclude_each_other() -> None:
-    assert fail("prune", "a.txt", "--json", "--plain") == "provence: --json and --plain exclude each other\n"
+    assert fail("prune", "a.txt", "--json", "--plain") == "provence: --json and --plain cannot be combined\n"
 
 
 def test_prune_passes_every_option_on() -> None:
@@ -294,13 +294,51 @@ def test_json_lines() -> None:
     ]
 
 
+def test_a_json_array_is_several_documents() -> None:
+    entries = ["Text", {"text": "Text", "title": "Title", "more": [1]}, {"page_content": "Page\nof lines"}]
+    Path("c.JSON").write_text(json.dumps(entries, indent=2), encoding="utf-8")
+    Path("empty.json").write_text("[]", encoding="utf-8")
+    assert documents_of("c.JSON", "empty.json", "b.txt") == [
+        ("Text", None),
+        ("Text", "Title"),
+        ("Page\nof lines", None),
+        ("Tokyo.", None),
+    ]
+    assert succeed("rank", "c.JSON", "--top-k", "1").split()[1] == "c.JSON[0]"
+
+
+NO_DOCUMENT = "expected a string, or an object with text or page_content as a string, got"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"text": "T"}', ": expected an array of documents, got an object: pass it on standard input"),
+        ('"T"', ": expected an array of documents, got a string: pass it on standard input"),
+        ('["T", [1]]', f"[1]: {NO_DOCUMENT} an array"),
+        ('["T",\n 7', ": not JSON: Expecting ',' delimiter at line 2, column 3"),
+        ("", ": not JSON: Expecting value at column 1"),
+        ("[" * 100_000, ": the JSON is nested too deeply"),
+        (f"[{'7' * 5000}]", ": not JSON: Exceeds the limit (4300 digits)"),
+    ],
+)
+def test_a_json_file_that_holds_something_else_is_refused(text: str, message: str) -> None:
+    Path("c.json").write_text(text, encoding="utf-8")
+    assert fail("prune", "c.json").startswith(f"provence: c.json{message}")
+
+
+def test_json_on_standard_input_is_a_text_like_any_other() -> None:
+    assert documents_of(stdin='["Tokyo."]') == [('["Tokyo."]', None)]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         (b'{"text": ', "not JSON: Expecting value at column 10"),
-        (b"7", "expected a string, or an object with text or page_content"),
-        (b'{"title": "T"}', "expected a string, or an object with text or page_content"),
-        (b'{"text": null}', "expected a string, or an object with text or page_content"),
+        (b"7", f"{NO_DOCUMENT} a number"),
+        (b"null", f"{NO_DOCUMENT} null"),
+        (b'{"title": "T"}', f"{NO_DOCUMENT} an object"),
+        (b'{"text": null}', f"{NO_DOCUMENT} an object"),
         (b'{"text": "T", "title": 7}', "title must be a string, got 7"),
         (b'"\xff"', "not UTF-8: invalid start byte"),
     ],

@@ -368,6 +368,29 @@ def test_typing_marker() -> None:
         assert (ROOT / package / "py.typed").is_file()
 
 
+def test_one_address_for_the_repository() -> None:
+    urls = PROJECT["project"]["urls"]
+    repository = urls["Repository"]
+    assert all(url.startswith(repository) for url in urls.values())
+    substitutions = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
+    assert f"]({repository}/blob/main/" in substitutions[0]["replacement"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"git clone {repository}`" in readme
+    assert set(re.findall(r"https://github\.com/provence-rag[\w/-]*", readme)) == {repository}
+
+
+def test_the_readme_of_a_release_needs_no_clone() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    hook = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    for substitution in hook["substitutions"]:
+        readme = re.sub(substitution["pattern"], substitution["replacement"], readme)
+    assert [
+        link for link in re.findall(r"\]\(([^)]+)\)", readme) if not link.startswith(("https://", "#"))
+    ] == []
+    assert "pip install 'provence-rag[langchain]' langchain-classic" in readme
+    assert "pip install -e" not in readme
+
+
 def test_dependencies() -> None:
     def names(requirements: list[str]) -> set[str]:
         return {requirement.partition(">")[0].partition("<")[0] for requirement in requirements}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
 
 from provence_rag import (
     CheckpointError,
@@ -39,38 +40,39 @@ ToolResult: TypeAlias = ToolMessage | Command[Any]
 
 
 def last_question(request: ToolCallRequest) -> str | None:
-    """The text of the last human message in the agent's state; None where there is none."""
+    """The text of the last human message in the agent's state; None if there is none, as in a mere image."""
     messages: Sequence[BaseMessage] = request.state["messages"]
-    return next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), None)
+    text = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+    return str(text) if text.strip() else None
 
 
 def original_content(message: BaseMessage) -> str | list[str | dict[Any, Any]]:
-    """What a message held before `ProvencePruningMiddleware` pruned it, or else what it holds."""
+    """The content of a message before `ProvencePruningMiddleware` pruned it; if it did not, the content."""
     content: str | list[str | dict[Any, Any]]
     content = message.response_metadata.get("provence", {}).get("original_content", message.content)
     return content
 
 
 class ProvencePruningMiddleware(AgentMiddleware):
-    """Cut out of long tool results what does not help to answer the user's last question.
+    """Remove from long tool results what does not help to answer the user's last question.
 
-    A result is pruned once, when the tool has returned; the model then reads the same short text in every
-    later step. The message keeps its id, name and artifact. Its `response_metadata["provence"]` holds
+    A result is pruned once, when the tool has returned; the model reads the same short text in every later
+    step. The message keeps its id, name and artifact. Its `response_metadata["provence"]` holds
     `original_content` (see the function of that name), `question` and `compression` (share of the characters
-    that is gone).
+    that were removed).
 
-    Of content in blocks, each text block is pruned by itself, and left out where nothing of it is kept; other
-    blocks are passed through. A result that would be pruned to nothing keeps its best sentence. Untouched are
-    errors, JSON (a part of it would not be JSON), and results for which there is no question.
+    If the content is a list of blocks, each text block is pruned by itself, and left out if nothing of it is
+    kept; other blocks pass through. A result that would lose all its text keeps its best sentence. Errors,
+    JSON (a part of it would not be JSON) and results without a question are not touched.
 
     Args:
         model: Hub name or path of a checkpoint, or a loaded `Provence`; None is the bundled model. It is
             loaded on first use, once.
         options: How sentences are selected; None is the checkpoint's own rule.
-        min_characters: Shorter results, all their text blocks together, are left alone.
-        tools: The tools whose results are pruned, by object or name; None is all.
-        question: Gives what a result is pruned against. One that returns
-            `request.tool_call["args"]["query"]` prunes against the model's own search query, for example.
+        min_characters: Results with fewer characters in all their text blocks together are not touched.
+        tools: The tools whose results are pruned, as objects or names; None is all.
+        question: A function that returns what to prune against, or None to leave the result as it is. For
+            example, one that returns `request.tool_call["args"]["query"]` prunes against the search query.
 
     Example:
         ```python
@@ -81,8 +83,9 @@ class ProvencePruningMiddleware(AgentMiddleware):
         ```
 
     Raises:
-        InvalidInputError: An argument has a value that cannot be used.
-        CheckpointError: The model has no pruning head; for one that is not loaded yet, at its first use.
+        InvalidInputError: An argument has a value that cannot be used; in a call, `question` returned a blank
+            string.
+        CheckpointError: The model has no pruning head; one that is not loaded yet is checked at first use.
     """
 
     def __init__(
@@ -125,7 +128,15 @@ class ProvencePruningMiddleware(AgentMiddleware):
         if self._tools is not None and request.tool_call["name"] not in self._tools:
             return result
         question = self._question(request)
-        return self._with_short_messages(result, question) if question and question.strip() else result
+        if question is None:
+            return result
+        if not isinstance(question, str) or not question.strip():
+            raise InvalidInputError(
+                f"question returned {question!r}: it must return a string with words, or None to leave the "
+                "result as it is"
+            )
+        pruned: ToolResult = self._with_short_messages(result, question)
+        return pruned
 
     def _with_short_messages(self, result: Any, question: str) -> Any:
         """Prune the tool messages in whatever a tool may return."""
@@ -139,18 +150,24 @@ class ProvencePruningMiddleware(AgentMiddleware):
         return result
 
     def _short(self, message: ToolMessage, question: str) -> ToolMessage:
-        """The message with what is kept of its text, or the message itself where there is nothing to do."""
+        """A copy with the kept text, or the message itself if there is nothing to do."""
         if message.status == "error" or "provence" in message.response_metadata:
             return message
         blocks = [message.content] if isinstance(message.content, str) else message.content
         texts = {place: text for place, block in enumerate(blocks) if (text := _prose(block)) is not None}
         if not texts or _length(texts.values()) < self._min_characters:
             return message
-        passages = self._pruner().process(question, list(texts.values()), options=self._options)
-        kept = dict(zip(texts, keep_at_least(passages, 1), strict=True))
-        if all(passage.text == passage.document for passage in kept.values()):
-            return message
-        return _rewritten(message, kept, question)
+
+        def prune(inputs: dict[str, Any]) -> ToolMessage:
+            passages = self._pruner().process(inputs["question"], list(texts.values()), options=self._options)
+            kept = dict(zip(texts, keep_at_least(passages, 1), strict=True))
+            if all(passage.text == passage.document for passage in kept.values()):
+                return message
+            return _rewritten(message, kept, question)
+
+        # A run of its own, so that tracing shows what was cut and how long it took.
+        run = RunnableLambda(prune, name=type(self).__name__)
+        return run.invoke({"question": question, "message": message})
 
     def _pruner(self) -> Provence:
         model = self._model.provence
@@ -178,7 +195,7 @@ def _is_json(text: str) -> bool:
 
 
 def _rewritten(message: ToolMessage, kept: dict[int, PrunedPassage], question: str) -> ToolMessage:
-    """A copy of the message in which the blocks at some places are what is kept of them."""
+    """A copy of the message with the kept text in the pruned blocks."""
     content: str | list[str | dict[Any, Any]]
     if isinstance(message.content, str):
         content = kept[0].text

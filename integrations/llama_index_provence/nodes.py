@@ -1,4 +1,4 @@
-"""How nodes are read and written: copies only, and nothing stale in them."""
+"""How nodes are read and written: as copies, with nothing stale in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provence_rag import PrunedPassage
 
 __all__ = ["is_passage", "pruned", "text_of"]
 
-# What no longer holds once the text is another.
+# What no longer holds once the text has changed. A node's hash needs no clearing: it is always computed anew.
 _STALE = ("embedding", "text_embedding", "start_char_idx", "end_char_idx")
 
 
@@ -31,29 +31,24 @@ def _has_more_than_text(node: BaseNode) -> bool:
 
 
 def pruned(
-    item: NodeWithScore, passage: PrunedPassage, metadata: dict[str, Any], *, keep_retrieval_score: bool
+    item: NodeWithScore, passage: PrunedPassage, added: dict[str, Any], score: float | None
 ) -> NodeWithScore:
-    """Return a copy of the node with the passage's text and score, and with metadata about both.
+    """Return a copy of the node with the passage's text, more metadata and another score.
 
     Args:
         item: The retrieved node with its score.
-        passage: What became of the node's text.
-        metadata: What is added to the node's metadata.
-        keep_retrieval_score: Whether the score that the node came with is added too.
+        passage: The pruned passage of the node's text.
+        added: What is added to the node's metadata.
+        score: The new score.
     """
-    # Some retrievers assign numpy scalars, which are not JSON-safe.
-    retrieval_score = None if item.score is None else float(item.score)
-    added = dict(metadata)
-    if keep_retrieval_score and retrieval_score is not None:
-        added["retrieval_score"] = retrieval_score
     node = _with_metadata(item.node, added)
     if passage.text != passage.document:
         node = _with_text(node, passage.text)
-    return item.model_copy(update={"node": node, "score": added.get("relevance_score", retrieval_score)})
+    return item.model_copy(update={"node": node, "score": score})
 
 
 def _with_metadata(node: BaseNode, added: dict[str, Any]) -> BaseNode:
-    """Copy a node and add metadata that neither the language model nor the embedding model shall read."""
+    """Copy a node and add metadata that neither the language model nor the embedding model reads."""
     return node.model_copy(
         update={
             "metadata": {**node.metadata, **added},
@@ -69,7 +64,7 @@ def _union(keys: list[str], added: dict[str, Any]) -> list[str]:
 
 
 def _with_text(node: BaseNode, text: str) -> BaseNode:
-    """Copy a node with another text and without what was true of the old one only."""
+    """Copy a node with a new text, and clear what holds for the old text only."""
     update: dict[str, Any] = {name: None for name in _STALE if name in type(node).model_fields}
     if isinstance(node, Node) and node.text_resource is not None:
         # set_content() would throw away the resource's path, url and MIME type.

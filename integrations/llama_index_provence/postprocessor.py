@@ -12,7 +12,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_instrumentation import get_dispatcher
-from pydantic import BaseModel, Field, field_serializer
+from pydantic import BaseModel, Field, field_serializer, model_validator
 from typing_extensions import Self
 
 from llama_index_provence.nodes import is_passage, pruned, text_of
@@ -22,24 +22,27 @@ from provence_rag.adapters import AdapterFields
 __all__ = ["ProvencePostprocessor"]
 
 _dispatcher = get_dispatcher(__name__)
+_RETRIEVAL_SCORE = "retrieval_score"
 
 
 class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
     """Rerank retrieved nodes and cut out the sentences that do not help to answer the query.
 
     The nodes that come back are copies with their id, class, relationships and metadata; an embedding and
-    character offsets are cleared where the text is another. The score is the relevance score. The metadata
-    also holds the following, out of sight of language and embedding models:
+    character offsets are cleared if the text has changed. The score is the relevance score. The metadata
+    also hold the following, hidden from language and embedding models:
 
-    - `relevance_score`: a float; absent where the checkpoint has no ranking head (the retrieval score stays);
-    - `provence`: `kept_spans` (`[start, end]` character offsets into the original text), `compression`
-      (share of the characters that is gone) and `original_length` (in characters), with `sentence_scores`
-      also `sentence_spans` and `sentence_scores`;
+    - `relevance_score` (or `score_key`): a float; absent if the checkpoint has no ranking head (the retrieval
+      score stays);
+    - `provence` (or `record_key`): `kept_spans` (`[start, end]` character offsets into the original text),
+      `compression` (share of the characters that were removed) and `original_length` (in characters); with
+      `sentence_scores` also `sentence_spans` and `sentence_scores`; `replaced`, if the metadata already had
+      one of the keys in this list, with the values that were there;
     - `retrieval_score`: with `keep_retrieval_score`, the score that the node came with, if it had one.
 
-    Nodes that hold something else and no text, such as images and references to other indices, are passed
-    through untouched and count neither for `top_n` nor for `score_threshold`: behind the others, or at their
-    place where the retrieval order is kept.
+    Nodes without text that hold something else, such as images and references to other indices, pass through
+    untouched and count neither for `top_n` nor for `score_threshold`. They come last, or stay in place if the
+    retrieval order is kept.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
     assigned to between calls and are checked again.
@@ -61,6 +64,14 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         default=False,
         description="Write the score that a node came with to its metadata, as `retrieval_score`.",
     )
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> Self:
+        if _RETRIEVAL_SCORE in (self.score_key, self.record_key):
+            raise InvalidInputError(
+                f"score_key and record_key cannot be {_RETRIEVAL_SCORE!r}: keep_retrieval_score writes there"
+            )
+        return self
 
     @field_serializer("model", "chunker", "cache_folder")
     def _plain(self, value: Any) -> str | None:
@@ -107,15 +118,25 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         """Process the nodes that are passages and put the others where they belong."""
         to_read = [(place, item) for place, item in enumerate(nodes) if is_passage(item.node)]
         others = [(place, item) for place, item in enumerate(nodes) if not is_passage(item.node)]
-        texts = [text_of(item.node) for _, item in to_read]
-        results = self.process(query, texts, [item.node.metadata for _, item in to_read])
+        results = self.process(
+            query,
+            [text_of(item.node) for _, item in to_read],
+            [item.node.metadata for _, item in to_read],
+            further=[self._retrieval_score(item) for _, item in to_read],
+        )
         placed = [(to_read[p.index][0], self._pruned(to_read[p.index][1], p, a)) for p, a in results] + others
         if not self.rerank or any(passage.score is None for passage, _ in results):
             placed.sort(key=itemgetter(0))
         return [item for _, item in placed]
 
+    def _retrieval_score(self, item: NodeWithScore) -> dict[str, float]:
+        if not self.keep_retrieval_score or item.score is None:
+            return {}
+        return {_RETRIEVAL_SCORE: float(item.score)}  # some retrievers assign numpy scalars, which JSON lacks
+
     def _pruned(self, item: NodeWithScore, passage: PrunedPassage, added: dict[str, Any]) -> NodeWithScore:
-        return pruned(item, passage, added, keep_retrieval_score=self.keep_retrieval_score)
+        retrieval_score = None if item.score is None else float(item.score)
+        return pruned(item, passage, added, added.get(self.score_key, retrieval_score))
 
     def _model_name(self) -> str:
         return "provence-rag" if self.model is None else str(self.model)
@@ -125,8 +146,8 @@ class ProvencePostprocessor(AdapterFields, BaseNodePostprocessor):
         return super().__deepcopy__({**(memo or {}), id(self.callback_manager): self.callback_manager})
 
     def __getstate__(self) -> dict[str, Any]:
-        # LlamaIndex's own version drops what cannot be pickled, from this object too, and a model that is
-        # lost comes back as the bundled one. Here pickle raises; only the callback manager stays behind.
+        # LlamaIndex's own version drops whatever cannot be pickled, from this object too, and a dropped model
+        # would come back as the bundled one. Here pickle raises; only the callback manager is left out.
         fields = {name: value for name, value in self.__dict__.items() if name != "callback_manager"}
         return {**BaseModel.__getstate__(self), "__dict__": fields}
 

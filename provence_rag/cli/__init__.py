@@ -1,4 +1,4 @@
-"""The command line: `provence prune`, `provence rank`, and the commands that other rooms bring."""
+"""The command line: `provence prune`, `provence rank`, and the commands of other packages."""
 
 from provence_rag.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""The `provence` command: its group, its errors, and where its commands come from."""
+"""The `provence` command: its group, its errors, and its commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 
 
 class _Commands(TyperGroup):
-    """The group of all commands: what the library raises on purpose becomes one line and exit code 2."""
+    """The group of all commands. The library's own errors become one line and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -33,15 +33,14 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # so many options are easier to read without tables
+    rich_markup_mode=None,  # a long list of options is easier to read without tables
     pretty_exceptions_enable=False,
 )
 
 
 def main() -> None:
     """Run the command line on `sys.argv`."""
-    # What is read is UTF-8, so what is written is too, on every system and into every pipe, with the
-    # documents' own line ends.
+    # Input is UTF-8, so output is too, on every system and into every pipe, with the documents' line endings.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
     app()
@@ -58,7 +57,7 @@ app.command()(rank)
 app.command()(inspect)
 app.command()(verify)
 app.command()(export)
-# Other rooms bring their commands through entry points, since this one imports none of them.
+# The training package adds its commands through entry points, since this package does not import it.
 for _entry in entry_points(group="provence_rag.commands"):
     app.command(_entry.name)(_entry.load())
 

@@ -1,4 +1,4 @@
-"""`provence inspect`, `verify` and `export`: what a checkpoint is, and other forms of it."""
+"""`provence inspect`, `verify` and `export`: describe, check and convert a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
 def inspect(name: Name, *, revision: Revision = None, as_json: AsJson = False) -> None:
-    """Say what a checkpoint is: family, size, languages, licence, window, threshold and heads."""
+    """Describe a checkpoint: family, size, languages, licence, window, threshold and heads."""
     from provence_rag.modeling.checkpoints import summarize
 
     summary = summarize(checkpoint_directory(name, revision=revision))
     if as_json:
         write(to_json(summary.to_dict()), None)
     else:
-        # A card and a config are a stranger's text.
+        # The text of a card or a config is not trusted.
         write("".join(f"{label:<16}{printable(value)}\n" for label, value in _lines(summary)), None)
     if summary.non_commercial:
-        message = "its card allows non-commercial use only: read the licence before you use it"
+        message = "the licence allows non-commercial use only: read it before you use this checkpoint"
         typer.echo(f"warning: {message}", err=True)
 
 
@@ -81,20 +81,20 @@ def verify(
     *,
     published_as: Annotated[
         str | None,
-        typer.Option("--as", metavar="NAME", help="The published checkpoint that a directory is a copy of."),
+        typer.Option("--as", metavar="NAME", help="The published checkpoint of which DIR is a copy."),
     ] = None,
     revision: Revision = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the example on a published checkpoint's card, and show its figures beside ours."""
+    """Run the example of a published checkpoint's card and compare its figures with ours."""
     from provence_rag import Provence
     from provence_rag.modeling.checkpoints import PUBLISHED, example_of_card
 
     published = PUBLISHED.get(published_as or name)
     if published is None:
         raise InvalidInputError(
-            f"nothing is published for {published_as or name!r}, only for {', '.join(sorted(PUBLISHED))}: if "
-            "it is a copy of one of these, name that with --as"
+            f"no published figures are known for {published_as or name!r}, only for "
+            f"{', '.join(sorted(PUBLISHED))}: if it is a copy of one of these, name that with --as"
         )
     card = read_card(checkpoint_directory(name, revision=revision, weights=[]))[1]
     question, context = example_of_card(card)
@@ -131,12 +131,12 @@ def _compare(model: Provence, question: str, context: str, published: Published)
 
 def export(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A checkpoint on the hub, or a directory.")],
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write to.")],
     *,
-    to: Annotated[Format, choice(Format, "What is written.")] = "safetensors",
+    to: Annotated[Format, choice(Format, "Format to write.")] = "safetensors",
     revision: Revision = None,
 ) -> None:
-    """Write a checkpoint of any family in a layout that loads fast and needs no knowledge of the family."""
+    """Convert a checkpoint of any family to a common layout that loads fast."""
     from provence_rag.modeling.convert import convert
 
     convert(checkpoint_directory(source, revision=revision, weights=[TORCH_WEIGHTS]), directory, to)

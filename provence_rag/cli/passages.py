@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["prune", "rank"]
 
 _LONG_INPUT = 100_000
-"""Characters from which a progress bar is worth its place."""
+"""Number of characters from which a progress bar is shown."""
 
 Files = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="FILE|-",
-        help="A UTF-8 text file is one document. A .jsonl file holds a document per line: a string, or an "
-        "object with text (or page_content) and optionally title. - is standard input, which is also read "
-        "when no FILE is given.",
+        help="A UTF-8 text file is one document. A .json file holds an array of documents, a .jsonl file one "
+        "document per line; each is a string, or an object with text (or page_content) and optionally title. "
+        "- is standard input, a text; it is also read if no FILE is given.",
         show_default=False,
     ),
 ]
@@ -41,15 +41,13 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
 ]
-Backend = Annotated[BackendName, choice(BackendName, "What runs the model.")]
-Device = Annotated[str | None, typer.Option(help="Where the model runs, such as cpu or cuda:0.")]
+Backend = Annotated[BackendName, choice(BackendName, "Engine that runs the model.")]
+Device = Annotated[str | None, typer.Option(help="Device of the model, such as cpu or cuda:0.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows per forward pass.")]
-TopK = Annotated[int | None, typer.Option(help="Only this many documents, best first.")]
-ScoreThreshold = Annotated[
-    float | None, typer.Option(help="Only documents with at least this score, best first.")
-]
+TopK = Annotated[int | None, typer.Option(help="Maximum number of documents, best first.")]
+ScoreThreshold = Annotated[float | None, typer.Option(help="Minimum score of a document; best first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write into FILE.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE.")]
 
 
 @with_pruning_options
@@ -60,7 +58,7 @@ def prune(
     options: PruningOptions,
     top_k: TopK = None,
     score_threshold: ScoreThreshold = None,
-    reorder: Annotated[bool, typer.Option(help="Best document first, or the order given.")] = False,
+    reorder: Annotated[bool, typer.Option(help="Best document first, instead of the order given.")] = False,
     model: Model = None,
     backend: Backend = "auto",
     device: Device = None,
@@ -70,7 +68,7 @@ def prune(
     plain: Annotated[bool, typer.Option("--plain", help="Write only the pruned texts.")] = False,
     output: Output = None,
 ) -> None:
-    """Drop the sentences that do not help to answer the query."""
+    """Remove the sentences that do not help to answer the query."""
     _check_exclusive({"--json": as_json, "--html": html, "--plain": plain})
     passages = _process(
         query,
@@ -151,7 +149,7 @@ def _process(
     score_threshold: float | None,
     reorder: bool,
 ) -> list[PrunedPassage]:
-    # Imported here: --help should not wait for an inference engine.
+    # Imported here so that --help does not wait for an inference engine.
     from provence_rag import Provence
 
     is_long = sum(len(document.text) for document in documents) >= _LONG_INPUT
@@ -171,4 +169,4 @@ def _process(
 def _check_exclusive(flags: dict[str, bool]) -> None:
     given = [name for name, is_given in flags.items() if is_given]
     if len(given) > 1:
-        raise InvalidInputError(f"{' and '.join(given)} exclude each other")
+        raise InvalidInputError(f"{' and '.join(given)} cannot be combined")

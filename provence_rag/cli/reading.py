@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.rendering import printable
@@ -14,7 +15,7 @@ from provence_rag.rendering import printable
 __all__ = ["Document", "read_documents"]
 
 _PREVIEW = 80
-"""Characters that are shown of a document without a title."""
+"""Number of characters that are shown of a document without a title."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,16 @@ class Document:
 
     @property
     def preview(self) -> str:
-        """One line to know it by: its source, and its title or first characters."""
+        """One line that identifies it: its source, and its title or first characters."""
         line = " ".join(printable(self.title or self.text[:_PREVIEW]).split())
         return f"{printable(self.source)}  {line}"
 
 
 def read_documents(files: Sequence[str] | None) -> list[Document]:
-    """Read every document of the files; `-` or no file at all is standard input.
+    """Read all documents in the files; `-` is standard input, and so is an empty list.
 
     Raises:
-        InvalidInputError: A file cannot be read, or holds something else; it names file and line.
+        InvalidInputError: A file cannot be read, or does not hold documents; the message names file and line.
     """
     if not files and sys.stdin.isatty():
         raise InvalidInputError("no documents: give a FILE, or pipe text into standard input")
@@ -45,11 +46,21 @@ def read_documents(files: Sequence[str] | None) -> list[Document]:
 
 def _read_file(file: str) -> Iterator[Document]:
     text = _decode(_read_bytes(file), file)
-    if file.lower().endswith(".jsonl"):
+    suffix = Path(file).suffix.lower()
+    if suffix == ".jsonl":
         # Not str.splitlines: JSON strings may hold line separators that are not newlines.
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield _parse_line(line, f"{file}:{number}")
+                yield _as_document(_parse(line, f"{file}:{number}"), f"{file}:{number}")
+    elif suffix == ".json":
+        value = _parse(text, file)
+        if not isinstance(value, list):
+            raise InvalidInputError(
+                f"{file}: expected an array of documents, got {_kind(value)}: pass it on standard input to "
+                "read the file as one text"
+            )
+        for number, entry in enumerate(value):
+            yield _as_document(entry, f"{file}[{number}]")
     else:
         yield Document(text, None, file)
 
@@ -69,17 +80,34 @@ def _decode(data: bytes, file: str) -> str:
         raise InvalidInputError(f"{file}:{line}: not UTF-8: {error.reason}") from error
 
 
-def _parse_line(line: str, source: str) -> Document:
+def _parse(text: str, source: str) -> Any:
     try:
-        entry = json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidInputError(f"{source}: not JSON: {error.msg} at column {error.colno}") from error
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise InvalidInputError(f"{source}: not JSON: {error.msg} at {place}") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"{source}: the JSON is nested too deeply") from error
+    except ValueError as error:  # an integer with thousands of digits
+        raise InvalidInputError(f"{source}: not JSON: {error}") from error
+
+
+def _as_document(entry: Any, source: str) -> Document:
     if isinstance(entry, str):
         return Document(entry, None, source)
     text = entry.get("text", entry.get("page_content")) if isinstance(entry, dict) else None
     if not isinstance(text, str):
-        raise InvalidInputError(f"{source}: expected a string, or an object with text or page_content")
+        raise InvalidInputError(
+            f"{source}: expected a string, or an object with text or page_content as a string, "
+            f"got {_kind(entry)}"
+        )
     title = entry.get("title")
     if not isinstance(title, str | None):
         raise InvalidInputError(f"{source}: title must be a string, got {title!r}")
     return Document(text, title, source)
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls a value, which itself may be long."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,4 +1,4 @@
-"""Results into files and standard output."""
+"""Writing results to files and standard output."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["to_json", "write"]
 
 
 def to_json(value: Any) -> str:
-    """Plain Python types as indented JSON."""
+    """Write plain Python types as indented JSON."""
     # ASCII, so that a lone surrogate is an escape and no reader needs to know the encoding.
     return f"{json.dumps(value, indent=2)}\n"
 
 
 def write(content: str | ConsoleRenderable, output: Path | None) -> None:
-    """Write text, or something for `rich`, to a file or (None) to standard output.
+    """Write text, or a `rich` renderable, to a file or (None) to standard output.
 
     Raises:
         InvalidInputError: The file cannot be written.
@@ -46,10 +46,10 @@ def _write_to_stdout(content: str | ConsoleRenderable) -> None:
     try:
         _write_to(sys.stdout, content)
     except OSError as error:
-        # Who reads the pipe has seen enough (`| head`); Windows calls that an invalid argument.
+        # The reader has closed the pipe (`| head`); Windows calls that an invalid argument.
         if error.errno not in (errno.EPIPE, errno.EINVAL):
             raise
-        # Python flushes once more when it ends, and would complain.
+        # Python flushes once more at exit, which would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from error
 
@@ -59,6 +59,6 @@ def _write_to(stream: TextIO, content: str | ConsoleRenderable) -> None:
         stream.write(content)
     else:
         console = Console(file=stream)
-        # Lines are broken for a screen only: in a file they would not be the document's.
+        # Lines are wrapped on a screen only: in a file they would differ from the document's.
         console.print(content, soft_wrap=not console.is_terminal)
-    stream.flush()  # here, where a closed pipe is noticed, and not when Python ends
+    stream.flush()  # here, where a closed pipe is handled, not at exit

@@ -87,7 +87,7 @@ def test_openvino_is_taken_only_where_it_is_asked_for(
     (checkpoint / "openvino").mkdir()
     (checkpoint / "openvino" / "model_int8.xml").touch()
     assert load_backend(checkpoint, backend="auto", device=None, dtype=None).name == "onnx"
-    message = "backend='openvino' needs an optional dependency: pip install 'provence-rag[openvino]'"
+    message = str(MissingExtraError("backend='openvino'", "openvino"))
     with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
         load_backend(checkpoint, backend="openvino", device=None, dtype=None)
 
@@ -107,10 +107,8 @@ def test_a_missing_export(checkpoint: Path) -> None:
 def test_missing_torch(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     (checkpoint / "onnx" / "model.onnx").unlink()
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    message = (
-        f"{checkpoint} on backend='torch' needs an optional dependency: pip install 'provence-rag[torch]'"
-    )
-    with pytest.raises(MissingExtraError, match=re.escape(message)):
+    message = str(MissingExtraError(f"{checkpoint} on backend='torch'", "torch"))
+    with pytest.raises(MissingExtraError, match=f"^{re.escape(message)}$"):
         load_backend(checkpoint, backend=backend, device=None, dtype=None)
 
 
@@ -119,7 +117,7 @@ def test_torch_without_transformers(checkpoint: Path, monkeypatch: pytest.Monkey
     for name in ("provence_rag.backends.torch", "provence_rag.modeling.model"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingExtraError, match=re.escape("pip install 'provence-rag[torch]'")):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[torch\]'"):
         load_backend(checkpoint, backend="torch", device=None, dtype=None)
 
 

@@ -215,9 +215,35 @@ def test_sentence_scores_on_request(run: Any) -> None:
     assert "sentence_scores" not in run([GOOD])[0][1]["provence"]
 
 
+def test_the_values_that_are_replaced_stay_in_the_record(run: Any) -> None:
+    mine = {"relevance_score": 0.25, "provence": "a vineyard", "year": 1908}
+    ((_, metadata),) = run([GOOD], [mine])
+    assert metadata["provence"]["replaced"] == {"relevance_score": 0.25, "provence": "a vineyard"}
+    assert metadata["relevance_score"] == run([GOOD])[0][1]["relevance_score"]
+    assert metadata["year"] == 1908
+    assert mine == {"relevance_score": 0.25, "provence": "a vineyard", "year": 1908}
+    assert "replaced" not in run([GOOD], [{"year": 1908}])[0][1]["provence"]
+
+
+def test_metadata_keys_can_be_chosen(run: Any) -> None:
+    mine = {"relevance_score": 0.25, "provence": "a vineyard"}
+    ((_, metadata),) = run([GOOD], [mine], score_key="score", record_key="pruning")
+    ((_, usual),) = run([GOOD])
+    assert metadata == {**mine, "score": usual["relevance_score"], "pruning": usual["provence"]}
+
+
+def test_pruning_again_keeps_the_first_record(run: Any) -> None:
+    ((text, first),) = run([GOOD])
+    ((_, second),) = run([text], [first])
+    assert second["provence"]["replaced"] == first
+    assert second["provence"]["original_length"] == len(text)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"score_key": ""}, "at least 1 character"),
+        ({"record_key": "relevance_score"}, "score_key and record_key must differ, got 'relevance_score'"),
         ({"min_documents": -1}, "greater than or equal to 0"),
         ({"min_documents": 3, "top_n": 2}, "min_documents=3 is more than top_n=2"),
         ({"title_key": 7}, "title_key"),

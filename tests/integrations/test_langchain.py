@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from langchain_provence import ProvenceCompressor
 from provence_rag import CheckpointError, MissingExtraError, Provence, PruningOptions
@@ -29,6 +29,24 @@ class Page(Document):
     """A user's subclass."""
 
     number: int
+
+
+class Stateful(Document):
+    """What LangChain's embedding filters make of a document."""
+
+    state: dict[str, Any] = Field(default_factory=dict)
+
+
+def with_embeddings(documents: Any) -> list[Stateful]:
+    """Like the filters: one embedding for each text, unless the first document has its own already."""
+    stateful = [d if isinstance(d, Stateful) else Stateful(**d.model_dump()) for d in documents]
+    if not (stateful and "embedded_doc" in stateful[0].state):
+        for document in stateful:
+            document.state["embedded_doc"] = [float(ord(letter)) for letter in document.page_content]
+    assert all(
+        len(document.state["embedded_doc"]) for document in stateful
+    )  # a KeyError if only some have one
+    return stateful
 
 
 @pytest.fixture
@@ -77,6 +95,26 @@ def test_copies_keep_id_and_class_and_the_input_stays_as_it_was(
     for result in results:
         result.metadata["provence"]["kept_spans"].append("mine")
     assert documents == before
+
+
+def test_equal_texts_have_equal_embeddings_after_pruning(model: Provence) -> None:
+    texts = ["Penguins live on ice.", "Penguins live on ice. The market fell today."]
+    before = with_embeddings([Document(page_content=text) for text in texts])
+    before[0].state["query_similarity_score"] = 0.5
+    states = copy.deepcopy([document.state for document in before])
+    results = ProvenceCompressor(model=model).compress_documents(before, QUERY)
+    assert {result.page_content for result in results} == {"Penguins live on ice."}
+    one, other = with_embeddings(results)
+    assert one.state["embedded_doc"] == other.state["embedded_doc"]
+    assert 0.5 in [result.state.get("query_similarity_score") for result in (one, other)]
+    assert [document.state for document in before] == states  # each copy has a state of its own
+
+
+def test_embeddings_of_whole_texts_are_kept(model: Provence) -> None:
+    before = with_embeddings([Document(page_content=text) for text in (RELEVANT, PARTLY)])
+    results: Any = ProvenceCompressor(model=model, mode="off").compress_documents(before, QUERY)
+    assert [result.state for result in results] == [document.state for document in before]
+    assert results[0].state is not before[0].state
 
 
 def test_pruning_twice_describes_the_second_time(model: Provence, documents: list[Document]) -> None:
@@ -264,6 +302,7 @@ def test_a_model_without_ranking_head_keeps_the_order(documents: list[Document])
     compressor = ProvenceCompressor(model=fake_provence(can_rank=False))
     second, third = compressor.compress_documents(documents, QUERY)
     assert second.metadata["relevance_score"] == 0.25
+    assert "replaced" not in second.metadata["provence"]
     assert "relevance_score" not in third.metadata
     assert third.page_content == "Penguins live in Antarctica. Penguins live on ice."
 
@@ -284,7 +323,7 @@ def test_a_model_without_pruning_head_only_sorts(documents: list[Document]) -> N
 def test_without_langchain_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain_core", None)
     monkeypatch.delitem(sys.modules, "langchain_provence")
-    with pytest.raises(MissingExtraError, match=r"pip install 'provence-rag\[langchain\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[langchain\]'"):
         importlib.import_module("langchain_provence")
 
 

@@ -17,11 +17,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_classic.retrievers.document_compressors import DocumentCompressorPipeline
-from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tracers.base import BaseTracer
+from langchain_core.tracers.schemas import Run
 from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_text_splitters import CharacterTextSplitter
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -31,7 +33,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import StateGraph
 
 from langchain_provence import ProvenceCompressor
-from provence_rag import Provence
+from provence_rag import InvalidInputError, Provence
 
 QUERY = "Where do penguins live?"
 PENGUINS = "Penguins live in Antarctica. The market fell today. Penguins live on ice."
@@ -114,20 +116,87 @@ async def test_pipeline(compressor: ProvenceCompressor, documents: list[Document
     assert pipeline.compress_documents([], QUERY) == []
 
 
-async def test_callbacks_are_accepted_and_not_called(
-    compressor: ProvenceCompressor, documents: list[Document]
+class Runs(BaseTracer):
+    """The runs that a tracer hears of: the outermost of each call, with those inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.roots: list[Run] = []
+
+    def _persist_run(self, run: Run) -> None:
+        self.roots.append(run)
+
+
+def inside(run: Run) -> list[Run]:
+    return [run, *(inner for child in run.child_runs for inner in inside(child))]
+
+
+async def compress(
+    compressor: ProvenceCompressor, documents: list[Document], query: str, tracer: Runs, *, is_async: bool
+) -> Sequence[Document]:
+    if is_async:
+        return await compressor.acompress_documents(documents, query, callbacks=[tracer])
+    return compressor.compress_documents(documents, query, callbacks=[tracer])
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_call_is_a_run(
+    compressor: ProvenceCompressor, documents: list[Document], is_async: bool
 ) -> None:
-    class Handler(BaseCallbackHandler):
-        def on_retriever_start(self, *_: Any, **__: Any) -> None:
-            raise AssertionError("the compressor is no retriever")
+    tracer = Runs()
+    results = await compress(compressor, documents, QUERY, tracer, is_async=is_async)
+    (run,) = tracer.roots
+    assert (run.name, run.run_type, run.error, run.child_runs) == ("ProvenceCompressor", "chain", None, [])
+    assert run.inputs == {"query": QUERY, "documents": documents}
+    assert run.outputs == {"output": results}
 
-        on_chain_start = on_tool_start = on_retriever_start
 
-    results = compressor.compress_documents(documents, QUERY, callbacks=[Handler()])
-    assert await compressor.acompress_documents(documents, QUERY, callbacks=[Handler()]) == results
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_failure_ends_the_run(
+    compressor: ProvenceCompressor, documents: list[Document], is_async: bool
+) -> None:
+    tracer = Runs()
+    with pytest.raises(InvalidInputError, match="query is blank"):
+        await compress(compressor, documents, " ", tracer, is_async=is_async)
+    (run,) = tracer.roots
+    assert run.error is not None
+    assert "query is blank" in run.error
+
+
+def parent_of_own_run(tracer: Runs) -> str:
+    (root,) = tracer.roots
+    runs = {run.id: run for run in inside(root)}
+    (own,) = [run for run in runs.values() if run.name == "ProvenceCompressor"]
+    assert own.parent_run_id is not None
+    return runs[own.parent_run_id].name
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_run_is_inside_that_of_a_retriever(
+    compressor: ProvenceCompressor, bm25: BM25Retriever, is_async: bool
+) -> None:
     pipeline = DocumentCompressorPipeline(transformers=[compressor])
-    assert pipeline.compress_documents(documents, QUERY, callbacks=[Handler()]) == results
-    assert await pipeline.acompress_documents(documents, QUERY, callbacks=[Handler()]) == results
+    retriever = ContextualCompressionRetriever(base_compressor=pipeline, base_retriever=bm25)
+    tracer = Runs()
+    if is_async:
+        await retriever.ainvoke(QUERY, {"callbacks": [tracer]})
+    else:
+        retriever.invoke(QUERY, {"callbacks": [tracer]})
+    assert parent_of_own_run(tracer) == "ContextualCompressionRetriever"
+
+
+def test_the_run_is_inside_that_of_a_node_which_passes_no_callbacks(
+    compressor: ProvenceCompressor, bm25: BM25Retriever
+) -> None:
+    tracer = Runs()
+    graph_of(compressor, bm25, MemorySaver()).invoke({"query": QUERY}, {"callbacks": [tracer], **THREAD})
+    assert parent_of_own_run(tracer) == "prune"
+
+
+def test_nothing_to_compress_is_no_run(compressor: ProvenceCompressor) -> None:
+    tracer = Runs()
+    assert compressor.compress_documents([], QUERY, callbacks=[tracer]) == []
+    assert tracer.roots == []
 
 
 async def test_as_a_runnable(compressor: ProvenceCompressor, bm25: BM25Retriever) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import wrap_tool_call
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -313,6 +315,21 @@ def test_without_a_question_nothing_is_pruned(ask: Any, question: Any) -> None:
     assert ask(RESULT, question=question).content == RESULT
 
 
+@pytest.mark.parametrize("question", ["", " \n", 7])
+def test_a_blank_question_is_refused(model: Provence, question: Any) -> None:
+    middleware = ProvencePruningMiddleware(model, question=lambda _: question)
+    message = f"question returned {question!r}: it must return a string with words, or None"
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}"):
+        through(middleware, ToolMessage(RESULT, tool_call_id="c"))
+
+
+def test_no_question_leaves_the_result_as_it_is(model: Provence, calls: list[dict[str, Any]]) -> None:
+    middleware = ProvencePruningMiddleware(model, min_characters=0, question=lambda _: None)
+    message = ToolMessage(RESULT, tool_call_id="c")
+    assert through(middleware, message) is message
+    assert calls == []
+
+
 def test_another_question_may_be_asked(model: Provence, chat: ScriptedModel) -> None:
     middleware = ProvencePruningMiddleware(
         model, min_characters=0, question=lambda request: request.tool_call["args"]["query"]
@@ -326,6 +343,24 @@ def test_only_some_tools(ask: Any) -> None:
     assert ask(RESULT, tools=["other"]).content == RESULT
     assert ask(RESULT, tools=["other", "search"]).content == PRUNED
     assert ask(RESULT, tools=[search_giving("")]).content == PRUNED
+
+
+@pytest.mark.parametrize(("result", "names"), [(RESULT, ["ProvencePruningMiddleware"]), ("", [])])
+def test_pruning_is_a_run_inside_that_of_the_agent(
+    model: Provence, chat: ScriptedModel, result: str, names: list[str]
+) -> None:
+    runs: list[tuple[str, Any]] = []
+
+    class Handler(BaseCallbackHandler):
+        def on_chain_start(self, *_: Any, parent_run_id: Any = None, name: str = "", **__: Any) -> None:
+            runs.append((name, parent_run_id))
+
+    middleware = ProvencePruningMiddleware(model, min_characters=0)
+    agent = create_agent(chat, tools=[search_giving(result)], middleware=[middleware])
+    agent.invoke({"messages": [("human", QUESTION)]}, {"callbacks": [Handler()]})
+    own = [(name, parent) for name, parent in runs if name == "ProvencePruningMiddleware"]
+    assert [name for name, _ in own] == names
+    assert all(parent is not None for _, parent in own)
 
 
 # --- loading, errors, asynchronous agents ----------------------------------------------------------------
@@ -382,5 +417,5 @@ def test_a_model_that_cannot_prune_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_without_langchain_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain.agents.middleware", None)
     monkeypatch.delitem(sys.modules, "langchain_provence.middleware")
-    with pytest.raises(MissingExtraError, match=r"pip install 'provence-rag\[langchain-agents\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[langchain-agents\]'"):
         importlib.import_module("langchain_provence.middleware")

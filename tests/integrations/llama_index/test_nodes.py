@@ -24,6 +24,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 from PIL import Image
+from pydantic import ValidationError
 
 from llama_index_provence import ProvencePostprocessor
 from provence_rag import Provence
@@ -121,6 +122,36 @@ def test_new_metadata_are_out_of_sight(model: Provence, nodes: list[NodeWithScor
     assert sorted(node.excluded_embed_metadata_keys) == sorted(added)
     assert node.get_content(metadata_mode=MetadataMode.LLM) == PRUNED
     assert node.get_content(metadata_mode=MetadataMode.NONE) == PRUNED
+
+
+def test_chosen_metadata_keys_are_out_of_sight_and_the_callers_own_are_not(model: Provence) -> None:
+    node = TextNode(text=RELEVANT, metadata={"relevance_score": "high"}, metadata_template="{key}={value}")
+    postprocessor = ProvencePostprocessor(model=model, score_key="score", record_key="pruning")
+    result = run(postprocessor, [NodeWithScore(node=node)])[0]
+    assert result.score == result.metadata["score"]
+    assert result.node.excluded_llm_metadata_keys == result.node.excluded_embed_metadata_keys
+    assert sorted(result.node.excluded_llm_metadata_keys) == ["pruning", "score"]
+    assert result.get_content(metadata_mode=MetadataMode.LLM) == f"relevance_score=high\n\n{PRUNED}"
+
+
+def test_a_retrieval_score_that_is_replaced_stays_in_the_record(model: Provence) -> None:
+    node = TextNode(text=RELEVANT, metadata={"retrieval_score": 0.1})  # from an earlier reranker
+    retrieved = [NodeWithScore(node=node, score=0.9)]
+    (result,) = run(ProvencePostprocessor(model=model, keep_retrieval_score=True), retrieved)
+    assert result.metadata["retrieval_score"] == 0.9
+    assert result.metadata["provence"]["replaced"] == {"retrieval_score": 0.1}
+    (result,) = run(ProvencePostprocessor(model=model), retrieved)
+    assert result.metadata["retrieval_score"] == 0.1
+    with pytest.raises(ValidationError, match="score_key and record_key cannot be 'retrieval_score'"):
+        ProvencePostprocessor(score_key="retrieval_score")
+
+
+def test_the_hash_is_that_of_the_new_text(model: Provence, nodes: list[NodeWithScore]) -> None:
+    (result, _) = run(ProvencePostprocessor(model=model), nodes)
+    assert result.node.hash != nodes[2].node.hash
+    assert result.node.hash == result.node.model_copy(deep=True).hash
+    same = TextNode(text=PRUNED, metadata=result.metadata)
+    assert result.node.hash == same.hash
 
 
 def test_retrieval_score_on_request(model: Provence, nodes: list[NodeWithScore]) -> None:

@@ -129,7 +129,8 @@ class JudgedSentences:
 
     def shares(self) -> FloatArray:
         """For each sentence, its score's share of the best one in its passage, shape (N,)."""
-        return self.scores / np.maximum(self.best(), np.finfo(np.float64).tiny)
+        shares: FloatArray = self.scores / np.maximum(self.best(), np.finfo(np.float64).tiny)
+        return shares
 
     def by_language(self, value_of: Callable[[str], float]) -> FloatArray:
         """For each sentence, the value of its passage's language, shape (N,)."""

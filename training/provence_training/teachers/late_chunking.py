@@ -137,4 +137,5 @@ def _similarities(query: NDArray[np.float16], sums: NDArray[np.float16]) -> Teac
 
 
 def _unit(vector: FloatArray) -> FloatArray:
-    return vector / np.linalg.norm(vector)
+    unit: FloatArray = vector / np.linalg.norm(vector)
+    return unit
