@@ -75,7 +75,10 @@ def main(
         queries, documents = zip(*read[:number], strict=True)
 
         def prune(name: str) -> Callable[[], None]:
-            return lambda: found.update({name: models[name].predict_with_pruning(queries, documents)})
+            settings = {"batch_size": None, "min_sentences": 0}
+            return lambda: found.update(
+                {name: models[name].predict_with_pruning(queries, documents, **settings)}
+            )
 
         return {name: prune(name) for name in models}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,7 @@ class Span(NamedTuple):
     end: int
 
 
-class BaseChunker(ABC):
+class BaseChunker:
     """Cuts a text into sentences.
 
     A subclass writes one of two methods, and gets the other:
