@@ -71,7 +71,7 @@ def test_predict_with_pruning() -> None:
     assert with_threshold.pruned_documents == ["Penguins live on ice.", "The market fell today."]
     with_ratio = MODEL.predict_with_pruning(queries, documents, 32, False, "ratio", 0.3, 0.4, 1, True)
     assert with_ratio.pruned_documents == [
-        "Penguins live on ice. The weather is fine.",
+        "Penguins live on ice. They eat fish.",
         "The market fell today. Penguins were not asked.",
     ]
 
@@ -82,10 +82,10 @@ def test_a_value_that_the_mode_does_not_use_is_ignored() -> None:
 
 
 def test_other_arguments_reach_the_chunker() -> None:
-    text = "Es ist z. B. kalt. Pinguine leben dort."
-    for language, number in (("de", 2), ("en", 3)):
+    text = "「寒い。暗い。」と言った。"
+    for language, whole in (("ja", True), ("en", False)):
         output = MODEL.predict_with_pruning([QUERY], [text], language=language)
-        assert len(output.sentences[0]) == number
+        assert (output.sentences == [[text]]) is whole
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         MODEL.predict_with_pruning([QUERY], [DOCUMENT], colour="red")
 
@@ -163,30 +163,7 @@ def test_the_chunkers() -> None:
 
 # --- sentence-transformers ----------------------------------------------------------------------------------
 
-WORDS = [
-    "the",
-    "a",
-    "cat",
-    "dog",
-    "sat",
-    "on",
-    "mat",
-    "who",
-    "what",
-    "where",
-    "old",
-    "red",
-    "house",
-    "of",
-    "rain",
-    "and",
-    "tea",
-    "is",
-    "hot",
-    "cold",
-    "?",
-    ".",
-]
+TEXT = "the a cat dog sat on mat who what where old red house of rain and tea is hot cold ? ."
 RECORDS: list[dict[str, Any]] = [
     {
         "query": "Who sat on the mat?",
@@ -223,7 +200,7 @@ RECORDS: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def reranker(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A cross-encoder as anyone may have one: a tiny BERT with one label, and no word of Provence."""
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *TEXT.split()]
     tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -316,6 +293,8 @@ def test_pruning_can_be_switched_off(reranker: str, tmp_path: Path) -> None:
     assert not [name for name, _ in model.named_parameters() if "pruning_head" in name]
     with pytest.raises(CheckpointError, match=r"^pruning is switched off by enable_pruning=False\. Use"):
         model.prune(QUERY, DOCUMENT)
+    model.save_pretrained(str(tmp_path / "again"), create_model_card=False)
+    assert Provence.from_pretrained(tmp_path / "again", backend="torch").config.mode == "ranking"
 
 
 def test_the_collator(reranker: str) -> None:
@@ -424,12 +403,26 @@ def test_both_heads_train_with_the_trainer_of_sentence_transformers(
     assert logged[-1]["ranking_loss"] < logged[0]["ranking_loss"]
     assert logged[-1]["pruning_loss"] < logged[0]["pruning_loss"]
     after = losses(model, collate, loss)
-    assert after["ranking_loss"] < 0.8 * before["ranking_loss"]
-    assert after["pruning_loss"] < 0.9 * before["pruning_loss"]
+    assert after["ranking_loss"] < before["ranking_loss"]
+    assert after["pruning_loss"] < before["pruning_loss"]
     evaluated = [entry for entry in trainer.state.log_history if "eval_reranking_ndcg@10" in entry]
     assert len(evaluated) == 2
     assert trainer.state.best_metric == max(entry["eval_reranking_ndcg@10"] for entry in evaluated)
     assert (tmp_path / "eval" / "ProvenceEvaluator_provence_results.csv").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")
+def test_the_training_of_the_readme_runs(
+    reranker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = Path(__file__).parents[1] / "integrations" / "sentence_transformers_provence" / "README.md"
+    (block,) = re.findall(r"^```py\n(.*?)^```$", readme.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    name = "cross-encoder/ms-marco-MiniLM-L6-v2"
+    assert name in block
+    monkeypatch.chdir(tmp_path)
+    exec(block.replace(name, reranker), {})
+    assert "reranking_ndcg@10" in capsys.readouterr().out
+    assert Provence.from_pretrained("runs/mine/final", backend="torch", device="cpu").config.mode == "joint"
 
 
 def test_the_loss(reranker: str) -> None:

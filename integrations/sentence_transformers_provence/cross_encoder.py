@@ -236,6 +236,7 @@ class PruningCrossEncoder(CrossEncoder):
         block = getattr(getattr(transformer, "config", None), "provence", None)
         if block is not None and self._enable_pruning is False:
             self._why_not = "pruning is switched off by enable_pruning=False"
+            transformer.config.provence = {**block, "mode": "ranking"}  # what is saved has no head either
         elif block is not None:
             try:
                 if ProvenceConfig.from_dict(block).mode == "joint":

@@ -13,7 +13,7 @@ from provence_rag.errors import InvalidInputError
 __all__ = ["COLUMNS", "CrossEncoderBatch", "Reading", "batch_of", "reading_of"]
 
 Reading = tuple[tuple[str, ...] | None, bool, str]
-"""How a pair becomes token ids: `pair_template`, `normalize_query` and `tokenization` of the configuration."""
+"""How a pair becomes token ids: `pair_template`, `normalize_query`, `tokenization` of a `ProvenceConfig`."""
 
 
 class CrossEncoderBatch(TypedDict):

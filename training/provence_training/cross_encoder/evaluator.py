@@ -79,7 +79,7 @@ class ProvenceEvaluator(BaseEvaluator):
         self.primary_metric = f"{self._prefix}reranking_ndcg@{self.k_values[-1]}"
 
     def __call__(
-        self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
+        self, model: Any, output_path: str | None = None, epoch: Any = -1, steps: int = -1
     ) -> dict[str, float]:
         """Evaluate a `PruningCrossEncoder` or a `Provence`.
 
@@ -112,7 +112,7 @@ class ProvenceEvaluator(BaseEvaluator):
         metrics = {f"{self._prefix}{key}": value for key, value in metrics.items()}
         _LOGGER.info("ProvenceEvaluator on %s, epoch %s, step %s: %s", self.name, epoch, steps, metrics)
         if hasattr(model, "model_card_data"):
-            self.store_metrics_in_model_card_data(model, metrics, int(epoch), steps)
+            self.store_metrics_in_model_card_data(model, metrics, epoch, steps)
         if output_path is not None:
             self._write(Path(output_path), {"epoch": epoch, "steps": steps, **metrics})
         return metrics

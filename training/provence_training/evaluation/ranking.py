@@ -137,6 +137,6 @@ def figures_at(
             for number, order in enumerate(orders)
         }
         measures = {"map": ir_measures.AP @ k, "mrr": ir_measures.RR, "ndcg": ir_measures.nDCG @ k}
-        means = ir_measures.calc_aggregate(measures.values(), qrels, run)
+        means = ir_measures.calc_aggregate(list(measures.values()), qrels, run)
         figures |= {f"{name}@{k}": float(means[measure]) for name, measure in measures.items()}
     return figures
