@@ -1,4 +1,4 @@
-"""What settings of a pruning head, the collator, the loss and the evaluator refuse; tests/test_plan.py uses them."""
+"""What the pruning head's settings, the collator, the loss and the evaluator refuse."""
 
 from __future__ import annotations
 

@@ -97,10 +97,10 @@ class ProvenceLoss(nn.Module):
             raise InvalidInputError(f"ProvenceLoss takes no prompts, got {prompt!r}: put it into the queries")
         batch = batch_of(inputs)
         self._check_reading(batch)
+        targets = self._targets(batch, labels)
         names = ("input_ids", "attention_mask", "token_type_ids")
         found = self.model({name: batch[name] for name in names}, pruning=True)  # type: ignore[literal-required]
         output = ProvenceModelOutput(found["scores"].squeeze(-1), found["pruning_logits"])
-        targets = self._targets(batch, labels)
         values = self._parts(output, targets)
         ranking = values["ranking"] + values["ranking_teacher"]
         pruning = values["pruning"]
