@@ -75,9 +75,9 @@ def main(
         queries, documents = zip(*read[:number], strict=True)
 
         def prune(name: str) -> Callable[[], None]:
-            settings = {"batch_size": None, "min_sentences": 0}
+            model = models[name]
             return lambda: found.update(
-                {name: models[name].predict_with_pruning(queries, documents, **settings)}
+                {name: model.predict_with_pruning(queries, documents, batch_size=None, min_sentences=0)}
             )
 
         return {name: prune(name) for name in models}

@@ -233,10 +233,12 @@ class PruningCrossEncoder(CrossEncoder):
         if "model_max_length" not in (kwargs.get("processor_kwargs") or {}):
             self._stock_limit = getattr(first, "max_seq_length", None)
         transformer = getattr(first, "model", None)
-        block = getattr(getattr(transformer, "config", None), "provence", None)
+        transformer_config = getattr(transformer, "config", None)
+        block = getattr(transformer_config, "provence", None)
         if block is not None and self._enable_pruning is False:
             self._why_not = "pruning is switched off by enable_pruning=False"
-            transformer.config.provence = {**block, "mode": "ranking"}  # what is saved has no head either
+            # What is saved has no head either.
+            setattr(transformer_config, "provence", {**block, "mode": "ranking"})  # noqa: B010
         elif block is not None:
             try:
                 if ProvenceConfig.from_dict(block).mode == "joint":

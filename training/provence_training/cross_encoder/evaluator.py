@@ -54,7 +54,7 @@ class ProvenceEvaluator(BaseEvaluator):
         *,
         options: PruningOptions | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.queries = check_texts("queries", queries, blank=False)
         size = len(self.queries)
         if not size:
