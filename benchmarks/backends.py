@@ -75,7 +75,10 @@ def main(
         queries, documents = zip(*read[:number], strict=True)
 
         def prune(name: str) -> Callable[[], None]:
-            return lambda: found.update({name: models[name].predict_with_pruning(queries, documents)})
+            model = models[name]
+            return lambda: found.update(
+                {name: model.predict_with_pruning(queries, documents, batch_size=None, min_sentences=0)}
+            )
 
         return {name: prune(name) for name in models}
 

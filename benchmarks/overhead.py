@@ -78,12 +78,12 @@ def main(
     read = read_pairs(data, pairs)
     queries, documents = zip(*read, strict=True)
     model = load("int8")
-    model.predict_with_pruning(queries[:32], documents[:32])
+    model.predict_with_pruning(queries[:32], documents[:32], batch_size=None)
     shares: dict[str, list[float]] = {name: [] for name in dict.fromkeys([*_STEPS.values(), _REST])}
     for _ in range(runs):
         timer = StepTimer()
         with timer.watching(_STEPS):
-            whole = seconds(lambda: model.predict_with_pruning(queries, documents))
+            whole = seconds(lambda: model.predict_with_pruning(queries, documents, batch_size=None))
         timer.seconds[_REST] = whole - sum(timer.seconds.values())
         for name, share in shares.items():
             share.append(100 * timer.seconds[name] / whole)

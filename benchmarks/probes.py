@@ -52,7 +52,7 @@ def import_module(name: str) -> None:
 def prune_pairs(name: str, pairs: Sequence[Sequence[str]]) -> None:
     """Rerank and prune."""
     queries, documents = zip(*pairs, strict=True)
-    load(name).predict_with_pruning(queries, documents)
+    load(name).predict_with_pruning(queries, documents, batch_size=None)
 
 
 def rank_pairs(pairs: Sequence[Sequence[str]]) -> None:

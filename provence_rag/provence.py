@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from provence_rag.backends import BackendName
 from provence_rag.backends.loading import load_backend, weight_files
 from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.config_json import pad_token_id
-from provence_rag.cross_encoder import CrossEncoderMethods
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.inference.backend import Backend
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
+from provence_rag.inputs import aligned_pairs, paired_texts
 from provence_rag.modeling.checkpoints import check_vocabulary, find_checkpoint, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
-from provence_rag.ranking import AS_GIVEN, Ranking
-from provence_rag.results import ProvenceOutput, PrunedPassage
+from provence_rag.processing import PassageProcessor
+from provence_rag.results import ProvenceOutput, RankedDocument
 from provence_rag.transformers_bridge import backend_of, config_json_of
-from provence_rag.validation import check_count, check_rows, check_text, check_texts, check_titles, shown
+from provence_rag.validation import check_count, check_rows, check_share, check_text, check_texts
 
 __all__ = ["Provence"]
 
+_OFF = PruningOptions(mode="off")
 
-class Provence(CrossEncoderMethods):
+
+class Provence(PassageProcessor):
     """Reranks passages and prunes their sentences in one forward pass.
 
     After Provence (Chirkova et al., ICLR 2025, arXiv 2501.16214). Make one with `from_pretrained`. Threads
     may share one: no call changes it.
     """
-
-    def __init__(self, engine: Engine, *, directory: Path | None = None) -> None:
-        self._engine = engine
-        self._directory = directory
 
     @classmethod
     def from_pretrained(
@@ -56,21 +55,21 @@ class Provence(CrossEncoderMethods):
     ) -> Provence:
         """Load a checkpoint: our own, a reranker, or one of the Provence family. Never runs code from it.
 
-        Each family keeps its own rules (see `docs/checkpoints.md`); they are in `config`.
+        Each family keeps its own rules, which are in `config` (see `docs/checkpoints.md`).
 
         Args:
             name_or_path: A directory, or a model on the Hugging Face hub; None is the bundled bilingual
                 (English, Japanese) model, which needs no network.
-            backend: `onnx`, `openvino`, `torch`, or `auto`: ONNX Runtime on a CPU where the checkpoint has
-                an export, else torch. `openvino` is the fastest on a CPU with VNNI.
-            device: For torch: `cpu`, `cuda`, ...; None takes a GPU if there is one and torch is used.
+            backend: `onnx`, `openvino`, `torch`, or `auto`: ONNX Runtime on a CPU if the checkpoint has an
+                export, else torch. `openvino` is the fastest on a CPU with VNNI.
+            device: For torch: `cpu`, `cuda`, ...; None uses a GPU if torch finds one.
             dtype: ONNX: `int8` or `float32`; OpenVINO: `int8`; torch: `float32`, `float16` or `bfloat16`.
                 None is the fastest export for ONNX and float32 for torch.
             max_length: Tokens of a window; None is the checkpoint's own.
             chunker: Cuts documents into sentences, in place of the multilingual rules: a `BaseChunker`, a
                 LangChain text splitter, or a callable from text to strings or spans.
             revision: Branch, tag or commit on the hub.
-            cache_folder: Where downloads are kept.
+            cache_folder: Where downloads are stored.
             local_files_only: Do not download.
             token: Access token for the hub.
 
@@ -109,20 +108,20 @@ class Provence(CrossEncoderMethods):
         config: ProvenceConfig | None = None,
         chunker: Any = None,
     ) -> Provence:
-        """Use a transformer that is in memory already, and go on using it as it is trained, moved and cast.
+        """Use a transformer that is already in memory. Training, moving or casting it changes this model too.
 
-        Nothing is copied but the tokenizer. Each call puts the transformer into evaluation mode.
+        Only the tokenizer is copied. Each call puts the transformer into evaluation mode.
 
         Args:
             transformer: A sequence classifier of transformers with one label; a joint model has a linear
                 layer `pruning_head` as well, see `attach_pruning_head`. Or a token classifier that prunes.
             tokenizer: Its tokenizer: one of transformers, or a `tokenizers.Tokenizer`.
-            config: How it is to be used; None is what its configuration says.
+            config: How it is to be used; None takes what the transformer's own configuration says.
             chunker: As in `from_pretrained`.
 
         Raises:
-            CheckpointError: It is no transformer of a kind known here, or has not the heads that the
-                configuration speaks of.
+            CheckpointError: The transformer is of an unknown kind, or lacks a head that the configuration
+                names.
             InvalidInputError: An argument has a value that cannot be used.
         """
         values = config_json_of(transformer)
@@ -137,18 +136,8 @@ class Provence(CrossEncoderMethods):
         )
         return cls(engine)
 
-    @property
-    def config(self) -> ProvenceConfig:
-        """The checkpoint's configuration."""
-        return self._engine.config
-
-    @property
-    def backend(self) -> Backend:
-        """What runs the model."""
-        return self._engine.backend
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
-        # No call changes it, and what a backend holds cannot be copied: whatever holds it can share it.
+        # A backend cannot be copied, and since no call changes the model, copies of its holders can share it.
         return self
 
     def __repr__(self) -> str:
@@ -156,149 +145,155 @@ class Provence(CrossEncoderMethods):
         where = "" if self._directory is None else f"{str(self._directory)!r}, "
         return f"Provence({where}backend={backend.name!r}, device={backend.device!r})"
 
-    # --- reranking and pruning ---------------------------------------------------------------------------
+    # --- sentence-transformers' CrossEncoder: names, arguments and results ------------------------------
 
-    def process(
+    @overload
+    def predict(
+        self, pairs: tuple[str, str], batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> np.float32: ...
+
+    @overload
+    def predict(
+        self,
+        pairs: Sequence[tuple[str, str] | list[str]],
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> NDArray[np.float32]: ...
+
+    def predict(
+        self,
+        pairs: tuple[str, str] | Sequence[tuple[str, str] | list[str]],
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> np.float32 | NDArray[np.float32]:
+        """Relevance scores of (query, document) pairs.
+
+        Args:
+            pairs: N pairs, or a single one.
+            batch_size: See `process`.
+            show_progress_bar: Show a progress bar on standard error.
+
+        Returns:
+            Scores, shape (N,), float32; a scalar for a single pair. They differ from a stock CrossEncoder's
+            for documents of white space, which are not read here, and for texts that contain the name of a
+            special token (`</s>`), which are read as plain text here.
+
+        Raises:
+            InvalidInputError: Something is not a pair of strings.
+            CheckpointError: The checkpoint has no ranking head.
+        """
+        rows = check_rows("pairs", pairs, of="(query, document) pairs")
+        is_single = len(rows) == 2 and all(isinstance(text, str) for text in rows)
+        named = [("pairs", rows)] if is_single else [(f"pairs[{i}]", row) for i, row in enumerate(rows)]
+        checked = [paired_texts(*row) for row in named]
+        results = self.process_batch(
+            [query for query, _ in checked],
+            [[document] for _, document in checked],
+            options=_OFF,
+            reorder=True,  # has no effect on one document, but asks for the ranking head
+            batch_size=batch_size,
+            show_progress=show_progress_bar,
+        )
+        scores = np.array([passage.score for (passage,) in results], dtype=np.float32)
+        return scores[0] if is_single else scores
+
+    def rank(
         self,
         query: str,
         documents: Sequence[str],
-        *,
-        titles: Sequence[str | None] | None = None,
-        options: PruningOptions | None = None,
         top_k: int | None = None,
-        score_threshold: float | None = None,
-        min_documents: int = 0,
-        reorder: bool = False,
+        return_documents: bool = False,
         batch_size: int | None = None,
-        show_progress: bool = False,
-    ) -> list[PrunedPassage]:
-        """Score and prune the documents of one query.
+        show_progress_bar: bool = False,
+    ) -> list[RankedDocument]:
+        """Sort documents by relevance.
 
         Args:
-            query: The question. Its tokens beyond half of the window are not read (with a warning).
-            documents: Passages of any length; nothing of them is truncated.
-            titles: A title or None for each document, read with each window of it. It is no part of the
-                result, and at most half of the room beside the query is given to it.
-            options: How sentences are selected; None is the checkpoint's own rule.
-            top_k: Return the `top_k` most relevant documents, best first.
-            score_threshold: Return the documents with at least this relevance score, best first.
-            min_documents: Return at least so many, the best, although their scores are below
-                `score_threshold`.
-            reorder: Return all documents, best first.
-            batch_size: Windows a batch. None fills batches up to a number of tokens that suits a CPU, with
-                windows of nearly the same length; GPUs want more.
-            show_progress: Show a progress bar on standard error.
+            query: The question.
+            documents: The documents.
+            top_k: How many to return; None is all.
+            return_documents: Whether the entries have a `text`.
+            batch_size: See `process`.
+            show_progress_bar: Show a progress bar on standard error.
 
         Returns:
-            One passage a document: in the order given, or best first with `top_k`, `score_threshold` or
-            `reorder`. A document of white space gives an empty passage; it is not read, and ranks last.
+            `{"corpus_id", "score"[, "text"]}`, best first; `corpus_id` is the position in `documents`.
 
         Raises:
             InvalidInputError: An argument has a value that cannot be used.
-            CheckpointError: Documents are to be ranked and the checkpoint has no ranking head.
+            CheckpointError: The checkpoint has no ranking head.
         """
-        query = check_text("query", query, blank=False)
-        ranking = Ranking(
-            top_k=top_k, score_threshold=score_threshold, min_documents=min_documents, reorder=reorder
-        )
-        return self._process(
-            [_pairs(query, documents, titles)],
-            options,
-            ranking,
+        passages = self.process(
+            query,
+            check_texts("documents", documents),
+            options=_OFF,
+            top_k=top_k,
+            reorder=True,
             batch_size=batch_size,
-            show_progress=show_progress,
-        )[0]
-
-    def process_batch(
-        self,
-        queries: Sequence[str],
-        documents: Sequence[Sequence[str]],
-        *,
-        titles: Sequence[Sequence[str | None]] | None = None,
-        options: PruningOptions | None = None,
-        top_k: int | None = None,
-        score_threshold: float | None = None,
-        min_documents: int = 0,
-        reorder: bool = False,
-        batch_size: int | None = None,
-        show_progress: bool = False,
-    ) -> list[list[PrunedPassage]]:
-        """`process` for many queries, each with its own documents, batched across queries.
-
-        `queries` are N questions, `documents` N lists of documents, `titles` N lists of titles or None.
-        The other arguments are those of `process` and hold for each query.
-
-        Returns:
-            N lists of passages.
-
-        Raises:
-            InvalidInputError: An argument has a value that cannot be used, or the lists differ in length.
-            CheckpointError: Documents are to be ranked and the checkpoint has no ranking head.
-        """
-        queries = check_texts("queries", queries, blank=False)
-        size = len(queries)
-        groups = check_rows("documents", documents, of="lists of strings", length=size, whose="queries")
-        title_groups: list[Any] = [None] * size
-        if titles is not None:
-            title_groups = check_rows("titles", titles, of="lists of strings", length=size, whose="queries")
-        rows = zip(queries, groups, title_groups, strict=True)
-        ranking = Ranking(
-            top_k=top_k, score_threshold=score_threshold, min_documents=min_documents, reorder=reorder
+            show_progress=show_progress_bar,
         )
-        return self._process(
-            [_pairs(*row, place=f"[{number}]") for number, row in enumerate(rows)],
-            options,
-            ranking,
-            batch_size=batch_size,
-            show_progress=show_progress,
-        )
+        ranked: list[RankedDocument] = []
+        for passage in passages:
+            assert passage.score is not None  # reorder=True has checked that there is a ranking head
+            entry: RankedDocument = {"corpus_id": passage.index, "score": passage.score}
+            if return_documents:
+                entry["text"] = passage.document
+            ranked.append(entry)
+        return ranked
+
+    # --- the same with pruning ----------------------------------------------------------------------------
 
     def predict_with_pruning(
         self,
         queries: Sequence[str],
-        documents: Sequence[str],
-        batch_size: int | None = None,
+        documents: Sequence[str | Sequence[str]],
+        batch_size: int | None = 32,
         show_progress_bar: bool = False,
-        *,
-        pruning_mode: PruningMode | None = None,
-        keep_answers: float | None = None,
-        pruning_threshold: float | None = None,
+        pruning_mode: PruningMode = "dynamic",
+        pruning_threshold: float | None = 0.5,
         pruning_ratio: float | None = None,
-        max_tokens: int | None = None,
-        min_sentences: int = 0,
-        return_documents: bool = True,
+        min_sentences: int = 1,
+        return_documents: bool = False,
+        *,
+        separator: str = " ",
+        **kwargs: Any,
     ) -> ProvenceOutput:
-        """Score and prune aligned pairs: the i-th query with the i-th document.
+        """Score and prune aligned pairs: each query with the document at its position.
 
         Args:
             queries: N questions.
-            documents: N documents.
-            batch_size: See `process`.
+            documents: N documents, each a string or a list of its sentences, as in `process`.
+            batch_size: See `process`; None is often faster than a number.
             show_progress_bar: Show a progress bar on standard error.
             pruning_mode: `PruningOptions.mode`.
-            keep_answers: `PruningOptions.keep_answers`.
-            pruning_threshold: `PruningOptions.threshold`.
-            pruning_ratio: `PruningOptions.ratio`.
-            max_tokens: `PruningOptions.max_tokens`, here for each pair.
+            pruning_threshold: `PruningOptions.threshold`, ignored unless the mode is `threshold`; None is the
+                checkpoint's own.
+            pruning_ratio: `PruningOptions.ratio`, ignored unless the mode is `ratio`.
             min_sentences: `PruningOptions.min_sentences`.
             return_documents: Whether `pruned_documents` is filled.
+            separator: As in `process`.
+            **kwargs: Other fields of `PruningOptions`: `language`, `keep_answers`, `max_tokens` (with mode
+                `budget`, for each pair), ...
 
         Raises:
             InvalidInputError: An argument has a value that cannot be used, or the lists differ in length.
+            TypeError: `kwargs` has a name that `PruningOptions` does not know.
         """
-        options = PruningOptions(
-            mode=pruning_mode,
-            keep_answers=keep_answers,
-            threshold=pruning_threshold,
-            ratio=pruning_ratio,
-            max_tokens=max_tokens,
-            min_sentences=min_sentences,
+        options: dict[str, Any] = {"mode": pruning_mode, "min_sentences": min_sentences}
+        if pruning_mode == "threshold":
+            if pruning_threshold is not None:
+                check_share("pruning_threshold", pruning_threshold)
+            options["threshold"] = pruning_threshold
+        elif pruning_mode == "ratio":
+            check_share("pruning_ratio", pruning_ratio)
+            options["ratio"] = pruning_ratio
+        pairs = aligned_pairs(queries, documents, separator=check_text("separator", separator))
+        results = self._process(
+            [[pair] for pair in pairs],
+            PruningOptions(**options, **kwargs),
+            batch_size=batch_size,
+            show_progress=show_progress_bar,
         )
-        queries = check_texts("queries", queries, blank=False)
-        documents = check_rows("documents", documents, of="strings", length=len(queries), whose="queries")
-        documents = check_texts("documents", documents)
-        groups = [[Pair(query, document)] for query, document in zip(queries, documents, strict=True)]
-        results = self._process(groups, options, batch_size=batch_size, show_progress=show_progress_bar)
         return ProvenceOutput.from_passages([r[0] for r in results], return_documents=return_documents)
 
     @overload
@@ -307,7 +302,7 @@ class Provence(CrossEncoderMethods):
         query: str,
         document: str,
         threshold: float | None = None,
-        min_sentences: int = 0,
+        min_sentences: int = 1,
         return_scores: Literal[False] = False,
         *,
         keep_answers: float | None = None,
@@ -319,9 +314,21 @@ class Provence(CrossEncoderMethods):
         query: str,
         document: str,
         threshold: float | None = None,
-        min_sentences: int = 0,
+        min_sentences: int = 1,
         *,
         return_scores: Literal[True],
+        keep_answers: float | None = None,
+    ) -> tuple[str, list[float]]: ...
+
+    @overload
+    def prune(
+        self,
+        query: str,
+        document: str,
+        threshold: float | None,
+        min_sentences: int,
+        return_scores: Literal[True],
+        *,
         keep_answers: float | None = None,
     ) -> tuple[str, list[float]]: ...
 
@@ -330,7 +337,7 @@ class Provence(CrossEncoderMethods):
         query: str,
         document: str,
         threshold: float | None = None,
-        min_sentences: int = 0,
+        min_sentences: int = 1,
         return_scores: bool = False,
         *,
         keep_answers: float | None = None,
@@ -340,8 +347,10 @@ class Provence(CrossEncoderMethods):
         Args:
             query: The question.
             document: The passage.
-            threshold: Smallest keep probability of a kept sentence; None is the checkpoint's `dynamic` rule.
-            min_sentences: Keep at least so many sentences.
+            threshold: Smallest keep probability of a kept sentence, in [0, 1]. None is the checkpoint's
+                calibrated rule (mode `dynamic`), which keeps answers more reliably than a fixed number: how
+                high keep probabilities are differs from checkpoint to checkpoint.
+            min_sentences: Keep at least this many sentences; 0 allows an empty result.
             return_scores: Also return each sentence's keep probability.
             keep_answers: `PruningOptions.keep_answers`, in place of a threshold.
 
@@ -363,7 +372,7 @@ class Provence(CrossEncoderMethods):
 
         Of a checkpoint from the hub, only what was downloaded is copied: the weights that the backend reads.
 
-        A checkpoint in another project's layout is written in ours, which is what `provence export` does.
+        A checkpoint in another project's layout is written in ours, as by `provence export`.
 
         Raises:
             CheckpointError: This model was not loaded from a directory.
@@ -383,52 +392,3 @@ class Provence(CrossEncoderMethods):
             return
         shutil.copytree(source, target, dirs_exist_ok=True)
         self.config.to_directory(target)
-
-    # --- the one way through the engine -------------------------------------------------------------------
-
-    def _process(
-        self,
-        groups: Sequence[Sequence[Pair]],
-        options: PruningOptions | None,
-        ranking: Ranking = AS_GIVEN,
-        *,
-        batch_size: int | None = None,
-        show_progress: bool = False,
-    ) -> list[list[PrunedPassage]]:
-        """Process the pairs of each query; see `process`."""
-        options = PruningOptions() if options is None else options
-        if not isinstance(options, PruningOptions):
-            raise InvalidInputError(f"options must be a PruningOptions, got {shown(options)}")
-        options.check(self.config)
-        ranking.check(self.config)
-        if batch_size is not None:
-            check_count("batch_size", batch_size, 1)
-        pairs = [pair for group in groups for pair in group]
-        progress = _progress_bar if show_progress else None
-        scored = iter(
-            self._engine.score(pairs, language=options.language, batch_size=batch_size, progress=progress)
-        )
-        results = []
-        for group in groups:
-            mine = list(islice(scored, len(group)))
-            order = ranking.order(mine)
-            results.append(self._engine.prune([mine[i] for i in order], order, options))
-        return results
-
-
-def _pairs(query: str, documents: Any, titles: Any, place: str = "") -> list[Pair]:
-    """The pairs of a checked query; `place` is where its documents stand in the caller's list."""
-    texts = check_texts(f"documents{place}", documents)
-    checked = check_titles(f"titles{place}", titles, len(texts))
-    return [Pair(query, text, title) for text, title in zip(texts, checked, strict=True)]
-
-
-def _progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Passages", total=total)
-        for batch in batches:
-            yield batch
-            bar.advance(task, len(batch))

@@ -15,7 +15,7 @@ __all__ = ["AS_GIVEN", "Ranking"]
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """What a caller of `Provence.process` says of the order; documents stay as they are without any of it."""
+    """Order and choice of documents, as in `Provence.process`; by default all of them, as they were given."""
 
     top_k: int | None = None
     score_threshold: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from provence_rag.results import PrunedPassage, Sentence
 
-__all__ = ["html_fragment", "html_page", "plain_text", "printable", "terminal_view"]
+__all__ = ["html_fragment", "html_page", "plain_text", "printable", "progress_bar", "terminal_view"]
 
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
@@ -148,6 +148,18 @@ def _element(piece: str, sentence: Sentence | None) -> str:
     tag = "mark" if sentence.kept else "del"
     title = "" if sentence.score is None else f' title="{sentence.score:.3f}"'
     return f"<{tag}{title}>{escape(piece)}</{tag}>"
+
+
+def progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int]]:
+    """Pass batches on and show on standard error how many of `total` windows are done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Passages", total=total)
+        for batch in batches:
+            yield batch
+            bar.advance(task, len(batch))
 
 
 def _header(passage: PrunedPassage) -> list[str]:

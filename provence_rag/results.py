@@ -7,22 +7,22 @@ import math
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
 
-__all__ = ["ProvenceOutput", "PrunedPassage", "Sentence", "finite"]
+__all__ = ["ProvenceOutput", "PrunedPassage", "RankedDocument", "Sentence", "finite"]
 
 
 def finite(score: float | None) -> float | None:
-    """A score as JSON knows it, which has no infinity: None for that of a document of white space."""
+    """A score that JSON can hold: None in place of an infinite one, which a document of white space has."""
     return score if score is not None and math.isfinite(score) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """One sentence of a document and what became of it."""
+    """One sentence of a document, its score and whether it is kept."""
 
     text: str
     """The sentence, verbatim: `document[start:end]`."""
@@ -31,7 +31,7 @@ class Sentence:
     """Offset of its first character in the document."""
 
     end: int
-    """Offset behind its last character."""
+    """Offset after its last character."""
 
     score: float | None
     """Keep probability in [0, 1]; None where the checkpoint has no pruning head."""
@@ -43,7 +43,7 @@ class Sentence:
     """Index of its first token among the document's tokens."""
 
     token_end: int
-    """Index behind its last token."""
+    """Index after its last token."""
 
     @property
     def num_tokens(self) -> int:
@@ -69,7 +69,8 @@ class PrunedPassage:
 
     score: float | None
     """Relevance to the query: a probability in [0, 1] unless the checkpoint's activation is the identity;
-    None where the checkpoint has no ranking head. A document of white space is not read: 0 (or -inf)."""
+    None where the checkpoint has no ranking head. A document of white space, which is not read, has 0 (or
+    -inf)."""
 
     logit: float | None
     """The relevance score before its activation, -inf for a document of white space; None like `score`."""
@@ -90,7 +91,7 @@ class PrunedPassage:
 
     @property
     def compression(self) -> float:
-        """Share of the document's characters that is gone, in [0, 1]."""
+        """Share of the document's characters that was removed, in [0, 1]."""
         return 1.0 - len(self.text) / len(self.document) if self.document else 0.0
 
     @property
@@ -104,11 +105,11 @@ class PrunedPassage:
         return sum(sentence.num_tokens for sentence in self.sentences if sentence.kept)
 
     def provenance(self, *, sentence_scores: bool = False) -> dict[str, Any]:
-        """How `text` came out of `document`, for the metadata of whatever carries the text further.
+        """How `text` was cut from `document`, for the metadata of the text.
 
         Args:
-            sentence_scores: Also give `sentence_spans` and `sentence_scores`, with an entry for each
-                sentence: `[start, end]` and the keep probability.
+            sentence_scores: Also give `sentence_spans` and `sentence_scores`: `[start, end]` and the keep
+                probability of each sentence.
         """
         provenance: dict[str, Any] = {
             "kept_spans": self.kept_spans,
@@ -121,9 +122,9 @@ class PrunedPassage:
         return provenance
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and figures as plain Python types that JSON knows; None for -inf."""
+        """All fields and figures as plain Python types that JSON can hold; None stands for -inf."""
         passage = {**asdict(self), "score": finite(self.score), "logit": finite(self.logit)}
-        passage["sentences"] = list(passage["sentences"])  # asdict leaves a tuple a tuple
+        passage["sentences"] = list(passage["sentences"])  # asdict keeps the tuple
         return {
             **passage,
             "kept_spans": self.kept_spans,
@@ -133,13 +134,13 @@ class PrunedPassage:
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """`to_dict()` as JSON text in ASCII: all else, a lone surrogate too, is written as its escape."""
+        """`to_dict()` as JSON in ASCII; other characters, even lone surrogates, are escaped."""
         return json.dumps(self.to_dict(), indent=indent)
 
     def __str__(self) -> str:
         return self.text
 
-    # Rendering is imported where it is used: who only wants the data does not pay for rich.
+    # Rendering is imported where it is used: importing rich takes time that users of the data need not spend.
 
     def __rich__(self) -> ConsoleRenderable:
         from provence_rag.rendering import terminal_view
@@ -152,65 +153,94 @@ class PrunedPassage:
         return html_fragment(self)
 
 
+class RankedDocument(TypedDict, total=False):
+    """An entry of `rank`, as in sentence-transformers' CrossEncoder."""
+
+    corpus_id: int
+    score: float
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProvenceOutput:
-    """Aligned results for N query-document pairs; every list has one entry a pair."""
+    """Results for N query-document pairs, as aligned lists with one entry per pair, and two totals."""
 
     ranking_scores: list[float | None]
-    """Relevance, as in `PrunedPassage.score`."""
+    """Relevance of each document, as in `PrunedPassage.score`."""
 
     ranking_logits: list[float | None]
-    """Relevance before the activation."""
+    """Relevance before the activation, as in `PrunedPassage.logit`."""
 
     pruning_masks: list[list[bool]]
-    """For each sentence, whether it is kept."""
+    """Whether each sentence is kept."""
 
     pruning_probs: list[list[float | None]]
-    """For each sentence, its keep probability."""
+    """Keep probability of each sentence, in [0, 1]; None where the checkpoint has no pruning head."""
+
+    pruning_logits: list[list[float | None]]
+    """Logit of each keep probability, log(p / (1 - p)); None like `pruning_probs`."""
 
     sentences: list[list[str]]
     """The sentences, verbatim."""
 
     sentence_boundaries: list[list[tuple[int, int]]]
-    """For each sentence, its span among the document's tokens."""
+    """Span of each sentence among the document's tokens."""
 
     original_positions: list[list[tuple[int, int]]]
-    """For each sentence, its character span in the document."""
+    """Span of each sentence among the document's characters."""
 
-    compression_ratio: list[float]
-    """Share of the characters that is gone, in [0, 1]."""
+    compression_ratios: list[float]
+    """Share of each document's characters that was removed, in [0, 1]."""
 
-    num_pruned_sentences: list[int]
-    """How many sentences are gone."""
+    pruned_sentence_counts: list[int]
+    """Number of sentences removed from each document."""
+
+    compression_ratio: float
+    """Share of the characters of all documents that was removed, in [0, 1]."""
+
+    num_pruned_sentences: int
+    """Number of sentences removed from all documents."""
 
     pruned_documents: list[str] | None
     """The pruned texts; None with `return_documents=False`."""
 
     @classmethod
     def from_passages(cls, passages: list[PrunedPassage], *, return_documents: bool = True) -> ProvenceOutput:
-        """Turn passages, in their order, into aligned lists."""
+        """Turn passages into aligned lists, in the same order."""
+        counts = [sum(not s.kept for s in p.sentences) for p in passages]
+        length = sum(len(p.document) for p in passages)
         return cls(
             ranking_scores=[p.score for p in passages],
             ranking_logits=[p.logit for p in passages],
             pruning_masks=[[s.kept for s in p.sentences] for p in passages],
             pruning_probs=[[s.score for s in p.sentences] for p in passages],
+            pruning_logits=[[_logit(s.score) for s in p.sentences] for p in passages],
             sentences=[[s.text for s in p.sentences] for p in passages],
             sentence_boundaries=[[(s.token_start, s.token_end) for s in p.sentences] for p in passages],
             original_positions=[[(s.start, s.end) for s in p.sentences] for p in passages],
-            compression_ratio=[p.compression for p in passages],
-            num_pruned_sentences=[sum(not s.kept for s in p.sentences) for p in passages],
+            compression_ratios=[p.compression for p in passages],
+            pruned_sentence_counts=counts,
+            compression_ratio=1.0 - sum(len(p.text) for p in passages) / length if length else 0.0,
+            num_pruned_sentences=sum(counts),
             pruned_documents=[p.text for p in passages] if return_documents else None,
         )
 
     def __len__(self) -> int:
-        return len(self.compression_ratio)
+        return len(self.ranking_scores)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as plain Python types that JSON knows; spans are lists, and None stands for -inf."""
+        """All fields as plain Python types that JSON can hold; spans are lists, None stands for infinity."""
         return {
             **asdict(self),
             "ranking_scores": list(map(finite, self.ranking_scores)),
             "ranking_logits": list(map(finite, self.ranking_logits)),
+            "pruning_logits": [list(map(finite, logits)) for logits in self.pruning_logits],
             "sentence_boundaries": [[list(span) for span in spans] for spans in self.sentence_boundaries],
             "original_positions": [[list(span) for span in spans] for spans in self.original_positions],
         }
+
+
+def _logit(probability: float | None) -> float | None:
+    if probability is None or not 0 < probability < 1:
+        return None if probability is None else math.copysign(math.inf, probability - 0.5)
+    return math.log(probability) - math.log1p(-probability)

@@ -16,21 +16,24 @@ __all__ = ["attach_pruning_head", "backend_of", "config_json_of"]
 
 def attach_pruning_head(
     transformer: Any,
-    name_or_path: str | Path,
+    name_or_path: str | Path | None = None,
     *,
+    initializer_range: float | None = None,
     revision: str | None = None,
     cache_folder: str | Path | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> None:
-    """Give a transformer the pruning head of its checkpoint, which transformers itself does not load.
+    """Give a transformer the pruning head of its checkpoint, which transformers does not load, or a new one.
 
     The head becomes the submodule `pruning_head`, so it is moved, cast and saved with the transformer.
     `Provence.from_transformer` prunes with it.
 
     Args:
-        transformer: The sequence classifier that transformers has loaded from a joint checkpoint.
-        name_or_path: The checkpoint.
+        transformer: A sequence classifier of transformers, loaded from a joint checkpoint or, for a new head,
+            from any other.
+        name_or_path: The checkpoint that has the head; None makes a new head, which is to be trained.
+        initializer_range: Standard deviation of a new head's weights; None is that of the transformer's own.
         revision: Branch, tag or commit on the hub.
         cache_folder: Where downloads are kept.
         local_files_only: Do not download.
@@ -39,7 +42,11 @@ def attach_pruning_head(
     Raises:
         CheckpointError: The checkpoint cannot be found, or has no pruning head that fits.
     """
-    from provence_rag.modeling.model import read_pruning_head
+    from provence_rag.modeling.model import new_pruning_head, read_pruning_head
+
+    if name_or_path is None:
+        transformer.pruning_head = new_pruning_head(transformer, initializer_range)
+        return
 
     directory = checkpoint_directory(
         name_or_path,

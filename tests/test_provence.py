@@ -106,8 +106,8 @@ def test_prune() -> None:
     text = "Penguins live on ice. They eat fish. The weather is fine."
     assert MODEL.prune(QUERY, text) == "Penguins live on ice."
     assert MODEL.prune(QUERY, text, threshold=0.0) == text
-    assert MODEL.prune("zebras", text) == ""
-    assert MODEL.prune("zebras", text, min_sentences=1) == "Penguins live on ice."
+    assert MODEL.prune("zebras", text) == "Penguins live on ice."
+    assert MODEL.prune("zebras", text, min_sentences=0) == ""
     pruned, scores = MODEL.prune(QUERY, text, return_scores=True)
     assert pruned == "Penguins live on ice."
     assert scores == [s.score for s in MODEL.process(QUERY, [text])[0].sentences]
@@ -120,7 +120,7 @@ def test_keep_answers() -> None:
     assert MODEL.prune(QUERY, text, keep_answers=0.97) == MODEL.prune(QUERY, text) == careful
     pruned, _ = MODEL.prune(QUERY, text, return_scores=True, keep_answers=0.9)
     (passage,) = MODEL.process(QUERY, [text], options=PruningOptions(keep_answers=0.9))
-    output = MODEL.predict_with_pruning([QUERY], [text], keep_answers=0.9)
+    output = MODEL.predict_with_pruning([QUERY], [text], return_documents=True, keep_answers=0.9)
     assert pruned == passage.text == output.pruned_documents[0] == "Penguins live on ice."
 
 
@@ -160,21 +160,63 @@ def test_predict_is_that_of_a_cross_encoder() -> None:
 def test_predict_with_pruning() -> None:
     queries = [QUERY, "What fell?"]
     documents = [DOCUMENTS[1], DOCUMENTS[0]]
-    output = MODEL.predict_with_pruning(queries, documents, pruning_mode="threshold", pruning_threshold=0.2)
-    groups = MODEL.process_batch(queries, [[d] for d in documents], options=PruningOptions(threshold=0.2))
-    assert output.pruned_documents == [group[0].text for group in groups]
-    assert output.ranking_scores == [group[0].score for group in groups]
-    json.dumps(output.to_dict())
-    without = MODEL.predict_with_pruning(queries, documents, return_documents=False)
-    assert without.pruned_documents is None
     for settings_, options in [
-        ({"pruning_ratio": 0.5}, PruningOptions(ratio=0.5)),
-        ({"max_tokens": 5, "min_sentences": 1}, PruningOptions(max_tokens=5, min_sentences=1)),
+        ({}, PruningOptions(min_sentences=1)),
+        (
+            {"pruning_mode": "threshold", "pruning_threshold": 0.3},
+            PruningOptions(threshold=0.3, min_sentences=1),
+        ),
+        (
+            {"pruning_mode": "threshold", "pruning_threshold": None, "min_sentences": 0},
+            PruningOptions(mode="threshold"),
+        ),
+        ({"pruning_mode": "ratio", "pruning_ratio": 0.5}, PruningOptions(ratio=0.5, min_sentences=1)),
+        ({"pruning_mode": "budget", "max_tokens": 5}, PruningOptions(max_tokens=5, min_sentences=1)),
         ({"pruning_mode": "off"}, PruningOptions(mode="off")),
+        ({"keep_answers": 0.9, "min_sentences": 0}, PruningOptions(keep_answers=0.9)),
+        ({"context_after": 1}, PruningOptions(context_after=1, min_sentences=1)),
     ]:
         groups = MODEL.process_batch(queries, [[d] for d in documents], options=options)
-        output = MODEL.predict_with_pruning(queries, documents, **settings_)  # type: ignore[arg-type]
+        output = MODEL.predict_with_pruning(queries, documents, return_documents=True, **settings_)  # type: ignore[arg-type]
         assert output.pruned_documents == [group[0].text for group in groups]
+        assert output.ranking_scores == [group[0].score for group in groups]
+        json.dumps(output.to_dict())
+    assert MODEL.predict_with_pruning(queries, documents).pruned_documents is None
+
+
+def test_totals_and_logits_of_pairs() -> None:
+    output = MODEL.predict_with_pruning([QUERY] * 2, DOCUMENTS[:2], return_documents=True)
+    assert output.pruned_documents is not None
+    lengths = [len(document) for document in DOCUMENTS[:2]]
+    pruned = [len(document) for document in output.pruned_documents]
+    assert output.compression_ratio == pytest.approx(1 - sum(pruned) / sum(lengths))
+    assert output.compression_ratios == [1 - a / b for a, b in zip(pruned, lengths, strict=True)]
+    assert output.num_pruned_sentences == sum(output.pruned_sentence_counts) == 3
+    logits = [math.log(p / (1 - p)) for row in output.pruning_probs for p in row if p is not None]
+    assert [x for row in output.pruning_logits for x in row] == pytest.approx(logits)
+
+
+def test_documents_that_are_split_already() -> None:
+    sentences = ["Penguins live on ice. They eat fish.", " The weather is fine."]
+    (passage,) = MODEL.process(QUERY, [sentences])
+    assert passage.document == "Penguins live on ice. They eat fish.  The weather is fine."
+    assert [s.text for s in passage.sentences] == sentences
+    assert [(s.start, s.end) for s in passage.sentences] == [(0, 36), (37, 58)]
+    assert passage.text == sentences[0]
+    (joined,) = MODEL.process(QUERY, [("ペンギンは南極にいる。", "天気がよい。")], separator="")
+    assert joined.document == "ペンギンは南極にいる。天気がよい。"
+    assert joined.to_dict() == MODEL.process(QUERY, [joined.document])[0].to_dict()
+    mixed = MODEL.process_batch([QUERY], [[sentences, DOCUMENTS[1], []]], separator="\n")[0]
+    assert [p.document for p in mixed] == ["\n".join(sentences), DOCUMENTS[1], ""]
+    assert [len(p.sentences) for p in mixed] == [2, 3, 0]
+    output = MODEL.predict_with_pruning([QUERY], [sentences], separator=" | ")
+    assert output.sentences == [sentences]
+    assert output.original_positions == [[(0, 36), (39, 60)]]
+    # The same text, split in two ways, is two documents.
+    text = "Penguins live on ice. They eat fish."
+    whole, parts = MODEL.process(QUERY, [text, ["Penguins live", "on ice. They eat fish."]])
+    assert (len(whole.sentences), len(parts.sentences), whole.document) == (2, 2, parts.document)
+    assert whole.sentences != parts.sentences
 
 
 def test_a_ranking_checkpoint_returns_documents_as_they_are() -> None:

@@ -72,7 +72,35 @@ def test_bad_queries(query: Any, message: str) -> None:
         ),
         (
             lambda: MODEL.process(QUERY, ["a", None]),  # type: ignore[list-item]
-            "documents[1] must be a string, got NoneType None",
+            "documents[1] must be a string or a list of its sentences, got NoneType None",
+        ),
+        (
+            lambda: MODEL.process(QUERY, [["a", 3]]),  # type: ignore[list-item]
+            "documents[0][1] must be a string, got int 3",
+        ),
+        (
+            lambda: MODEL.process(QUERY, ["b", ["a", " "]]),
+            "documents[1][1] is blank (' '): leave out empty sentences",
+        ),
+        (
+            lambda: MODEL.process(QUERY, [{"a": "b"}]),  # type: ignore[list-item]
+            "documents[0] must be a string or a list of its sentences, got dict {'a': 'b'}",
+        ),
+        (
+            lambda: MODEL.process(QUERY, [["a"]], separator=None),  # type: ignore[arg-type]
+            "separator must be a string, got NoneType None",
+        ),
+        (
+            lambda: MODEL.predict_with_pruning([QUERY], ["a"], pruning_mode="threshold", pruning_threshold=2),
+            "pruning_threshold must be a number between 0 and 1, got 2",
+        ),
+        (
+            lambda: MODEL.predict_with_pruning([QUERY], ["a"], pruning_mode="ratio"),
+            "pruning_ratio must be a number between 0 and 1, got None",
+        ),
+        (
+            lambda: MODEL.predict_with_pruning([QUERY], ["a"], max_tokens=5),
+            "max_tokens=5 has no effect in mode 'dynamic': use mode='budget'",
         ),
         (
             lambda: MODEL.rank(QUERY, [["a"] * 99]),  # type: ignore[list-item]
@@ -88,7 +116,7 @@ def test_bad_queries(query: Any, message: str) -> None:
         ),
         (
             lambda: MODEL.process_batch([QUERY], [["a", 3]]),  # type: ignore[list-item]
-            "documents[0][1] must be a string, got int 3",
+            "documents[0][1] must be a string or a list of its sentences, got int 3",
         ),
         (
             lambda: MODEL.process_batch(QUERY, [["a"]]),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -127,8 +128,11 @@ def test_output_aligns_passages() -> None:
         "sentences": [["One.", "Two."], []],
         "sentence_boundaries": [[[0, 2], [2, 4]], []],
         "original_positions": [[[0, 4], [5, 9]], []],
-        "compression_ratio": [1 - 4 / 22, 1.0],
-        "num_pruned_sentences": [1, 0],
+        "pruning_logits": [[math.log(0.25) - math.log1p(-0.25)] * 2, []],
+        "compression_ratios": [1 - 4 / 22, 1.0],
+        "pruned_sentence_counts": [1, 0],
+        "compression_ratio": 1 - 4 / 44,
+        "num_pruned_sentences": 1,
         "pruned_documents": ["One.", ""],
     }
     assert output.original_positions == [[(0, 4), (5, 9)], []]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["BaseChunker", "Span", "cut", "trim"]
 
@@ -16,16 +18,35 @@ class Span(NamedTuple):
     end: int
 
 
-class BaseChunker(ABC):
+class BaseChunker:
     """Cuts a text into sentences.
 
-    A subclass writes `spans`. Its spans are in order, do not overlap, are not empty, begin and end
-    with something that is not white space, and together cover all that is not white space.
+    A subclass writes one of two methods, and gets the other:
+
+    - `chunk` returns the sentences with their offsets, `list[tuple[str, tuple[int, int]]]`. Text that it
+      leaves out joins the sentence before it, so nothing is lost.
+    - `spans` returns offsets alone. They are in order, do not overlap, are not empty, begin and end with
+      something that is not white space, and together cover all that is not white space.
+
+    Raises:
+        TypeError: A subclass that has neither method is instantiated.
     """
 
-    @abstractmethod
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Refuse a class that has neither method, as an abstract method would."""
+        if cls.spans is BaseChunker.spans and cls.chunk is BaseChunker.chunk:
+            raise TypeError(f"{cls.__name__} cuts nothing: define chunk(text) or spans(text)")
+        return super().__new__(cls)
+
     def spans(self, text: str) -> list[Span]:
-        """Return where the sentences of `text` are; an empty list if there is only white space."""
+        """Return where the sentences of `text` are; an empty list if there is only white space.
+
+        Raises:
+            InvalidInputError: `chunk` returns something else than pieces of `text` in order.
+        """
+        from provence_rag.chunking.custom import covering_spans  # which needs this class
+
+        return covering_spans(text, self.chunk(text))
 
     def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
         """Return every sentence of `text` with its `(start, end)` character offsets."""

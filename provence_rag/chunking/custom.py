@@ -10,7 +10,7 @@ from provence_rag.chunking.base import BaseChunker, Span, cut, trim
 from provence_rag.errors import InvalidInputError
 from provence_rag.validation import shortened
 
-__all__ = ["as_chunker"]
+__all__ = ["as_chunker", "covering_spans"]
 
 _METHODS = ("chunk", "split_text")
 
@@ -54,18 +54,26 @@ class _CustomChunker(BaseChunker):
 
     def spans(self, text: str) -> list[Span]:
         """Return where the pieces of the user's chunker are, together with what it left out."""
-        pieces = self._split(text)
-        if isinstance(pieces, (str, bytes)) or not isinstance(pieces, Iterable):
-            raise InvalidInputError(f"a chunker must return a list of pieces, got {type(pieces).__name__}")
-        starts: list[int] = []
-        position = 0
-        for number, piece in enumerate(pieces):
-            span = _locate(text, piece, position, number)
-            position = span.end
-            content = trim(text, *span)
-            if content is not None:
-                starts.append(content.start)
-        return cut(text, 0, len(text), starts[1:])
+        return covering_spans(text, self._split(text))
+
+
+def covering_spans(text: str, pieces: Any) -> list[Span]:
+    """Turn pieces of a text into spans that keep a chunker's contract; see `as_chunker`.
+
+    Raises:
+        InvalidInputError: `pieces` is not a list, or a piece is not in the text or overlaps another.
+    """
+    if isinstance(pieces, (str, bytes)) or not isinstance(pieces, Iterable):
+        raise InvalidInputError(f"a chunker must return a list of pieces, got {type(pieces).__name__}")
+    starts: list[int] = []
+    position = 0
+    for number, piece in enumerate(pieces):
+        span = _locate(text, piece, position, number)
+        position = span.end
+        content = trim(text, *span)
+        if content is not None:
+            starts.append(content.start)
+    return cut(text, 0, len(text), starts[1:])
 
 
 def _locate(text: str, piece: Any, position: int, number: int) -> Span:

@@ -23,7 +23,7 @@ from provence_rag.inference.selection import Candidates, select
 from provence_rag.options import PruningOptions
 from provence_rag.results import PrunedPassage, Sentence
 
-__all__ = ["Engine", "Pair", "ScoredPair"]
+__all__ = ["Engine", "Pair", "Progress", "ScoredPair"]
 
 Progress = Callable[[Iterable[list[int]], int], Iterable[list[int]]]
 

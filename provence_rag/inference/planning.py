@@ -34,6 +34,8 @@ class Pair:
     query: str
     document: str
     title: str | None = None
+    spans: tuple[Span, ...] | None = None
+    """The document's sentences, where the caller has split it; None leaves that to the chunker."""
 
 
 @dataclass(frozen=True)
@@ -107,21 +109,27 @@ class Planner:
         Raises:
             InvalidInputError: The language is unknown.
         """
-        documents = self._documents((pair.document for pair in pairs), language)
+        documents = self._documents(((pair.document, pair.spans) for pair in pairs), language)
         heads = self._heads(pairs)
         return [
-            self._plan(number, pair, documents[pair.document], heads[pair.query, pair.title])
+            self._plan(number, pair, documents[pair.document, pair.spans], heads[pair.query, pair.title])
             for number, pair in enumerate(pairs)
         ]
 
-    def _documents(self, texts: Iterable[str], language: str) -> dict[str, Document]:
-        unique = list(dict.fromkeys(texts))
+    def _documents(
+        self, given: Iterable[tuple[str, tuple[Span, ...] | None]], language: str
+    ) -> dict[tuple[str, tuple[Span, ...] | None], Document]:
+        unique = list(dict.fromkeys(given))
+        texts = [text for text, _ in unique]
         language = self._config.splitter_language if language == "auto" else language
-        languages = [detect_language(text) if language == "auto" else language for text in unique]
-        spans = [self._spans(text, own) for text, own in zip(unique, languages, strict=True)]
-        tokens = self._encoder.encode_documents(unique, spans)
+        languages = [detect_language(text) if language == "auto" else language for text in texts]
+        spans = [
+            self._spans(text, own) if split is None else split
+            for (text, split), own in zip(unique, languages, strict=True)
+        ]
+        tokens = self._encoder.encode_documents(texts, spans)
         bounds = map(sentence_bounds, tokens, spans)
-        return dict(zip(unique, map(Document, unique, languages, spans, tokens, bounds), strict=True))
+        return dict(zip(unique, map(Document, texts, languages, spans, tokens, bounds), strict=True))
 
     def _spans(self, text: str, language: str) -> Sequence[Span]:
         chunker = _chunker_for(language) if self._chunker is None else self._chunker

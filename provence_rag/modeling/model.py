@@ -34,7 +34,7 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - exercised in an environment without torch
     raise MissingExtraError("The torch model", "torch") from error
 
-__all__ = ["ProvenceModel", "ProvenceModelOutput", "read_pruning_head"]
+__all__ = ["ProvenceModel", "ProvenceModelOutput", "new_pruning_head", "read_pruning_head"]
 
 _WEIGHTS = "model.safetensors"
 _TRANSFORMER, _PRUNING_HEAD = "transformer.", "pruning_head."
@@ -289,6 +289,21 @@ def read_pruning_head(directory: Path, transformer: PreTrainedModel) -> nn.Linea
         head.load_state_dict({name.removeprefix(_PRUNING_HEAD): tensor for name, tensor in weights.items()})
     except RuntimeError as error:
         raise CheckpointError(f"the pruning head in {directory} does not fit: {error}") from error
+    return head.to(transformer.device, transformer.dtype)
+
+
+def new_pruning_head(transformer: PreTrainedModel, initializer_range: float | None = None) -> nn.Linear:
+    """Make a pruning head for a transformer, to be trained.
+
+    Args:
+        transformer: Says the head's input size, device and dtype.
+        initializer_range: Standard deviation of the weights; None is that of the transformer's own.
+    """
+    config = transformer.config
+    head = nn.Linear(config.hidden_size, len(PRUNING_LABELS))
+    std = getattr(config, "initializer_range", 0.02) if initializer_range is None else initializer_range
+    nn.init.normal_(head.weight, std=std)
+    nn.init.zeros_(head.bias)
     return head.to(transformer.device, transformer.dtype)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from provence_rag.chunking import EnglishChunker, as_chunker
+from provence_rag.chunking import BaseChunker, EnglishChunker, as_chunker
 from provence_rag.errors import InvalidInputError
 
 TEXT = "Intro: one two. Three four!  Five."
@@ -24,6 +24,40 @@ class Chunker:
 
     def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
         return [("one two.", (7, 15)), (" Three four!", (15, 27))]
+
+
+class Paragraphs(BaseChunker):
+    """A subclass with `chunk` alone."""
+
+    def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
+        return [(match[0], match.span()) for match in re.finditer(r"[^;]+;", text)]
+
+
+def test_a_subclass_needs_chunk_alone() -> None:
+    chunker = Paragraphs()
+    assert as_chunker(chunker) is chunker
+    assert chunker.spans("one; two;  three") == [(0, 4), (5, 16)]
+    assert chunker.chunk("one; two;  three") == [("one;", (0, 4)), (" two;", (4, 9))]
+    assert chunker.spans(" ") == []
+
+
+def test_a_subclass_with_bad_offsets() -> None:
+    class Backwards(BaseChunker):
+        def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
+            return [(text[2:], (2, len(text))), (text[:2], (0, 2))]
+
+    with pytest.raises(InvalidInputError, match=r"^chunk 1 begins at 0, before the end of the one"):
+        Backwards().spans(TEXT)
+
+
+def test_a_subclass_with_neither_method() -> None:
+    class Nothing(BaseChunker):
+        pass
+
+    for chunker in (Nothing, BaseChunker):
+        message = f"^{chunker.__name__} cuts nothing: define chunk\\(text\\) or spans\\(text\\)$"
+        with pytest.raises(TypeError, match=message):
+            chunker()
 
 
 def test_chunker_passes_through() -> None:

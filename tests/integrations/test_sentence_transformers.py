@@ -163,14 +163,15 @@ def assert_same(ours: ProvenceOutput, theirs: ProvenceOutput, atol: float = 1e-5
         return [number for row in rows for number in row]
 
     assert numbers(ours) == pytest.approx(numbers(theirs), abs=atol)
-    names = ("ranking_scores", "ranking_logits", "pruning_probs")
+    names = ("ranking_scores", "ranking_logits", "pruning_probs", "pruning_logits")
     assert replace(ours, **{name: getattr(theirs, name) for name in names}) == theirs
 
 
 def assert_prunes_alike(model: PruningCrossEncoder, provence: Provence, atol: float = 1e-5) -> None:
-    ours = model.predict_with_pruning(QUERIES, DOCUMENTS)
-    assert_same(ours, provence.predict_with_pruning(QUERIES, DOCUMENTS), atol)
-    assert 0 < sum(ours.num_pruned_sentences) < sum(map(len, ours.sentences))  # else it would say little
+    settings: dict[str, Any] = {"min_sentences": 0, "return_documents": True}
+    ours = model.predict_with_pruning(QUERIES, DOCUMENTS, **settings)
+    assert_same(ours, provence.predict_with_pruning(QUERIES, DOCUMENTS, **settings), atol)
+    assert 0 < ours.num_pruned_sentences < sum(map(len, ours.sentences))  # else it would say little
 
 
 # --- a public reranker ------------------------------------------------------------------------------------
@@ -203,8 +204,9 @@ def test_a_public_reranker_does_not_prune(reranker: Path) -> None:
         with pytest.raises(CheckpointError) as raised:
             prune()
         assert str(raised.value) == (
-            "this checkpoint only ranks: it has no pruning head. Use predict and rank, or load a joint "
-            "checkpoint, such as the bundled one in provence_rag/models/mini"
+            "this checkpoint only ranks: it has no pruning head. Use predict and rank, load a joint "
+            "checkpoint, such as the bundled one in provence_rag/models/mini, or train a new head with "
+            "enable_pruning=True"
         )
 
 
@@ -231,12 +233,12 @@ def test_it_prunes_as_provence_does(joint_checkpoint: Path) -> None:
     ours, theirs = load(joint_checkpoint), reference(joint_checkpoint)
     assert_prunes_alike(ours, theirs)
     for options in (
-        {"pruning_threshold": 0.25},
-        {"pruning_mode": "threshold"},
-        {"pruning_ratio": 0.5},
-        {"max_tokens": 8},
+        {"pruning_mode": "threshold", "pruning_threshold": 0.25},
+        {"pruning_mode": "threshold", "pruning_threshold": None},
+        {"pruning_mode": "ratio", "pruning_ratio": 0.5},
+        {"pruning_mode": "budget", "max_tokens": 8, "min_sentences": 0},
         {"keep_answers": 0.5},
-        {"min_sentences": 2, "return_documents": False},
+        {"min_sentences": 2, "return_documents": True},
     ):
         assert_same(
             ours.predict_with_pruning(QUERIES, DOCUMENTS, 2, **options),
@@ -276,11 +278,12 @@ def test_there_is_one_set_of_weights(joint_checkpoint: Path) -> None:
     model = load(joint_checkpoint)
     names = [name for name, _ in model.named_parameters() if "pruning_head" in name]
     assert names == ["0.model.pruning_head.weight", "0.model.pruning_head.bias"]
-    provence, before = model.provence, model.predict_with_pruning(QUERIES, DOCUMENTS)
+    settings: dict[str, Any] = {"min_sentences": 0, "return_documents": True}
+    provence, before = model.provence, model.predict_with_pruning(QUERIES, DOCUMENTS, **settings)
     with torch.no_grad():
         model.model.classifier.bias.add_(1.0)
         model.model.pruning_head.bias.copy_(torch.tensor([50.0, -50.0]))
-    after = model.predict_with_pruning(QUERIES, DOCUMENTS)
+    after = model.predict_with_pruning(QUERIES, DOCUMENTS, **settings)
     assert model.provence is provence
     assert after.ranking_logits == pytest.approx([logit + 1.0 for logit in before.ranking_logits])
     assert set(after.pruned_documents) == {""}
@@ -301,7 +304,7 @@ def test_no_code_of_a_checkpoint_is_run(joint: Path) -> None:
 
 
 def test_nothing_to_do(joint_checkpoint: Path) -> None:
-    output = load(joint_checkpoint).predict_with_pruning([], [])
+    output = load(joint_checkpoint).predict_with_pruning([], [], return_documents=True)
     assert output.ranking_scores == output.pruned_documents == []
 
 
@@ -327,7 +330,7 @@ def test_the_provence_of_it_goes_into_other_adapters(joint_checkpoint: Path) -> 
     model = load(joint_checkpoint)
     compressor = ProvenceCompressor(model=model.provence, rerank=False)
     (document,) = compressor.compress_documents([Document(page_content=DOCUMENTS[0])], QUERY)
-    assert document.page_content == model.prune(QUERY, DOCUMENTS[0])
+    assert document.page_content == model.prune(QUERY, DOCUMENTS[0], min_sentences=0)
     passages = model.provence.process(QUERY, DOCUMENTS, options=PruningOptions(mode="off"), reorder=True)
     assert [passage.index for passage in passages[:2]] == [0, 1]
 
@@ -533,7 +536,7 @@ def test_a_copy_has_its_own_weights(joint_checkpoint: Path, duplicate: Any, used
     twin = duplicate(model)
     with torch.no_grad():
         model.model.pruning_head.bias.copy_(torch.tensor([50.0, -50.0]))
-    assert model.prune(QUERY, DOCUMENTS[0]) == ""
+    assert model.prune(QUERY, DOCUMENTS[0], min_sentences=0) == ""
     assert_prunes_alike(twin, reference(joint_checkpoint))
 
 
@@ -546,7 +549,8 @@ def test_a_head_that_another_class_has_left_out(joint_checkpoint: Path, tmp_path
         model.prune(QUERY, DOCUMENTS[0])
     assert str(raised.value) == (
         f"the weights in {tmp_path} have no pruning head: the class that saved them leaves it out. Use "
-        "predict and rank, or load a joint checkpoint, such as the bundled one in provence_rag/models/mini"
+        "predict and rank, load a joint checkpoint, such as the bundled one in provence_rag/models/mini, or "
+        "train a new head with enable_pruning=True"
     )
     model.save_pretrained(str(tmp_path / "again"), create_model_card=False)
 

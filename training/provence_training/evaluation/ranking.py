@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import ir_measures
 import numpy as np
 from numpy.typing import NDArray
 
 from provence_training.evaluation.topics import Topic
 
-__all__ = ["RankingFigures", "auc", "average_precision", "ndcg", "ranking_figures", "reciprocal_rank"]
+__all__ = [
+    "RankingFigures",
+    "auc",
+    "average_precision",
+    "figures_at",
+    "ndcg",
+    "ranking_figures",
+    "reciprocal_rank",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -102,3 +111,32 @@ def ranking_figures(topics: Sequence[Topic], scores: Sequence[FloatArray], *, k:
         ndcg=float(np.mean(gains)),
         auc=auc(np.concatenate(scores), np.concatenate(relevant)),
     )
+
+
+def figures_at(
+    relevant: Sequence[NDArray[np.bool_]], scores: Sequence[FloatArray], cutoffs: Sequence[int]
+) -> dict[str, float]:
+    """Mean `map@k`, `mrr@k` and `ndcg@k` of rankings, as trec_eval computes them.
+
+    Among documents of one score, those that are not relevant come first.
+
+    Args:
+        relevant: For each query, whether each document is relevant, shape (D,); at least one is.
+        scores: For each query, the scores of its documents, shape (D,).
+        cutoffs: The values of k.
+    """
+    qrels = {
+        str(number): {str(document): int(label) for document, label in enumerate(own.tolist())}
+        for number, own in enumerate(relevant)
+    }
+    orders = [np.lexsort((own, -s)).tolist() for own, s in zip(relevant, scores, strict=True)]
+    figures: dict[str, float] = {}
+    for k in cutoffs:
+        run = {
+            str(number): {str(document): float(-rank) for rank, document in enumerate(order[:k])}
+            for number, order in enumerate(orders)
+        }
+        measures = {"map": ir_measures.AP @ k, "mrr": ir_measures.RR, "ndcg": ir_measures.nDCG @ k}
+        means = ir_measures.calc_aggregate(list(measures.values()), qrels, run)
+        figures |= {f"{name}@{k}": float(means[measure]) for name, measure in measures.items()}
+    return figures
