@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from transformers import integrations
@@ -17,15 +18,16 @@ from provence_rag.modeling.convert import check_exporter
 from provence_training.compute import choose_dtype, current_device
 from provence_training.config import StageConfig, TrainingConfig
 from provence_training.feed import Feed
+from provence_training.pairs.packing import digest
 from provence_training.release import release
-from provence_training.run_data import load_data
+from provence_training.run_data import Data, load_data
 from provence_training.stages import run_stage
 from provence_training.starting_point import keep_layers_of, make_starting_point
 
 __all__ = ["run_training"]
 
 _NOTED = "config.json"
-"""The configuration of the run that an output directory holds."""
+"""The configuration of the run that an output directory holds, and a hash of its data."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def run_training(config: TrainingConfig) -> Path:
 
     Raises:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
-            run with another configuration.
+            run with another configuration or on other data.
     """
     _check_installed(config)
     output = Path(config.output).expanduser()
@@ -51,12 +53,14 @@ def run_training(config: TrainingConfig) -> Path:
     data = load_data(config)
     _check_precision(config)
     start = output / "start"
+    noted = _noted(config, data)
     with state.main_process_first():
-        if not _is_begun(output, config):
+        if not _is_begun(output, noted):
             make_starting_point(config.model, data.train, start, seed=config.seed)
             if config.release.calibration and not ProvenceConfig.from_directory(start).can_prune:
                 raise InvalidInputError("release.calibration needs a model that prunes")
-            (output / _NOTED).write_text(_text(config), encoding="utf-8")
+            text = json.dumps(noted, indent=2, ensure_ascii=False) + "\n"
+            (output / _NOTED).write_text(text, encoding="utf-8")
     feed = Feed(config, data, start)
     for stage in config.stages:
         directory = output / "stages" / stage.name
@@ -103,15 +107,19 @@ def _guide(stage: StageConfig, output: Path) -> Path | None:
     return checkpoint_directory(stage.guide.model)
 
 
-def _is_begun(output: Path, config: TrainingConfig) -> bool:
-    """Whether there is a starting point, which the configuration was noted down behind."""
+def _noted(config: TrainingConfig, data: Data) -> dict[str, Any]:
+    """What an output directory must have been made with, as JSON values."""
+    noted = {"config": asdict(config), "data": digest([*data.train, *data.dev])}
+    return json.loads(json.dumps(noted))  # type: ignore[no-any-return]
+
+
+def _is_begun(output: Path, noted: dict[str, Any]) -> bool:
+    """Whether there is a starting point: the configuration is noted after it is complete."""
     path = output / _NOTED
-    if path.exists() and path.read_text(encoding="utf-8") != _text(config):
-        raise InvalidInputError(
-            f"{output} holds a run with another configuration: choose another output, or delete it"
-        )
-    return path.exists()
-
-
-def _text(config: TrainingConfig) -> str:
-    return json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
+    if not path.exists():
+        return False
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name, difference in (("config", "with another configuration"), ("data", "on other data")):
+        if before.get(name) != noted[name]:
+            raise InvalidInputError(f"{output} holds a run {difference}: choose another output, or delete it")
+    return True
