@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ __all__ = ["run_training"]
 _NOTED = "config.json"
 """The configuration of the run that an output directory holds, and a hash of its data."""
 
+_PATIENCE = timedelta(days=1)
+"""How long processes wait for the first one: it alone asks teachers, calibrates and evaluates, which can take
+hours. torch's default is ten minutes on GPUs and thirty on CPUs."""
+
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +54,7 @@ def run_training(config: TrainingConfig) -> Path:
     """
     _check_installed(config)
     output = Path(config.output).expanduser()
-    state = PartialState(cpu=config.device == "cpu")
+    state = PartialState(cpu=config.device == "cpu", timeout=_PATIENCE)
     data = load_data(config)
     _check_precision(config)
     start = output / "start"
