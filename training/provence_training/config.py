@@ -258,7 +258,7 @@ class ReleaseConfig:
 
     calibration: CalibrationConfig | None = None
     """Choose temperatures and thresholds on the development data, for each language. By default they stay
-    those that the model had."""
+    those that the model had, and a warning says so if it made promises."""
 
     evaluate: Count | None = 400
     """Measure the result on so many questions of each source of the development data; null does not."""
