@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ import pytest
 import torch
 import typer
 import yaml
+from accelerate import PartialState
 from transformers import TrainerCallback
 from typer.testing import CliRunner, Result
 
 from provence_rag import CheckpointError, InvalidInputError, Provence
 from provence_rag.cli.app import _Commands
-from provence_rag.config import ProvenceConfig
+from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.cli.train import train
 from provence_training.config.yaml_file import read_config
@@ -209,6 +212,34 @@ def test_a_finished_run_is_not_run_again(make_config: MakeConfig, tmp_path: Path
     )
 
 
+def test_a_run_does_not_go_on_with_other_data(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(data={"train": [write_data(tmp_path / "mine.jsonl", 24)]})
+    assert invoke(config).exit_code == 0
+    write_data(tmp_path / "mine.jsonl", 25)
+    result = invoke(config)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        f"provence: {tmp_path / 'run'} holds a run on other data: choose another output, or delete it"
+    )
+
+
+def test_processes_wait_for_the_first_one_for_hours(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: Any, timeout: timedelta = timedelta(minutes=30), **__: Any) -> None:
+        raise InterruptedError(timeout)
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    for name in ("RANK", "LOCAL_RANK", "MASTER_PORT", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(InterruptedError) as raised:
+        run_training(read_config(make_config()))
+    assert raised.value.args[0] >= timedelta(hours=12)
+
+
 class KillAt(TrainerCallback):
     """Ends the run in the middle of a step."""
 
@@ -314,6 +345,24 @@ def test_a_run_that_could_not_begin_may_be_changed(make_config: MakeConfig, tmp_
     with pytest.raises(CheckpointError):
         run_training(read_config(make_config(model={"checkpoint": str(tmp_path / "none")})))
     run_training(read_config(make_config()))
+
+
+def test_promises_that_were_made_for_other_weights(
+    make_config: MakeConfig, joint: Path, tmp_path: Path
+) -> None:
+    before = ProvenceConfig.from_directory(joint)
+    replace(before, promises={0.9: {"default": DynamicRule()}}, dynamic=0.9).to_directory(joint)
+    result = invoke(make_config())
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1] == (
+        f"the promises of {tmp_path / 'run' / 'model'} are those of the model that training started from; "
+        "its new weights may keep fewer answers: set release.calibration, or run provence calibrate"
+    )
+    shutil.rmtree(tmp_path / "run")
+    data = {"train": [write_data(tmp_path / "mine.jsonl", 24)], "dev_share": 0.3}
+    result = invoke(make_config(data=data, release={"calibration": {}}))
+    assert result.exit_code == 0
+    assert "are those of the model" not in result.stderr
 
 
 def test_calibration_needs_answers(make_config: MakeConfig, tmp_path: Path) -> None:

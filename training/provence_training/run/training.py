@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory
 from provence_training.config import StageConfig, TrainingConfig
-from provence_training.data.sources import load_data
+from provence_training.data.sources import Data, load_data
+from provence_training.pairs.packing import digest
 from provence_training.run.checks import check_data, check_environment, check_start
 from provence_training.run.release import release
 from provence_training.run.stage_pairs import StagePairs
@@ -21,8 +24,13 @@ from provence_training.run.starting_point import keep_layers_of, make_starting_p
 
 __all__ = ["run_training"]
 
-_STORED_CONFIG = "config.json"
-"""The configuration of the run that an output directory holds. It is written after the starting point."""
+_STORED = "config.json"
+"""The configuration of the run that an output directory holds, and a hash of its data; written after the
+starting point."""
+
+_TIMEOUT = timedelta(days=1)
+"""How long processes wait for the first one: it alone asks teachers, calibrates and evaluates, which can take
+hours. torch's default is ten minutes on GPUs and thirty on CPUs."""
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +48,21 @@ def run_training(config: TrainingConfig) -> Path:
 
     Raises:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
-            run with another configuration.
+            run with another configuration or on other data.
     """
     output = Path(config.output).expanduser()
-    state = PartialState(cpu=config.device == "cpu")
+    state = PartialState(cpu=config.device == "cpu", timeout=_TIMEOUT)
     check_environment(config)
     data = load_data(config)
     check_data(config, data)
     start = output / "start"
+    stored = _stored(config, data)
     with state.main_process_first():
-        if not _is_begun(output, config):
+        if not _is_begun(output, stored):
             make_starting_point(config.model, data.train, start, seed=config.seed)
             check_start(config, start, StagePairs(config, data, start))
-            (output / _STORED_CONFIG).write_text(_text(config), encoding="utf-8")
+            text = json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
+            (output / _STORED).write_text(text, encoding="utf-8")
     stage_pairs = StagePairs(config, data, start)
     for stage in config.stages:
         directory = output / "stages" / stage.name
@@ -80,15 +90,21 @@ def _guide(stage: StageConfig, output: Path) -> Path | None:
     return checkpoint_directory(stage.guide.model, weights=[TORCH_WEIGHTS])
 
 
-def _is_begun(output: Path, config: TrainingConfig) -> bool:
-    """Whether the run has its starting point, so that the configuration is stored."""
-    path = output / _STORED_CONFIG
-    if path.exists() and path.read_text(encoding="utf-8") != _text(config):
-        raise InvalidInputError(
-            f"{output} holds a run with another configuration: choose another output, or delete this one"
-        )
-    return path.exists()
+def _stored(config: TrainingConfig, data: Data) -> dict[str, Any]:
+    """What an output directory must have been made with, as JSON values."""
+    stored = {"config": asdict(config), "data": digest([*data.train, *data.dev])}
+    return json.loads(json.dumps(stored))  # type: ignore[no-any-return]
 
 
-def _text(config: TrainingConfig) -> str:
-    return json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
+def _is_begun(output: Path, stored: dict[str, Any]) -> bool:
+    """Whether there is a starting point: the configuration is stored after it is complete."""
+    path = output / _STORED
+    if not path.exists():
+        return False
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name, difference in (("config", "with another configuration"), ("data", "on other data")):
+        if before.get(name) != stored[name]:
+            raise InvalidInputError(
+                f"{output} holds a run {difference}: choose another output, or delete this one"
+            )
+    return True
