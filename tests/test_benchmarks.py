@@ -273,7 +273,7 @@ def test_the_probes_run() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("overhead", ["none.jsonl"], r"^overhead: none\.jsonl: there is no such file$"),
+        ("overhead", ["none.jsonl"], r"^overhead: none\.jsonl: does not exist$"),
         ("scaling", [str(DATA), "--model=int4"], r"^scaling: --model must be fake or int8, got 'int4'$"),
         ("scaling", [str(DATA), "--passages=5"], "^scaling: --passages and --kilobytes need two sizes"),
     ],

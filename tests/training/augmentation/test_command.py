@@ -43,7 +43,7 @@ def test_what_it_writes(data: list[Path], tmp_path: Path) -> None:
     assert done.stderr == (
         f"wrote {output}: 40 pages ({sum(p.form == 'faq' for p in pages)} faq, "
         f"{sum(p.form == 'records' for p in pages)} records); {len(questions)} questions, "
-        f"{sum(q.reworded for q in questions)} of them in other words than the page's\n"
+        f"{sum(q.reworded for q in questions)} of them worded differently from the page\n"
     )
 
 
@@ -71,7 +71,7 @@ def test_words_of_the_nearest_questions(encoder: Path, tmp_path: Path) -> None:
     output = tmp_path / "pages.jsonl"
     done = run(tmp_path / "data.jsonl", "-o", output, "--count", "20", *settings, "--bi-encoder", encoder)
     assert done.exit_code == 0, done.output
-    assert "; 20 questions, 20 of them in other words" in done.stderr
+    assert "; 20 questions, 20 of them worded differently from the page" in done.stderr
     for page in load_passages(output):
         (question,) = page.questions
         assert {"tea?": "rain", "rain?": "tea"}[question.text] in page.text.lower()

@@ -323,7 +323,10 @@ def test_the_command(encoder: Path, pieces: list[int], tmp_path: Path) -> None:
             "give --vocabulary and --corpus together: the corpus decides which pieces are kept",
         ),
         (["--corpus", "x"], "give --vocabulary, --layers or both: nothing is left out without them"),
-        (["--corpus", "x", "--layers", "0"], "give --vocabulary and --corpus together: "),
+        (
+            ["--corpus", "x", "--layers", "0"],
+            "give --vocabulary and --corpus together: the corpus decides which pieces are kept",
+        ),
         (["--vocabulary", "9", "--corpus", "no.txt"], "no.txt is not a file"),
         (
             ["--vocabulary", "9", "--corpus", "bad.jsonl"],

@@ -75,7 +75,7 @@ class ProvenceCrossEncoderDataCollator(CrossEncoderDataCollator):
         self.include_positions = include_positions
         self._collate = ProvenceCollator(
             PairEncoder(PairTokenizer.copy_of(tokenizer, config.pair_template), config),
-            pad_token_id=getattr(tokenizer, "pad_token_id", None) or 0,
+            pad_token_id=tokenizer.pad_token_id or 0,
             uses_token_types=True,  # the loss leaves them out for models without
         )
 
