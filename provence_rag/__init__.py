@@ -15,7 +15,13 @@ if TYPE_CHECKING:
         MultilingualChunker,
     )
     from provence_rag.config import ProvenceConfig
-    from provence_rag.errors import CheckpointError, InvalidInputError, MissingExtraError, ProvenceError
+    from provence_rag.errors import (
+        CheckpointError,
+        InvalidInputError,
+        LanguageWarning,
+        MissingExtraError,
+        ProvenceError,
+    )
     from provence_rag.options import PruningMode, PruningOptions
     from provence_rag.provence import Provence
     from provence_rag.results import ProvenceOutput, PrunedPassage, Sentence
@@ -31,7 +37,13 @@ _ROOMS = {
         "MultilingualChunker",
     ),
     "config": ("ProvenceConfig",),
-    "errors": ("CheckpointError", "InvalidInputError", "MissingExtraError", "ProvenceError"),
+    "errors": (
+        "CheckpointError",
+        "InvalidInputError",
+        "LanguageWarning",
+        "MissingExtraError",
+        "ProvenceError",
+    ),
     "options": ("PruningMode", "PruningOptions"),
     "provence": ("Provence",),
     "results": ("ProvenceOutput", "PrunedPassage", "Sentence"),
@@ -45,6 +57,7 @@ __all__ = [
     "EnglishChunker",
     "InvalidInputError",
     "JapaneseChunker",
+    "LanguageWarning",
     "MarkdownChunker",
     "MissingExtraError",
     "MultilingualChunker",

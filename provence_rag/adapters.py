@@ -28,6 +28,7 @@ _LOADING = (
     "backend",
     "dtype",
     "max_length",
+    "threads",
     "chunker",
     "revision",
     "cache_folder",
@@ -86,6 +87,9 @@ class ModelFields(BaseModel):
     )
     max_length: int | None = Field(
         default=None, ge=SHORTEST_WINDOW, description="Window in tokens; None is the checkpoint's own."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads of a forward pass on a CPU; None is one per core."
     )
     chunker: Any = Field(
         default=None,

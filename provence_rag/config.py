@@ -148,6 +148,10 @@ class ProvenceConfig:
         if not isinstance(self.languages, tuple):
             raise InvalidInputError(f"languages must be a tuple of codes, got {self.languages!r}")
 
+    def __hash__(self) -> int:
+        # The generated one would hash the mappings, which have no hash of their own.
+        return hash(_hashable(asdict(self)))
+
     @property
     def can_rank(self) -> bool:
         """Whether there is a ranking head."""
@@ -310,6 +314,13 @@ def _check_promises(promises: Mapping[float, Rules]) -> None:
                     f"promises[{high}] must keep no less than promises[{low}], got {rule} against "
                     f"{loose[language]} for {language!r}"
                 )
+
+
+def _hashable(value: Any) -> Any:
+    """The value with sets of pairs for its mappings; equal values stay equal."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(own)) for key, own in value.items())
+    return value
 
 
 def _of_language(values: Mapping[str, T], language: str) -> T:

@@ -1,4 +1,4 @@
-"""The exceptions that the library raises on purpose."""
+"""The exceptions that the library raises on purpose, and its warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shlex import quote
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["CheckpointError", "InvalidInputError", "MissingExtraError", "ProvenceError"]
+__all__ = ["CheckpointError", "InvalidInputError", "LanguageWarning", "MissingExtraError", "ProvenceError"]
 
 _NAME = "provence-rag"
 
@@ -32,6 +32,13 @@ class MissingExtraError(ProvenceError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency: {_pip_command(extra)}")
         self.args = (what, extra)  # what a pickle gives to __init__
+
+
+class LanguageWarning(UserWarning):
+    """A question is in a language that the checkpoint was not trained on.
+
+    Shown once per language and process; `PrunedPassage.untrained_language` has it for each question.
+    """
 
 
 def _pip_command(extra: str) -> str:

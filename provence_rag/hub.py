@@ -9,7 +9,15 @@ from typing import Any
 
 from provence_rag.errors import CheckpointError, InvalidInputError
 
-__all__ = ["BUNDLED", "EXPORTS", "TORCH_WEIGHTS", "check_links", "checkpoint_directory", "read_card"]
+__all__ = [
+    "BUNDLED",
+    "EXPORTS",
+    "TORCH_WEIGHTS",
+    "check_links",
+    "checkpoint_directory",
+    "portable_name",
+    "read_card",
+]
 
 BUNDLED = Path(__file__).parent / "models" / "mini"
 """The bundled bilingual model."""
@@ -101,6 +109,22 @@ def _download(name: str, weights: Sequence[str] | None, settings: dict[str, Any]
 def _patterns(weights: str) -> list[str]:
     """What to download for some weights. OpenVINO and large ONNX exports keep them in a second file."""
     return [weights] if weights == TORCH_WEIGHTS else [f"{weights.rpartition('.')[0]}.*"]
+
+
+def portable_name(name_or_path: str | Path | None, directory: Path) -> dict[str, Any]:
+    """The arguments of `checkpoint_directory` with which other processes find the same checkpoint.
+
+    A path is absolute, and a model on the hub has the commit that was loaded.
+
+    Args:
+        name_or_path: What the checkpoint was found by.
+        directory: Where it was found.
+    """
+    if name_or_path is None:
+        return {"name_or_path": None}
+    if os.path.isdir(os.path.expanduser(name_or_path)):
+        return {"name_or_path": str(directory.absolute())}
+    return {"name_or_path": name_or_path, "revision": directory.name}  # .../snapshots/<commit>
 
 
 def check_links(directory: Path) -> None:

@@ -21,6 +21,9 @@ _VALUE_OF_MODE = {
     "budget": "max_tokens",
 }
 
+_FLOORS = ("keep_answers", "threshold")
+"""The values that mode `budget` accepts besides its own."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -60,7 +63,8 @@ class PruningOptions:
     """`dynamic`: the checkpoint's calibrated rule, the one that promises `keep_answers`. `threshold`:
     sentences with a score >= `threshold`. `ratio`: the worst sentences go until `ratio` of the text's
     characters are gone. `budget`: the best sentences of all documents of a query, at most `max_tokens`
-    tokens. `off`: nothing is pruned. None takes the mode whose value is given, else `dynamic`."""
+    tokens; with `threshold` or `keep_answers`, only sentences that these would keep. `off`: nothing is
+    pruned. None takes the mode whose value is given, `budget` if it is one of them, else `dynamic`."""
 
     keep_answers: Annotated[float | None, Option("Share of the answers that should survive", 0, 1)] = None
     """Takes the rule with which this share of the answers survived, on the data that the checkpoint was
@@ -76,7 +80,10 @@ class PruningOptions:
     max_tokens: Annotated[int | None, Option("Tokens that all documents of a query may keep together", 1)] = (
         None
     )
-    """Counted by the checkpoint's tokenizer."""
+    """Sentences and what stands between them, as the checkpoint tokenizes the whole documents. A title given
+    beside a document is not part of its text and is not counted. The best sentence comes first: if it is
+    longer than the budget, it is split at clause borders and its parts are judged separately; neighbours,
+    title and headings that do not fit beside it are left out."""
 
     min_sentences: Annotated[int, Option("Minimum number of sentences that each document keeps", 0)] = 0
     """The best ones, whatever their scores."""
@@ -107,14 +114,19 @@ class PruningOptions:
 
     def _inferred_mode(self) -> str:
         given = [mode for mode, name in _VALUE_OF_MODE.items() if getattr(self, name) is not None]
+        if "budget" in given:
+            given = [mode for mode in given if _VALUE_OF_MODE[mode] not in _FLOORS]
         if len(given) > 1:
             names = " and ".join(_VALUE_OF_MODE[mode] for mode in given)
             raise InvalidInputError(f"{names} belong to different modes: give one of them, or set mode")
         return given[0] if given else "dynamic"
 
     def _check_values(self) -> None:
+        floors = [name for name in _FLOORS if self.mode == "budget" and getattr(self, name) is not None]
+        if len(floors) > 1:
+            raise InvalidInputError(f"{' and '.join(floors)} exclude each other: give one of them")
         for mode, name in _VALUE_OF_MODE.items():
-            if self.mode != mode and getattr(self, name) is not None:
+            if self.mode != mode and name not in floors and getattr(self, name) is not None:
                 raise InvalidInputError(
                     f"{name}={getattr(self, name)!r} has no effect in mode {self.mode!r}: use mode={mode!r}"
                 )

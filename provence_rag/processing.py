@@ -79,7 +79,12 @@ class PassageProcessor:
 
         Returns:
             One passage per document: in the order given, or best first with `top_k`, `score_threshold` or
-            `reorder`. A document of white space gives an empty passage; it is not read and ranks last.
+            `reorder`. A document of white space gives an empty passage; it is not read and ranks last. So
+            does a document mostly of characters that the checkpoint's vocabulary lacks.
+
+        Warns:
+            LanguageWarning: The query is in a language that the checkpoint was not trained on; once per
+                language and process.
 
         Raises:
             InvalidInputError: An argument has a value that cannot be used.
@@ -168,7 +173,13 @@ class PassageProcessor:
             progress = progress_bar
         pairs = [pair for group in groups for pair in group]
         scored = iter(
-            self._engine.score(pairs, language=options.language, batch_size=batch_size, progress=progress)
+            self._engine.score(
+                pairs,
+                language=options.language,
+                longest_sentence=options.max_tokens,
+                batch_size=batch_size,
+                progress=progress,
+            )
         )
         results = []
         for group in groups:

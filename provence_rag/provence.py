@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,6 +17,7 @@ from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.config_json import pad_token_id
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.hub import portable_name
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
 from provence_rag.inputs import aligned_pairs, paired_texts
@@ -35,8 +37,12 @@ class Provence(PassageProcessor):
     """Reranks passages and prunes their sentences in one forward pass.
 
     After Provence (Chirkova et al., ICLR 2025, arXiv 2501.16214). Make one with `from_pretrained`. Threads
-    may share one: no call changes it.
+    may share one: no call changes it. A pickle holds how the model was loaded, not its weights, and loads it
+    again; after `from_transformer` it holds the transformer. See `docs/deployment.md` for processes.
     """
+
+    _loading: dict[str, Any] | None = None
+    """The arguments of `from_pretrained` that load the same model in another process."""
 
     @classmethod
     def from_pretrained(
@@ -47,6 +53,7 @@ class Provence(PassageProcessor):
         device: str | None = None,
         dtype: str | None = None,
         max_length: int | None = None,
+        threads: int | None = None,
         chunker: Any = None,
         revision: str | None = None,
         cache_folder: str | Path | None = None,
@@ -66,6 +73,8 @@ class Provence(PassageProcessor):
             dtype: ONNX: `int8` or `float32`; OpenVINO: `int8`; torch: `float32`, `float16` or `bfloat16`.
                 None is the fastest export for ONNX and float32 for torch.
             max_length: Tokens of a window; None is the checkpoint's own.
+            threads: Threads of a forward pass on a CPU; None is one per core. With torch, it is the number
+                for the whole process (`torch.set_num_threads`).
             chunker: Cuts documents into sentences, in place of the multilingual rules: a `BaseChunker`, a
                 LangChain text splitter, or a callable from text to strings or spans.
             revision: Branch, tag or commit on the hub.
@@ -79,9 +88,19 @@ class Provence(PassageProcessor):
             MissingExtraError: The backend's libraries are not installed.
         """
         weights = weight_files(backend, device, dtype)  # refuses before anything is downloaded
+        loading: dict[str, Any] = {
+            "backend": backend,
+            "device": device,
+            "dtype": dtype,
+            "max_length": max_length,
+        }
+        loading |= {"threads": threads, "chunker": chunker, "cache_folder": cache_folder}
+        loading["local_files_only"] = local_files_only
         chunker = None if chunker is None else as_chunker(chunker)
         if max_length is not None:
             check_count("max_length", max_length, SHORTEST_WINDOW)
+        if threads is not None:
+            check_count("threads", threads, 1)
         checkpoint = find_checkpoint(
             name_or_path,
             weights=weights,
@@ -95,9 +114,18 @@ class Provence(PassageProcessor):
             config = config.with_max_length(max_length, checkpoint.model_settings)
         tokenizer = PairTokenizer.from_directory(checkpoint.tokenizer_directory, config.pair_template)
         check_vocabulary(checkpoint, tokenizer.num_ids)
-        model = load_backend(directory, backend=backend, device=device, dtype=dtype)
-        engine = Engine(model, tokenizer, config, pad_token_id=checkpoint.pad_token_id, chunker=chunker)
-        return cls(engine, directory=directory)
+        model = load_backend(directory, backend=backend, device=device, dtype=dtype, threads=threads)
+        engine = Engine(
+            model,
+            tokenizer,
+            config,
+            pad_token_id=checkpoint.pad_token_id,
+            unknown_token_id=tokenizer.unknown_id,
+            chunker=chunker,
+        )
+        loaded = cls(engine, directory=directory)
+        loaded._loading = loading | portable_name(name_or_path, directory)
+        return loaded
 
     @classmethod
     def from_transformer(
@@ -127,18 +155,29 @@ class Provence(PassageProcessor):
         values = config_json_of(transformer)
         if config is None:
             config = ProvenceConfig.from_config_json(values, type(transformer).__name__)
+        pairs = PairTokenizer.copy_of(tokenizer, config.pair_template)
         engine = Engine(
             backend_of(transformer, config),
-            PairTokenizer.copy_of(tokenizer, config.pair_template),
+            pairs,
             config,
             pad_token_id=pad_token_id(values, type(transformer).__name__),
+            unknown_token_id=pairs.unknown_id,
             chunker=None if chunker is None else as_chunker(chunker),
         )
         return cls(engine)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
+    def __copy__(self) -> Provence:
         # A backend cannot be copied, and since no call changes the model, copies of its holders can share it.
         return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Provence:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The access token is not stored: the other process reads it from the environment variable `HF_TOKEN`.
+        if self._loading is None:
+            return type(self), (self._engine,)
+        return partial(type(self).from_pretrained, **self._loading), ()
 
     def __repr__(self) -> str:
         backend = self.backend
@@ -175,8 +214,8 @@ class Provence(PassageProcessor):
 
         Returns:
             Scores, shape (N,), float32; a scalar for a single pair. They differ from a stock CrossEncoder's
-            for documents of white space, which are not read here, and for texts that contain the name of a
-            special token (`</s>`), which are read as plain text here.
+            for documents that are not read here (see `PrunedPassage.score`), and for texts that contain the
+            name of a special token (`</s>`), which are read as plain text here.
 
         Raises:
             InvalidInputError: Something is not a pair of strings.

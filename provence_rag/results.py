@@ -34,7 +34,8 @@ class Sentence:
     """Offset after its last character."""
 
     score: float | None
-    """Keep probability in [0, 1]; None where the checkpoint has no pruning head."""
+    """Keep probability in [0, 1], 0 for a sentence mostly of characters that the checkpoint's vocabulary
+    lacks; None where the checkpoint has no pruning head."""
 
     kept: bool
     """Whether it is part of the pruned text."""
@@ -69,14 +70,18 @@ class PrunedPassage:
 
     score: float | None
     """Relevance to the query: a probability in [0, 1] unless the checkpoint's activation is the identity;
-    None where the checkpoint has no ranking head. A document of white space, which is not read, has 0 (or
-    -inf)."""
+    None where the checkpoint has no ranking head. A document of white space, or mostly of characters that
+    the checkpoint's vocabulary lacks, is not read and has 0 (or -inf)."""
 
     logit: float | None
-    """The relevance score before its activation, -inf for a document of white space; None like `score`."""
+    """The relevance score before its activation, -inf for a document that is not read; None like `score`."""
 
     sentences: tuple[Sentence, ...]
     """All sentences, in order. Empty for a document of white space."""
+
+    untrained_language: str | None = None
+    """ISO 639-1 code of the query's language, if the checkpoint was not trained on it: its scores say little
+    then. None if it was, or if either is unknown."""
 
     @property
     def kept_spans(self) -> list[list[int]]:
@@ -107,6 +112,8 @@ class PrunedPassage:
     def provenance(self, *, sentence_scores: bool = False) -> dict[str, Any]:
         """How `text` was cut from `document`, for the metadata of the text.
 
+        `untrained_language` is left out if it is None.
+
         Args:
             sentence_scores: Also give `sentence_spans` and `sentence_scores`: `[start, end]` and the keep
                 probability of each sentence.
@@ -119,11 +126,18 @@ class PrunedPassage:
         if sentence_scores:
             provenance["sentence_spans"] = [[sentence.start, sentence.end] for sentence in self.sentences]
             provenance["sentence_scores"] = [sentence.score for sentence in self.sentences]
+        if self.untrained_language is not None:
+            provenance["untrained_language"] = self.untrained_language
         return provenance
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and figures as plain Python types that JSON can hold; None stands for -inf."""
+        """All fields and figures as plain Python types that JSON can hold; None stands for -inf.
+
+        `untrained_language` is left out if it is None.
+        """
         passage = {**asdict(self), "score": finite(self.score), "logit": finite(self.logit)}
+        if self.untrained_language is None:
+            del passage["untrained_language"]
         passage["sentences"] = list(passage["sentences"])  # asdict keeps the tuple
         return {
             **passage,
@@ -204,6 +218,9 @@ class ProvenceOutput:
     pruned_documents: list[str] | None
     """The pruned texts; None with `return_documents=False`."""
 
+    untrained_languages: list[str | None]
+    """As `PrunedPassage.untrained_language`."""
+
     @classmethod
     def from_passages(cls, passages: list[PrunedPassage], *, return_documents: bool = True) -> ProvenceOutput:
         """Turn passages into aligned lists, in the same order."""
@@ -223,6 +240,7 @@ class ProvenceOutput:
             compression_ratio=1.0 - sum(len(p.text) for p in passages) / length if length else 0.0,
             num_pruned_sentences=sum(counts),
             pruned_documents=[p.text for p in passages] if return_documents else None,
+            untrained_languages=[p.untrained_language for p in passages],
         )
 
     def __len__(self) -> int:

@@ -119,7 +119,9 @@ def model_on(hash_backend: HashBackend) -> Callable[..., Provence]:
         if kind == "fake":
             return fake_provence(max_length=max_length)
         pairs = PairTokenizer(TOKENIZERS[kind]())
-        return Provence(Engine(hash_backend, pairs, ProvenceConfig(max_length=max_length), pad_token_id=0))
+        config = ProvenceConfig(max_length=max_length)
+        unknown = pairs.unknown_id
+        return Provence(Engine(hash_backend, pairs, config, pad_token_id=0, unknown_token_id=unknown))
 
     return model_on
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,10 @@ def test_prune_passes_every_option_on() -> None:
         *("--context-before", "2", "--context-after", "3", "--keep-title", "--keep-headings"),
         *("--language", "ja", "--top-k", "4", "--score-threshold", "0.5", "--reorder"),
         *("--model", "some/model", "--backend", "onnx", "--device", "cpu", "--batch-size", "8"),
+        *("--threads", "2"),
     )
     assert FakeProvence.calls == [
-        {"name_or_path": "some/model", "backend": "onnx", "device": "cpu"},
+        {"name_or_path": "some/model", "backend": "onnx", "device": "cpu", "threads": 2},
         {
             "titles": [None],
             "options": PruningOptions(
@@ -199,7 +201,7 @@ def test_prune_infers_the_mode_from_its_value(name: str) -> None:
 def test_prune_without_options_leaves_everything_to_the_library() -> None:
     succeed("prune", "a.txt")
     assert FakeProvence.calls == [
-        {"name_or_path": None, "backend": "auto", "device": None},
+        {"name_or_path": None, "backend": "auto", "device": None, "threads": None},
         {
             "titles": [None],
             "options": PruningOptions(),
@@ -229,6 +231,19 @@ def test_progress_is_shown_for_long_input_on_a_terminal(
     with pytest.raises(SystemExit, match="0"):
         main()
     assert FakeProvence.calls[1]["show_progress"] is expected
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def process(self: FakeProvence, *_: Any, **__: Any) -> list[PrunedPassage]:
+        warnings.warn("scores say\n  little", provence_rag.LanguageWarning, stacklevel=1)
+        return []
+
+    monkeypatch.setattr(FakeProvence, "process", process)
+    monkeypatch.setattr(sys, "argv", ["provence", "prune", "-q", "Tokyo", "a.txt", "--plain"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().err == "provence: warning: scores say little\n"
 
 
 # rank

@@ -54,6 +54,15 @@ def test_what_is_promised_is_stored_once_and_under_its_share() -> None:
     assert block["promises"]["0.9"]["ja"] == {"floor": 0.2, "share": 0.4}
 
 
+def test_equal_configurations_have_equal_hashes() -> None:
+    config = ProvenceConfig(promises={0.9: RULES, 0.97: CAREFUL}, dynamic=0.97, languages=("en", "ja"))
+    other_order = dict(reversed(RULES.items()))
+    same = ProvenceConfig(promises={0.97: CAREFUL, 0.9: other_order}, dynamic=0.97, languages=("en", "ja"))
+    assert (config, hash(config)) == (same, hash(same))
+    assert hash(ProvenceConfig(temperature={"default": 1})) == hash(ProvenceConfig())
+    assert len({ProvenceConfig(), ProvenceConfig(), config, ProvenceConfig(dynamic=RULES)}) == 3
+
+
 def test_an_empty_block_has_the_defaults(tmp_path: Path) -> None:
     assert ProvenceConfig.from_directory(write(tmp_path, provence={})) == ProvenceConfig()
 

@@ -20,6 +20,8 @@ from provence_rag.options import OPTIONS
         ({"threshold": 0.3}, "threshold"),
         ({"ratio": 0.5}, "ratio"),
         ({"max_tokens": 100}, "budget"),
+        ({"max_tokens": 100, "threshold": 0.3}, "budget"),
+        ({"max_tokens": 100, "keep_answers": 0.9}, "budget"),
         ({"mode": "threshold"}, "threshold"),
         ({"mode": "off"}, "off"),
     ],
@@ -55,6 +57,19 @@ def test_the_mode_is_that_of_the_value_given(values: dict[str, Any], mode: str) 
         ({"keep_answers": 97}, "keep_answers must be a number between 0 and 1, got 97"),
         ({"keep_answers": True}, "keep_answers must be a number between 0 and 1, got True"),
         ({"mode": "off", "max_tokens": 9}, "max_tokens=9 has no effect in mode 'off': use mode='budget'"),
+        (
+            {"ratio": 0.5, "max_tokens": 9},
+            "ratio and max_tokens belong to different modes: give one of them, or set mode",
+        ),
+        (
+            {"keep_answers": 0.9, "threshold": 0.5, "max_tokens": 9},
+            "keep_answers and threshold exclude each other: give one of them",
+        ),
+        (
+            {"mode": "threshold", "max_tokens": 9},
+            "max_tokens=9 has no effect in mode 'threshold': use mode='budget'",
+        ),
+        ({"mode": "budget", "threshold": 0.5}, "mode 'budget' needs max_tokens"),
         ({"mode": "ratio"}, "mode 'ratio' needs ratio"),
         ({"mode": "budget"}, "mode 'budget' needs max_tokens"),
         ({"threshold": 1.01}, "threshold must be a number between 0 and 1, got 1.01"),

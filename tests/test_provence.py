@@ -82,6 +82,29 @@ def test_a_budget_goes_to_the_documents_that_are_returned() -> None:
     assert [(p.index, p.text) for p in passages] == [(1, "Penguins live here.")]
 
 
+def test_a_budget_keeps_the_best_part_of_a_sentence_that_is_longer() -> None:
+    long = (
+        "They walked for days across the plain, while penguins live on ice near the coast, as all know well."
+    )
+    document = f"A cat sleeps. {long} Dogs bark."
+    whole = MODEL.process(QUERY, [document], options=PruningOptions(max_tokens=30))[0]
+    assert long in [sentence.text for sentence in whole.sentences]
+    (passage,) = MODEL.process(QUERY, [document], options=PruningOptions(max_tokens=10, threshold=0.2))
+    assert passage.text == "while penguins live on ice near the coast,"
+    assert passage.num_kept_tokens <= 10
+    assert "".join(s.text.replace(" ", "") for s in passage.sentences) == document.replace(" ", "")
+    untouched = MODEL.process(QUERY, [document], options=PruningOptions(threshold=0.2))[0]
+    assert long in [sentence.text for sentence in untouched.sentences]
+
+
+def test_a_budget_that_is_smaller_than_one_unit_of_text(model_on: Callable[[str, int], Provence]) -> None:
+    emoji = "\U0001f427"  # four tokens
+    for max_tokens, kept in ((3, ""), (4, emoji)):
+        options = PruningOptions(max_tokens=max_tokens)
+        (passage,) = model_on("bytes", 64).process(QUERY, [emoji * 5], options=options)
+        assert passage.text == kept
+
+
 def test_white_space_gives_an_empty_passage_at_its_place() -> None:
     for options in (None, PruningOptions(mode="off"), PruningOptions(min_sentences=2)):
         passage = MODEL.process(QUERY, DOCUMENTS, options=options)[2]

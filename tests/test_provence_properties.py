@@ -37,7 +37,12 @@ OPTIONS = st.one_of(
         keep_title=st.booleans(),
     ),
     st.builds(PruningOptions, ratio=st.floats(0, 1)),
-    st.builds(PruningOptions, max_tokens=st.integers(1, 60), keep_headings=st.booleans()),
+    st.builds(
+        PruningOptions,
+        max_tokens=st.integers(1, 60),
+        threshold=st.none() | st.floats(0, 1),
+        keep_headings=st.booleans(),
+    ),
 )
 KINDS = st.sampled_from(["fake", "unigram", "wordpiece", "bytes"])
 WINDOWS = st.sampled_from([16, 23, 64, 512])
@@ -99,6 +104,10 @@ def test_any_text(
             assert removed <= options.ratio * sum(s.end - s.start for s in passage.sentences) + 1e-6
     if options.max_tokens is not None:
         assert sum(passage.num_kept_tokens for passage in passages) <= options.max_tokens
+        if kind == "bytes":  # a token each, so what is sent can be counted
+            sent = sum(len(passage.text.encode("utf-8", "replace")) for passage in passages)
+            assert sent <= options.max_tokens
+        return  # a sentence that is longer than the budget is cut
     # Windows, batches and the other documents do not change how a text is cut.
     whole = model_on(kind, 4096).process(query, texts, options=PruningOptions(mode="off"))
     for passage, off in zip(passages, whole, strict=True):

@@ -134,6 +134,7 @@ def test_output_aligns_passages() -> None:
         "compression_ratio": 1 - 4 / 44,
         "num_pruned_sentences": 1,
         "pruned_documents": ["One.", ""],
+        "untrained_languages": [None, None],
     }
     assert output.original_positions == [[(0, 4), (5, 9)], []]
 

@@ -63,7 +63,9 @@ def _files_of(backend: str, dtype: str | None) -> list[str]:
     return [file for kind, file in EXPORTS[backend].items() if dtype in (None, kind)]
 
 
-def load_backend(directory: Path, *, backend: str, device: str | None, dtype: str | None) -> Backend:
+def load_backend(
+    directory: Path, *, backend: str, device: str | None, dtype: str | None, threads: int | None = None
+) -> Backend:
     """Load a checkpoint into a backend. The arguments are those of `Provence.from_pretrained`.
 
     Raises:
@@ -74,27 +76,27 @@ def load_backend(directory: Path, *, backend: str, device: str | None, dtype: st
     files: list[str] = []
     for name in fitting_backends(backend, device, dtype):
         if name == "torch":
-            return _load_torch(directory, device, dtype)
+            return _load_torch(directory, device, dtype, threads)
         files = _files_of(name, dtype)
         exports = [directory / file for file in files if (directory / file).is_file()]
         if exports:
-            return _load_export(name, exports[0])
+            return _load_export(name, exports[0], threads)
     raise CheckpointError(f"{directory} has no {' or '.join(files)}: export it, or use backend='torch'")
 
 
-def _load_export(backend: str, path: Path) -> Backend:
+def _load_export(backend: str, path: Path, threads: int | None) -> Backend:
     if backend == "openvino":
         from provence_rag.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(path)
+        return OpenVinoBackend(path, threads=threads)
     from provence_rag.backends.onnx import OnnxBackend
 
-    return OnnxBackend(path)
+    return OnnxBackend(path, threads=threads)
 
 
-def _load_torch(directory: Path, device: str | None, dtype: str | None) -> Backend:
+def _load_torch(directory: Path, device: str | None, dtype: str | None, threads: int | None) -> Backend:
     if find_spec("torch") is None:
         raise MissingExtraError(f"{directory} on backend='torch'", "torch")
     from provence_rag.backends.torch import TorchBackend
 
-    return TorchBackend.from_directory(directory, device=device, dtype=dtype)
+    return TorchBackend.from_directory(directory, device=device, dtype=dtype, threads=threads)

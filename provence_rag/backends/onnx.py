@@ -10,8 +10,14 @@ from provence_rag.backends.exported_graph import GraphNames
 from provence_rag.errors import CheckpointError
 from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.backend import Logits
+from provence_rag.inference.batching import TOKENS_PER_BATCH
 
 __all__ = ["OnnxBackend"]
+
+# ONNX Runtime keeps the memory of its largest pass. With this option it gives the memory back, which is used
+# after passes larger than our own batches (24 windows of 512 tokens: 459 of 563 MB, for 10 % more time).
+_SHRINKING = onnxruntime.RunOptions()
+_SHRINKING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 
 class OnnxBackend:
@@ -50,5 +56,6 @@ class OnnxBackend:
     def run(self, input_ids: IntArray, attention_mask: IntArray, token_type_ids: IntArray) -> Logits:
         """One forward pass; see `Backend.run`."""
         names = self._names.outputs
-        outputs = self._session.run(names, self._names.feed(input_ids, attention_mask, token_type_ids))
+        inputs = self._names.feed(input_ids, attention_mask, token_type_ids)
+        outputs = self._session.run(names, inputs, _SHRINKING if input_ids.size > TOKENS_PER_BATCH else None)
         return self._names.logits(dict(zip(names, outputs, strict=True)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from importlib.metadata import entry_points, version
 from typing import Annotated, Any
 
@@ -43,7 +44,13 @@ def main() -> None:
     # Input is UTF-8, so output is too, on every system and into every pipe, with the documents' line endings.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="replace", newline="")
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # of its arguments one is read
     app()
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """Write a warning as one line, like an error, without the line of source that caused it."""
+    typer.echo(f"provence: warning: {' '.join(str(message).split())}", err=True)
 
 
 def _show_version(wanted: bool) -> None:

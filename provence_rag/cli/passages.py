@@ -43,6 +43,7 @@ Model = Annotated[
 ]
 Backend = Annotated[BackendName, choice(BackendName, "Engine that runs the model.")]
 Device = Annotated[str | None, typer.Option(help="Device of the model, such as cpu or cuda:0.")]
+Threads = Annotated[int | None, typer.Option(help="Threads on a CPU; one per core by default.")]
 BatchSize = Annotated[int | None, typer.Option(help="Windows per forward pass.")]
 TopK = Annotated[int | None, typer.Option(help="Maximum number of documents, best first.")]
 ScoreThreshold = Annotated[float | None, typer.Option(help="Minimum score of a document; best first.")]
@@ -62,6 +63,7 @@ def prune(
     model: Model = None,
     backend: Backend = "auto",
     device: Device = None,
+    threads: Threads = None,
     batch_size: BatchSize = None,
     as_json: AsJson = False,
     html: Annotated[bool, typer.Option("--html", help="Write a web page.")] = False,
@@ -77,6 +79,7 @@ def prune(
         model=model,
         backend=backend,
         device=device,
+        threads=threads,
         batch_size=batch_size,
         top_k=top_k,
         score_threshold=score_threshold,
@@ -101,6 +104,7 @@ def rank(
     model: Model = None,
     backend: Backend = "auto",
     device: Device = None,
+    threads: Threads = None,
     batch_size: BatchSize = None,
     as_json: AsJson = False,
     output: Output = None,
@@ -114,6 +118,7 @@ def rank(
         model=model,
         backend=backend,
         device=device,
+        threads=threads,
         batch_size=batch_size,
         top_k=top_k,
         score_threshold=score_threshold,
@@ -144,6 +149,7 @@ def _process(
     model: str | None,
     backend: BackendName,
     device: str | None,
+    threads: int | None,
     batch_size: int | None,
     top_k: int | None,
     score_threshold: float | None,
@@ -153,7 +159,7 @@ def _process(
     from provence_rag import Provence
 
     is_long = sum(len(document.text) for document in documents) >= _LONG_INPUT
-    return Provence.from_pretrained(model, backend=backend, device=device).process(
+    return Provence.from_pretrained(model, backend=backend, device=device, threads=threads).process(
         query,
         [document.text for document in documents],
         titles=[document.title for document in documents],

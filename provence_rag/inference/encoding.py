@@ -27,9 +27,15 @@ __all__ = [
     "Window",
     "pack_windows",
     "sentence_bounds",
+    "separator_lengths",
+    "split_sentences",
     "split_units",
     "tokenize_sentences",
 ]
+
+_MOST_TOKENS_OF_A_CHARACTER = 5
+"""A mark for the space before it, and the four bytes of UTF-8. NFKC can turn one character into 18 letters
+(U+FDFA), and these into 17 tokens: a text full of it would take far longer than its length suggests."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class TokenizedText:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getitem__(self, some: slice) -> TokenizedText:
+        return TokenizedText(self.ids[some], self.offsets[some])
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ class PairTokenizer:
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self.layout = _pair_layout(tokenizer)
+        self.unknown_id = _unknown_id(tokenizer)
+        """The id of text that the vocabulary lacks; None where it can spell everything."""
         self._reserved = _reserved(tokenizer, self.layout)
         added = tokenizer.get_added_tokens_decoder().values()
         self._knows_line_breaks = any(token.content == "\n" for token in added)
@@ -159,8 +170,8 @@ class PairTokenizer:
         """Tokenize texts, without special tokens.
 
         A lone surrogate is read as U+FFFD, and the name of a special token as text. If the tokenizer has line
-        breaks among its added tokens, they are read as `with_plain_line_breaks` writes them. Offsets are
-        those of the original text.
+        breaks among its added tokens, they are read as `with_plain_line_breaks` writes them. If normalisation
+        turns one character into many tokens, the first five are read. Offsets are those of the original text.
         """
         given = list(map(without_surrogates, texts))
         if not self._knows_line_breaks:
@@ -180,7 +191,7 @@ class PairTokenizer:
             pieces = [self._spelt(*token) for token in zip(ids, encoding.tokens, strict=True)]
             ids = [number for piece in pieces for number in piece]
             offsets = np.repeat(offsets, list(map(len, pieces)), axis=0)
-        return TokenizedText(np.array(ids, dtype=np.int64), offsets)
+        return _without_floods(TokenizedText(np.array(ids, dtype=np.int64), offsets))
 
     def _spelt(self, number: int, token: str) -> list[int]:
         """The ids to read in place of a token: its own, or the characters of a special token's name."""
@@ -194,6 +205,19 @@ class PairTokenizer:
     def save(self, directory: Path) -> None:
         """Write `tokenizer.json`, with the template in use."""
         self._tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def _without_floods(tokens: TokenizedText) -> TokenizedText:
+    """Leave out a character's tokens from the sixth on."""
+    offsets, most = tokens.offsets, _MOST_TOKENS_OF_A_CHARACTER
+    if len(offsets) <= most:
+        return tokens
+    is_character = offsets[most:, 1] - offsets[most:, 0] == 1
+    too_many = is_character & (offsets[most:] == offsets[:-most]).all(axis=1)
+    if not too_many.any():
+        return tokens
+    kept = np.append(np.ones(most, dtype=bool), ~too_many)
+    return TokenizedText(tokens.ids[kept], offsets[kept])
 
 
 def _set_template(tokenizer: Tokenizer, template: Sequence[str]) -> None:
@@ -223,6 +247,21 @@ def _pair_layout(tokenizer: Tokenizer) -> PairLayout:
         between=tuple(encoding.ids[query[-1] + 1 : passage[0]]),
         after=tuple(encoding.ids[passage[-1] + 1 :]),
         passage_type=encoding.type_ids[passage[0]],
+    )
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    model = tokenizer.model
+    token = getattr(model, "unk_token", None)
+    if token is not None:
+        return tokenizer.token_to_id(token)
+    # Unigram does not say. No vocabulary has this character, which Unicode never assigns.
+    try:
+        pieces = model.tokenize("\U0010ffff")
+    except Exception:  # the library raises bare Exception if there is no token for unknown text
+        return None
+    return (
+        pieces[0].id if len(pieces) == 1 and tokenizer.id_to_token(pieces[0].id) != pieces[0].value else None
     )
 
 
@@ -300,6 +339,14 @@ def sentence_bounds(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
     return np.append(bounds, len(tokens))
 
 
+def separator_lengths(tokens: TokenizedText, spans: Sequence[Span], bounds: IntArray) -> IntArray:
+    """Number of tokens in the white space after each sentence, such as line breaks: shape (sentences,)."""
+    ends = np.fromiter((span.end for span in spans), dtype=np.int64, count=len(spans))
+    sentence_of = np.repeat(np.arange(len(spans)), np.diff(bounds))
+    after = tokens.offsets[:, 0] >= ends[sentence_of]
+    return np.bincount(sentence_of[after], minlength=len(spans))
+
+
 def _first_tokens(tokens: TokenizedText, spans: Sequence[Span]) -> IntArray:
     """Index of the first token that ends in each span or after it, shape (spans,)."""
     last_characters = np.maximum(tokens.offsets[:, 1] - 1, tokens.offsets[:, 0])
@@ -317,14 +364,8 @@ def split_units(
         if end - start <= capacity:
             units.append(Unit(sentence, start, end))
             continue
-        # Only its own tokens are searched, so many overlong sentences take linear time.
-        own = TokenizedText(tokens.ids[start:end], tokens.offsets[start:end])
-        starts = np.maximum.accumulate(own.offsets[:, 0])
-        # Room for the line breaks around it, which would otherwise become a unit without text.
-        before, after = own.offsets[:, 1] <= spans[sentence].start, starts >= spans[sentence].end
-        outside = np.count_nonzero(before | after)
-        room = capacity - min(int(outside), capacity // 2)
-        parts = split_overlong(text, spans[sentence], starts, room)
+        own = tokens[start:end]
+        parts = _parts(text, own, spans[sentence], capacity)
         cuts = [start, *(start + _first_tokens(own, parts[1:])).tolist(), end]
         # One character with many tokens can leave too many in a part.
         units += [
@@ -333,6 +374,30 @@ def split_units(
             for at in range(begin, stop, capacity)
         ]
     return units
+
+
+def split_sentences(text: str, tokens: TokenizedText, spans: Sequence[Span], max_tokens: int) -> list[Span]:
+    """Split each sentence of more than `max_tokens` tokens at the best borders.
+
+    A part exceeds `max_tokens` only if it is a single character with more tokens.
+    """
+    bounds = sentence_bounds(tokens, spans).tolist()
+    return [
+        part
+        for span, (start, end) in zip(spans, pairwise(bounds), strict=True)
+        for part in (
+            [span] if end - start <= max_tokens else _parts(text, tokens[start:end], span, max_tokens)
+        )
+    ]
+
+
+def _parts(text: str, own: TokenizedText, span: Span, capacity: int) -> list[Span]:
+    """Split one sentence. Only its tokens `own` are searched, so many sentences take linear time."""
+    starts = np.maximum.accumulate(own.offsets[:, 0])
+    # Room for the line breaks around it, which would otherwise become a unit without text.
+    before, after = own.offsets[:, 1] <= span.start, starts >= span.end
+    outside = np.count_nonzero(before | after)
+    return split_overlong(text, span, starts, capacity - min(int(outside), capacity // 2))
 
 
 def pack_windows(document: int, units: Sequence[Unit], capacity: int) -> list[Window]:

@@ -16,7 +16,7 @@ from provence_rag.inference.arrays import FloatArray, IntArray
 from provence_rag.inference.assembly import assemble
 from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.batching import batches, padded
-from provence_rag.inference.encoding import TextTokenizer, Window
+from provence_rag.inference.encoding import TextTokenizer, Window, separator_lengths
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
 from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 from provence_rag.inference.selection import Candidates, select
@@ -45,6 +45,9 @@ class ScoredPair:
     sentence_scores: FloatArray | None
     """Keep probabilities, shape (S,); None without a pruning head."""
 
+    untrained_language: str | None
+    """As in `PrunedPassage`."""
+
 
 class Engine:
     """Everything between the facade and a backend. No call changes its state.
@@ -54,6 +57,7 @@ class Engine:
         tokenizer: The checkpoint's tokenizer.
         config: The checkpoint's configuration.
         pad_token_id: The checkpoint's padding token.
+        unknown_token_id: The token of text that the vocabulary lacks; None if there is no such token.
         chunker: Splits documents into sentences; None is the multilingual chunker.
 
     Raises:
@@ -67,19 +71,21 @@ class Engine:
         config: ProvenceConfig,
         *,
         pad_token_id: int,
+        unknown_token_id: int | None = None,
         chunker: BaseChunker | None = None,
     ) -> None:
         self.backend = backend
         self.config = config
         self._pad_token_id = pad_token_id
         self._layout = tokenizer.layout
-        self._planner = Planner(tokenizer, config, chunker)
+        self._planner = Planner(tokenizer, config, chunker, unknown_token_id)
 
     def score(
         self,
         pairs: Sequence[Pair],
         *,
         language: str = "auto",
+        longest_sentence: int | None = None,
         batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> list[ScoredPair]:
@@ -88,6 +94,8 @@ class Engine:
         Args:
             pairs: What to read. Equal documents are split and tokenized once.
             language: As in `PruningOptions`.
+            longest_sentence: Maximum number of tokens in a sentence; a longer one is split, and its parts
+                are judged separately.
             batch_size: Windows per batch; None fills each batch up to a number of tokens.
             progress: Wraps the iterable of batches, to show progress. It is called with the batches, as lists
                 of window numbers, and with the number of windows.
@@ -98,19 +106,21 @@ class Engine:
         """
         if not pairs:
             return []
-        plans = self._planner.plans(pairs, language)
+        plans = self._planner.plans(pairs, language, longest_sentence)
         bases = np.cumsum([0, *(len(plan.document.tokens) for plan in plans)])
         logits, probabilities = self._run(plans, bases, batch_size, progress)
+        logits[[plan.document.is_unread for plan in plans]] = -np.inf
         by_pair = (
             self._sentence_scores(plans, bases, probabilities) if self.config.can_prune else repeat(None)
         )
         if not self.config.can_rank:
             return [
-                ScoredPair(p.pair, p.document, None, None, s) for p, s in zip(plans, by_pair, strict=False)
+                ScoredPair(plan.pair, plan.document, None, None, own, plan.untrained_language)
+                for plan, own in zip(plans, by_pair, strict=False)
             ]
         scores = logits if self.config.score_activation == "identity" else sigmoid(logits)
         return [
-            ScoredPair(plan.pair, plan.document, logit, score, own)
+            ScoredPair(plan.pair, plan.document, logit, score, own, plan.untrained_language)
             for plan, logit, score, own in zip(plans, logits.tolist(), scores.tolist(), by_pair, strict=False)
         ]
 
@@ -174,6 +184,7 @@ class Engine:
         temperatures = np.array([self.config.temperature_of(plan.document.language) for plan in plans])
         if (temperatures != 1.0).any():
             scores = tempered(scores, np.repeat(temperatures, np.diff(sentence_bases)))
+        scores[np.concatenate([plan.document.unread for plan in plans])] = 0.0
         return np.split(scores, sentence_bases[1:-1])
 
     def prune(
@@ -200,6 +211,7 @@ def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:
     levels = [0] * len(spans)
     if options.keep_headings:
         levels = [heading_level(document.text[span.start : span.end]) for span in spans]
+    separators = separator_lengths(document.tokens, spans, document.bounds)[:-1]
     return Candidates(
         scores=scored.sentence_scores,
         num_characters=np.array([span.end - span.start for span in spans], dtype=np.int64),
@@ -207,6 +219,7 @@ def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:
         heading_levels=np.array(levels, dtype=np.int64),
         num_title_sentences=_num_title_sentences(document, scored.pair.title),
         language=document.language,
+        seam_tokens=int(separators.max() - separators.min()) if len(separators) else 0,
     )
 
 
@@ -251,4 +264,5 @@ def _passage(scored: ScoredPair, index: int, mask: NDArray[np.bool_]) -> PrunedP
                 strict=False,
             )
         ),
+        untrained_language=scored.untrained_language,
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from provence_rag.chunking import BaseChunker, MultilingualChunker, Span, detect_language
 from provence_rag.config import ProvenceConfig
@@ -20,8 +19,10 @@ from provence_rag.inference.encoding import (
     Window,
     pack_windows,
     sentence_bounds,
+    split_sentences,
     split_units,
 )
+from provence_rag.inference.notices import untrained_language, warn_of_language, warn_of_long_queries
 from provence_rag.inference.pair_encoder import PairEncoder
 
 __all__ = ["Document", "Pair", "Plan", "Planner"]
@@ -55,6 +56,12 @@ class Document:
     bounds: IntArray
     """Token index at which each sentence starts, and the number of tokens: shape (sentences + 1,)."""
 
+    unread: NDArray[np.bool_]
+    """Which sentences are mostly of characters that the vocabulary lacks, shape (sentences,)."""
+
+    is_unread: bool
+    """Whether all of them together are."""
+
 
 class Head(NamedTuple):
     """The tokens before the passage in each window of a pair."""
@@ -85,6 +92,9 @@ class Plan:
     unit_sentences: IntArray
     """The sentence that each unit belongs to, shape (U,)."""
 
+    untrained_language: str | None = None
+    """As in `PrunedPassage`."""
+
 
 class Planner:
     """Splits and tokenizes documents, and packs them into windows. No call changes its state.
@@ -93,31 +103,55 @@ class Planner:
         tokenizer: The checkpoint's tokenizer.
         config: The checkpoint's configuration.
         chunker: Splits documents into sentences; None is the multilingual chunker.
+        unknown_token_id: See `Engine`.
 
     Raises:
         CheckpointError: The windows are too short for the tokenizer's special tokens.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, config: ProvenceConfig, chunker: BaseChunker | None) -> None:
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        config: ProvenceConfig,
+        chunker: BaseChunker | None,
+        unknown_token_id: int | None = None,
+    ) -> None:
+        self._unknown_token_id = unknown_token_id
         self._encoder = PairEncoder(tokenizer, config)
         self._config = config
         self._chunker = chunker
 
-    def plans(self, pairs: Sequence[Pair], language: str) -> list[Plan]:
+    def plans(self, pairs: Sequence[Pair], language: str, longest: int | None = None) -> list[Plan]:
         """Plan how each pair is read.
+
+        Args:
+            pairs: What to read.
+            language: As in `PruningOptions`.
+            longest: Maximum number of tokens in a sentence; a longer one is split.
 
         Raises:
             InvalidInputError: The language is unknown.
         """
-        documents = self._documents(((pair.document, pair.spans) for pair in pairs), language)
+        documents = self._documents(((pair.document, pair.spans) for pair in pairs), language, longest)
         heads = self._heads(pairs)
+        languages = self._untrained_languages(pairs)
         return [
-            self._plan(number, pair, documents[pair.document, pair.spans], heads[pair.query, pair.title])
+            replace(
+                self._plan(number, pair, documents[pair.document, pair.spans], heads[pair.query, pair.title]),
+                untrained_language=languages[pair.query],
+            )
             for number, pair in enumerate(pairs)
         ]
 
+    def _untrained_languages(self, pairs: Sequence[Pair]) -> dict[str, str | None]:
+        trained = self._config.languages
+        languages = {query: untrained_language(query, trained) for query in {pair.query for pair in pairs}}
+        for language in sorted(filter(None, set(languages.values()))):
+            warn_of_language(language, trained)
+        return languages
+
     def _documents(
-        self, given: Iterable[tuple[str, tuple[Span, ...] | None]], language: str
+        self, given: Iterable[tuple[str, tuple[Span, ...] | None]], language: str, longest: int | None
     ) -> dict[tuple[str, tuple[Span, ...] | None], Document]:
         unique = list(dict.fromkeys(given))
         texts = [text for text, _ in unique]
@@ -128,8 +162,20 @@ class Planner:
             for (text, split), own in zip(unique, languages, strict=True)
         ]
         tokens = self._encoder.encode_documents(texts, spans)
-        bounds = map(sentence_bounds, tokens, spans)
-        return dict(zip(unique, map(Document, texts, languages, spans, tokens, bounds), strict=True))
+        if longest is not None:
+            spans = [split_sentences(*one, longest) for one in zip(texts, tokens, spans, strict=True)]
+        return dict(zip(unique, map(self._document, texts, languages, spans, tokens), strict=True))
+
+    def _document(self, text: str, language: str, spans: Sequence[Span], tokens: TokenizedText) -> Document:
+        bounds = sentence_bounds(tokens, spans)
+        unread, is_unread = np.zeros(len(spans), dtype=bool), False
+        is_unknown = tokens.ids == self._unknown_token_id
+        if is_unknown.any():
+            sizes = np.diff(tokens.offsets, axis=1)[:, 0] * is_unknown
+            unknown = np.add.reduceat(np.append(sizes, 0), bounds[:-1]) * (np.diff(bounds) > 0)
+            lengths = np.array([len("".join(text[span.start : span.end].split())) for span in spans])
+            unread, is_unread = 2 * unknown > lengths, bool(2 * unknown.sum() > lengths.sum())
+        return Document(text, language, spans, tokens, bounds, unread, is_unread)
 
     def _spans(self, text: str, language: str) -> Sequence[Span]:
         chunker = _chunker_for(language) if self._chunker is None else self._chunker
@@ -142,11 +188,7 @@ class Planner:
         title_ids = dict(zip(titles, self._encoder.encode_titles(titles), strict=True))
         half = self._encoder.query_limit
         if too_long := sum(len(ids) > half for ids in query_ids.values()):
-            warnings.warn(
-                f"{too_long} quer{'y is' if too_long == 1 else 'ies are'} longer than half of the window: "
-                f"only the first {half} tokens are read. Shorten the query, or raise max_length",
-                stacklevel=_callers_level(),
-            )
+            warn_of_long_queries(too_long, half)
         heads = {}
         for query, title in dict.fromkeys((pair.query, pair.title) for pair in pairs):
             ids = query_ids[query][:half].tolist()
@@ -180,11 +222,3 @@ class Planner:
 @lru_cache(maxsize=64)
 def _chunker_for(language: str) -> MultilingualChunker:
     return MultilingualChunker(language=language)
-
-
-def _callers_level() -> int:
-    """The number of frames up to the caller of this package, where warnings point."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("provence_rag."):
-        frame, level = frame.f_back, level + 1
-    return level

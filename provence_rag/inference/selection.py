@@ -29,7 +29,7 @@ class Candidates:
     """Lengths in characters, shape (S,)."""
 
     num_tokens: Indices
-    """Lengths in tokens, shape (S,)."""
+    """Lengths in tokens, each with the white space after the sentence, shape (S,)."""
 
     heading_levels: Indices
     """1 to 6 for a Markdown heading, 0 for other sentences, shape (S,)."""
@@ -39,6 +39,10 @@ class Candidates:
 
     language: str
     """ISO 639-1 code."""
+
+    seam_tokens: int = 0
+    """Maximum number of tokens that joining two sentences across a gap adds: the strongest separator in the
+    gap stays, such as a paragraph break."""
 
 
 def select(documents: Sequence[Candidates], options: PruningOptions, config: ProvenceConfig) -> list[Mask]:
@@ -53,7 +57,7 @@ def select(documents: Sequence[Candidates], options: PruningOptions, config: Pro
         For each document, True for the sentences to keep, shape (S,).
     """
     if options.mode == "budget":
-        return _within_budget(documents, options)
+        return _within_budget(documents, options, config)
     masks = []
     for document in documents:
         mask = _chosen(document, options, config)
@@ -65,7 +69,7 @@ def select(documents: Sequence[Candidates], options: PruningOptions, config: Pro
 
 def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfig) -> Mask:
     scores = document.scores
-    if options.mode == "threshold":
+    if options.mode == "threshold" or options.threshold is not None:
         return scores >= (config.threshold if options.threshold is None else options.threshold)
     if options.mode == "ratio":
         assert options.ratio is not None  # checked by PruningOptions
@@ -139,30 +143,59 @@ def _headings_above(levels: Indices) -> Indices:
     return above
 
 
-def _within_budget(documents: Sequence[Candidates], options: PruningOptions) -> list[Mask]:
+def _within_budget(
+    documents: Sequence[Candidates], options: PruningOptions, config: ProvenceConfig
+) -> list[Mask]:
     """Take the best sentences of all documents, each with its company, as long as they fit.
 
-    `min_sentences` comes first, with its company, even if that exceeds the budget.
+    `min_sentences` comes first, with its company, even if that exceeds the budget. Then the best sentence of
+    all documents, without its company if that does not fit: no worse sentence takes its place.
     """
     assert options.max_tokens is not None  # checked by PruningOptions
     companies = [_Company(document, options) for document in documents]
     masks = [np.zeros(len(document.scores), dtype=bool) for document in documents]
+    left = options.max_tokens
     for document, company, mask in zip(documents, companies, masks, strict=True):
-        mask[company.of(np.sort(_best(document, options.min_sentences, among=~mask)))] = True
-    left = options.max_tokens - sum(int(d.num_tokens[m].sum()) for d, m in zip(documents, masks, strict=True))
+        members = company.of(np.sort(_best(document, options.min_sentences, among=~mask)))
+        mask[members] = True
+        left -= _cost(document, members, is_first=True)
     ranked = sorted(
-        (-score, number, index)
+        (-float(document.scores[index]), number, index)
         for number, document in enumerate(documents)
-        for index, score in enumerate(document.scores.tolist())
+        for index in np.flatnonzero(_good_enough(document, options, config)).tolist()
     )
-    for _, number, index in ranked:
-        num_tokens, mask = documents[number].num_tokens, masks[number]
-        if mask[index] or num_tokens[index] > left:
+    begun = {number for number, mask in enumerate(masks) if mask.any()}
+    best = ranked[0] if ranked else None
+    for entry in ranked:
+        _, number, index = entry
+        document, mask = documents[number], masks[number]
+        if mask[index]:
+            continue
+        if document.num_tokens[index] > left:
+            if entry is best:
+                break
             continue
         members = companies[number].of(np.array([index]))
         members = members[~mask[members]]
-        cost = int(num_tokens[members].sum())
+        cost = _cost(document, members, is_first=number not in begun)
+        if entry is best and cost > left:
+            members = np.array([index])
+            cost = _cost(document, members, is_first=number not in begun)
         if cost <= left:
             mask[members] = True
             left -= cost
+            begun.add(number)
     return masks
+
+
+def _cost(document: Candidates, members: Indices, *, is_first: bool) -> int:
+    """Tokens that some sentences add to those of the document that are already kept."""
+    seams = max(0, len(members) - is_first)
+    return int(document.num_tokens[members].sum()) + seams * document.seam_tokens
+
+
+def _good_enough(document: Candidates, options: PruningOptions, config: ProvenceConfig) -> Mask:
+    """Which sentences a budget may hold: all of them, unless the caller gives a floor."""
+    if options.threshold is None and options.keep_answers is None:
+        return np.ones(len(document.scores), dtype=bool)
+    return _chosen(document, options, config)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from provence_rag import CheckpointError, InvalidInputError, MissingExtraError
+from provence_rag import CheckpointError, InvalidInputError, MissingExtraError, Provence
 from provence_rag.backends import loading
 from provence_rag.backends.loading import fitting_backends, load_backend
 from provence_rag.backends.onnx import OnnxBackend
@@ -68,7 +68,7 @@ def test_what_does_not_go_together(backend: str, device: str | None, dtype: str 
 
 def test_auto_prefers_the_fastest_export(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
-    monkeypatch.setattr(OnnxBackend, "__init__", lambda self, path: loaded.append(path.name))
+    monkeypatch.setattr(OnnxBackend, "__init__", lambda self, path, threads: loaded.append(path.name))
     load_backend(checkpoint, backend="auto", device=None, dtype=None)
     (checkpoint / "onnx" / "model_int8.onnx").touch()
     load_backend(checkpoint, backend="auto", device=None, dtype=None)
@@ -128,3 +128,23 @@ def test_onnx_is_not_loaded_when_torch_is_asked_for(
     with pytest.raises(MissingExtraError):
         load_backend(checkpoint, backend="torch", device="cpu", dtype="float32")
     assert load_backend(checkpoint, backend="auto", device="cpu", dtype="float32").name == "onnx"
+
+
+def test_threads(checkpoint: Path) -> None:
+    for threads, expected in ((None, 0), (3, 3)):
+        backend = Provence.from_pretrained(checkpoint, threads=threads).backend
+        assert isinstance(backend, OnnxBackend)
+        assert backend._session.get_session_options().intra_op_num_threads == expected
+    for bad in (0, -1, 1.5, True):
+        message = f"threads must be an integer >= 1, got {bad!r}"
+        with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
+            Provence.from_pretrained(checkpoint, threads=bad)  # type: ignore[arg-type]
+
+
+def test_threads_of_torch_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    for threads in (None, 2):
+        Provence.from_pretrained(backend="torch", device="cpu", threads=threads)
+    assert set_to == [2]

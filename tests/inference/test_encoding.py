@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, models, processors
 
 from provence_rag import CheckpointError
 from provence_rag.chunking import MultilingualChunker, Span
+from provence_rag.hub import BUNDLED
 from provence_rag.inference.encoding import (
     PairLayout,
     PairTokenizer,
@@ -193,6 +194,28 @@ def test_the_token_for_what_is_unknown_stays() -> None:
     raw.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
     found = PairTokenizer(raw).tokenize(["a☃a<unk>"])[0]
     assert [PairTokenizer(raw).pieces()[i] for i in found.ids] == ["a", "<unk>", "a", *"<unk>"]
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufdfa" * 2000, "\ufdfb\ufdfa fox", "\u0041\u0301\u0302" * 200, "㌖" * 200, "👍🏽" * 200]
+)
+def test_time_is_bounded_by_the_length_of_a_text(text: str) -> None:
+    tokens = PairTokenizer.from_directory(BUNDLED).tokenize([text])[0]
+    starts, counts = np.unique(tokens.offsets[:, 0], return_counts=True)
+    assert counts.max() <= 6  # one may be shared with the next character
+    assert tokens.offsets[:, 1].max() == len(text)
+    assert (np.diff(tokens.offsets[:, 0]) >= 0).all()
+    assert len(tokens) <= 5 * len(text) + 1
+    assert starts[0] == 0
+
+
+def test_what_is_unknown(raw_tokenizer: Tokenizer) -> None:
+    pairs = PairTokenizer(raw_tokenizer)
+    if raw_tokenizer.get_vocab_size() > 250:  # bytes spell everything
+        assert pairs.unknown_id is None
+    else:
+        assert raw_tokenizer.id_to_token(pairs.unknown_id) in ("<unk>", "[UNK]")
+        assert pairs.unknown_id in pairs.tokenize(["\u1200"])[0].ids
 
 
 def test_save_and_load(tokenizer: PairTokenizer, tmp_path: Path) -> None:

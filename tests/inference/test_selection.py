@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -98,6 +99,38 @@ def test_budget_goes_on_with_what_still_fits() -> None:
     assert kept(one, PruningOptions(max_tokens=8)) == [[0, 2]]
 
 
+def test_no_worse_sentence_takes_the_best_ones_place() -> None:
+    heading = document([0.1, 0.9, 0.3], levels=[1, 0, 0], tokens=[3, 4, 2])
+    assert kept(heading, PruningOptions(max_tokens=6, keep_headings=True)) == [[1]]
+    titled = document([0.1, 0.2, 0.9, 0.3], title=1, tokens=[5, 1, 4, 1])
+    assert kept(titled, PruningOptions(max_tokens=4, keep_title=True, context_after=1)) == [[2]]
+    documents = [document([0.5, 0.4], tokens=[1, 1]), document([0.9], tokens=[7])]
+    assert kept(documents, PruningOptions(max_tokens=6)) == [[], []]
+    assert kept(documents, PruningOptions(max_tokens=7)) == [[], [0]]
+
+
+def test_a_budget_with_a_floor() -> None:
+    documents = [document([0.9, 0.46, 0.2]), document([0.44, 0.1], language="ja")]
+    assert kept(documents, PruningOptions(max_tokens=9, threshold=0.44)) == [[0, 1], [0]]
+    assert kept(documents, PruningOptions(max_tokens=2, threshold=0.44)) == [[0, 1], []]
+    assert kept(documents, PruningOptions(max_tokens=9, threshold=1.0)) == [[], []]
+    # Of each document, what the rule of its language keeps: 0.5 and half of the best one.
+    promise = PruningOptions(max_tokens=9, keep_answers=0.97)
+    assert kept([document([0.9, 0.5, 0.46]), document([0.6, 0.5, 0.1])], promise) == [[0, 1], [0, 1]]
+    forced = PruningOptions(max_tokens=9, threshold=0.95, min_sentences=1)
+    assert kept(documents, forced) == [[0], [0]]
+
+
+def test_a_budget_pays_for_what_stands_between_sentences() -> None:
+    one = replace(document([0.9, 0.1, 0.8, 0.7], tokens=[2, 2, 2, 2]), seam_tokens=1)
+    assert kept(one, PruningOptions(max_tokens=4)) == [[0]]
+    assert kept(one, PruningOptions(max_tokens=5)) == [[0, 2]]
+    assert kept([one, one], PruningOptions(max_tokens=4)) == [[0], [0]]  # nothing is between documents
+    assert kept(one, PruningOptions(max_tokens=6, context_after=1)) == [[0, 1]]
+    assert kept(one, PruningOptions(max_tokens=7, min_sentences=2)) == [[0, 2]]
+    assert kept(one, PruningOptions(max_tokens=8, min_sentences=2)) == [[0, 2, 3]]
+
+
 def test_budget_prefers_earlier_documents_and_sentences_among_equals() -> None:
     documents = [document([0.5, 0.5]), document([0.5, 0.5])]
     assert kept(documents, PruningOptions(max_tokens=3)) == [[0, 1], [0]]
@@ -158,7 +191,7 @@ def test_headings_are_kept_above_neighbours_too() -> None:
 def test_a_budget_pays_for_company() -> None:
     one = document([0, 0, 0, 1], levels=[1, 0, 0, 0], tokens=[2, 3, 3, 3])
     with_heading = {"keep_headings": True}
-    assert kept(one, PruningOptions(max_tokens=4, **with_heading)) == [[0]]  # 5 would be needed
+    assert kept(one, PruningOptions(max_tokens=4, **with_heading)) == [[3]]  # 5 would be needed for both
     assert kept(one, PruningOptions(max_tokens=5, **with_heading)) == [[0, 3]]
     assert kept(one, PruningOptions(max_tokens=6, context_before=1)) == [[2, 3]]
     assert kept(one, PruningOptions(max_tokens=3, min_sentences=1, **with_heading)) == [[0, 3]]
@@ -293,6 +326,12 @@ def test_a_budget_is_exceeded_only_by_min_sentences(
         forced += int(one.num_tokens[members].sum())
     spent = sum(int(one.num_tokens[mask].sum()) for one, mask in zip(documents, masks, strict=True))
     assert spent <= max(max_tokens, forced)
+    scores = [
+        (-score, number, i) for number, one in enumerate(documents) for i, score in enumerate(one.scores)
+    ]
+    if scores and not masks[min(scores)[1]][min(scores)[2]]:  # the best one does not fit
+        assert options.min_sentences == 0
+        assert not any(mask.any() for mask in masks)
 
 
 @_settings
