@@ -1,6 +1,8 @@
 """The model that users get by default, judged by people's answers to questions on the example collection."""
 
+import hashlib
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,6 +39,16 @@ def test_it_is_small() -> None:
     sizes = [path.stat().st_size for path in BUNDLED.rglob("*") if path.suffix in (".onnx", ".safetensors")]
     assert len(sizes) == 2
     assert sum(sizes) <= 76e6
+
+
+def test_the_card_has_the_size_and_the_hash_of_the_weights() -> None:
+    card = (BUNDLED / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| .* \| (.+) MB \| `(\w+)` \|$", card, re.MULTILINE)
+    weights = {name: (BUNDLED / name).read_bytes() for name in ("onnx/model_int8.onnx", "model.safetensors")}
+    assert rows == [
+        (name, f"{len(content) / 1e6:.1f}", hashlib.sha256(content).hexdigest())
+        for name, content in weights.items()
+    ]
 
 
 def test_it_runs_on_onnx_runtime_by_default(model: Provence) -> None:
