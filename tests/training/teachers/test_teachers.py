@@ -344,6 +344,15 @@ def test_of_several_teachers_the_mean_is_learned(draw: Draw) -> None:
     assert {p.passage.language for p in second.pairs} == {"en"}
 
 
+def test_a_teacher_of_another_language_scores_nothing(draw: Draw, caplog: pytest.LogCaptureFixture) -> None:
+    passages = make_passages(8)
+    drawn = draw(passages, random=0.5, bm25=0.0)
+    first, second = ((KindTeacher(gives_logits=False), configured(languages=(x,))) for x in ("en", "ja"))
+    pairs = teach(drawn, passages, [first, second])
+    assert caplog.messages[-1:] == [f"teacher fake scores none of {len(drawn)} pairs"]
+    np.testing.assert_array_equal(pairs.teacher_scores, teach(drawn, passages, [first]).teacher_scores)
+
+
 def test_scores_that_came_with_the_data(draw: Draw, caplog: pytest.LogCaptureFixture) -> None:
     passages = make_passages(8)
     drawn = draw(passages, bm25=0.5, random=0.0, labels=False)

@@ -190,6 +190,9 @@ def _logits(
         if (not config.languages or pair.passage.language in config.languages)
         and (teacher.gives_logits or pair.question_source not in needs_passage)
     ]
+    if not asked:  # there is nothing to fit a scale to
+        log.warning("teacher %s scores none of %d pairs", config.model, len(pairs))
+        return [TeacherScores(math.nan, None)] * len(pairs)
     chosen = [pairs[i] for i in asked]
     scores = teacher.score(chosen)
     scale = config.scale or (None if teacher.gives_logits else ScaleConfig())
