@@ -209,6 +209,17 @@ def test_a_finished_run_is_not_run_again(make_config: MakeConfig, tmp_path: Path
     )
 
 
+def test_a_run_does_not_go_on_with_other_data(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(data={"train": [write_data(tmp_path / "mine.jsonl", 24)]})
+    assert invoke(config).exit_code == 0
+    write_data(tmp_path / "mine.jsonl", 25)
+    result = invoke(config)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        f"provence: {tmp_path / 'run'} holds a run with other data: choose another output, or delete this one"
+    )
+
+
 class KillAt(TrainerCallback):
     """Ends the run in the middle of a step."""
 

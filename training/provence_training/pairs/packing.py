@@ -22,7 +22,7 @@ from provence_training.pairs.negatives import Asked, find_negatives
 from provence_training.pairs.pack import Pack, borders_of
 from provence_training.pairs.targets import IGNORE
 
-__all__ = ["asked_questions", "pack_key", "pack_passages", "readable", "token_arrays"]
+__all__ = ["asked_questions", "digest", "pack_key", "pack_passages", "readable", "token_arrays"]
 
 IntArray = NDArray[np.int64]
 
@@ -40,15 +40,21 @@ _ANSWER = (4, 60)
 ones do not occur again."""
 
 
+def digest(passages: Sequence[Passage]) -> str:
+    """A hash of everything in passages: texts, sentences, questions, answers and labels."""
+    found = hashlib.sha256()
+    for passage in passages:
+        content = {**vars(passage), "questions": [vars(question) for question in passage.questions]}
+        found.update(json.dumps(content).encode())
+    return found.hexdigest()
+
+
 def pack_key(passages: Sequence[Passage], start: Path, *, needs_passage: frozenset[str], seed: int) -> str:
     """A hash of everything that the result of `pack_passages` depends on, for a checkpoint directory."""
     config = ProvenceConfig.from_directory(start)
     reading = [config.pair_template, config.normalize_query, config.tokenization]
     found = hashlib.sha256((start / "tokenizer.json").read_bytes())
-    found.update(json.dumps([_FORMAT, reading, sorted(needs_passage), seed]).encode())
-    for passage in passages:
-        content = {**vars(passage), "questions": [vars(question) for question in passage.questions]}
-        found.update(json.dumps(content).encode())
+    found.update(json.dumps([_FORMAT, reading, sorted(needs_passage), seed, digest(passages)]).encode())
     return found.hexdigest()[:32]
 
 

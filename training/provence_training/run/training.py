@@ -6,13 +6,15 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import checkpoint_directory
 from provence_training.config import StageConfig, TrainingConfig
-from provence_training.data.sources import load_data
+from provence_training.data.sources import Data, load_data
+from provence_training.pairs.packing import digest
 from provence_training.run.checks import check_data, check_environment, check_start
 from provence_training.run.release import release
 from provence_training.run.stage_pairs import StagePairs
@@ -21,8 +23,9 @@ from provence_training.run.starting_point import keep_layers_of, make_starting_p
 
 __all__ = ["run_training"]
 
-_STORED_CONFIG = "config.json"
-"""The configuration of the run that an output directory holds. It is written after the starting point."""
+_STORED = "config.json"
+"""The configuration of the run that an output directory holds, and a hash of its data. It is written after the
+starting point."""
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ def run_training(config: TrainingConfig) -> Path:
 
     Raises:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
-            run with another configuration.
+            run with another configuration or other data.
     """
     output = Path(config.output).expanduser()
     state = PartialState(cpu=config.device == "cpu")
@@ -48,11 +51,13 @@ def run_training(config: TrainingConfig) -> Path:
     data = load_data(config)
     check_data(config, data)
     start = output / "start"
+    stored = _stored(config, data)
     with state.main_process_first():
-        if not _is_begun(output, config):
+        if not _is_begun(output, stored):
             make_starting_point(config.model, data.train, start, seed=config.seed)
             check_start(config, start, StagePairs(config, data, start))
-            (output / _STORED_CONFIG).write_text(_text(config), encoding="utf-8")
+            text = json.dumps(stored, indent=2, ensure_ascii=False) + "\n"
+            (output / _STORED).write_text(text, encoding="utf-8")
     stage_pairs = StagePairs(config, data, start)
     for stage in config.stages:
         directory = output / "stages" / stage.name
@@ -80,15 +85,21 @@ def _guide(stage: StageConfig, output: Path) -> Path | None:
     return checkpoint_directory(stage.guide.model)
 
 
-def _is_begun(output: Path, config: TrainingConfig) -> bool:
-    """Whether the run has its starting point, so that the configuration is stored."""
-    path = output / _STORED_CONFIG
-    if path.exists() and path.read_text(encoding="utf-8") != _text(config):
-        raise InvalidInputError(
-            f"{output} holds a run with another configuration: choose another output, or delete this one"
-        )
-    return path.exists()
+def _stored(config: TrainingConfig, data: Data) -> dict[str, Any]:
+    """What the run in an output directory depends on, as JSON values."""
+    stored = {"config": asdict(config), "data": digest([*data.train, *data.dev])}
+    return json.loads(json.dumps(stored))  # type: ignore[no-any-return]
 
 
-def _text(config: TrainingConfig) -> str:
-    return json.dumps(asdict(config), indent=2, ensure_ascii=False) + "\n"
+def _is_begun(output: Path, stored: dict[str, Any]) -> bool:
+    """Whether the run has its starting point."""
+    path = output / _STORED
+    if not path.exists():
+        return False
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for name, difference in (("config", "another configuration"), ("data", "other data")):
+        if before.get(name) != stored[name]:
+            raise InvalidInputError(
+                f"{output} holds a run with {difference}: choose another output, or delete this one"
+            )
+    return True
