@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 import typer
 import yaml
+from accelerate import PartialState
 from transformers import TrainerCallback
 from typer.testing import CliRunner, Result
 
@@ -218,6 +220,23 @@ def test_a_run_does_not_go_on_with_other_data(make_config: MakeConfig, tmp_path:
     assert result.stderr.splitlines()[-1] == (
         f"provence: {tmp_path / 'run'} holds a run with other data: choose another output, or delete this one"
     )
+
+
+def test_processes_wait_for_the_first_one_for_hours(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: Any, timeout: timedelta = timedelta(minutes=30), **__: Any) -> None:
+        raise InterruptedError(timeout)
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
+    monkeypatch.setattr(PartialState, "_shared_state", {})
+    for name in ("RANK", "LOCAL_RANK", "MASTER_PORT", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(InterruptedError) as raised:
+        run_training(read_config(make_config()))
+    assert raised.value.args[0] >= timedelta(hours=12)
 
 
 class KillAt(TrainerCallback):

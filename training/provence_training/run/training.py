@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ from provence_training.run.starting_point import keep_layers_of, make_starting_p
 __all__ = ["run_training"]
 
 _STORED = "config.json"
-"""The configuration of the run that an output directory holds, and a hash of its data. It is written after the
-starting point."""
+"""The configuration of the run that an output directory holds, and a hash of its data. It is written after
+the starting point."""
+
+_LONGEST_WAIT = timedelta(days=1)
+"""How long processes wait for the first one, which alone scores pairs with teachers, calibrates and
+evaluates: that can take hours. By default, torch gives up after ten minutes on GPUs and thirty on CPUs."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +51,7 @@ def run_training(config: TrainingConfig) -> Path:
             run with another configuration or other data.
     """
     output = Path(config.output).expanduser()
-    state = PartialState(cpu=config.device == "cpu")
+    state = PartialState(cpu=config.device == "cpu", timeout=_LONGEST_WAIT)
     check_environment(config)
     data = load_data(config)
     check_data(config, data)
