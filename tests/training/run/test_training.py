@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from provence_rag import CheckpointError, InvalidInputError, Provence
 from provence_rag.cli.app import _Commands
-from provence_rag.config import ProvenceConfig
+from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.modeling.model import ProvenceModel
 from provence_training.cli.train import train
 from provence_training.config.yaml_file import read_config
@@ -344,6 +345,24 @@ def test_a_run_that_could_not_begin_may_be_changed(make_config: MakeConfig, tmp_
     with pytest.raises(CheckpointError):
         run_training(read_config(make_config(model={"checkpoint": str(tmp_path / "none")})))
     run_training(read_config(make_config()))
+
+
+def test_promises_that_were_made_for_other_weights(
+    make_config: MakeConfig, joint: Path, tmp_path: Path
+) -> None:
+    before = ProvenceConfig.from_directory(joint)
+    replace(before, promises={0.9: {"default": DynamicRule()}}, dynamic=0.9).to_directory(joint)
+    result = invoke(make_config())
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1] == (
+        f"the promises of {tmp_path / 'run' / 'model'} are those of the model that training started from; "
+        "its new weights may keep fewer answers: set release.calibration, or run provence calibrate"
+    )
+    shutil.rmtree(tmp_path / "run")
+    data = {"train": [write_data(tmp_path / "mine.jsonl", 24)], "dev_share": 0.3}
+    result = invoke(make_config(data=data, release={"calibration": {"keep": 0.5}}))
+    assert result.exit_code == 0
+    assert "are those of the model" not in result.stderr
 
 
 def test_calibration_needs_answers(make_config: MakeConfig, tmp_path: Path) -> None:

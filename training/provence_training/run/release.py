@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from provence_rag import Provence
+from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.convert import write_export
 from provence_rag.modeling.model import ProvenceModel
@@ -48,6 +49,12 @@ def release(trained: Path, target: Path, dev: Sequence[Passage], config: Release
         shutil.rmtree(partial, ignore_errors=True)
         _make(trained, partial, files, config)
         partial.rename(target)
+        if config.calibration is None and ProvenceConfig.from_directory(target).promises:
+            log.warning(
+                "the promises of %s are those of the model that training started from; its new weights may "
+                "keep fewer answers: set release.calibration, or run provence calibrate",
+                target,
+            )
     report = target.with_name("evaluation")
     if files and config.evaluate and not report.exists():
         evaluator = ProvenceEvaluator(files, limit=config.evaluate)
