@@ -219,7 +219,7 @@ def test_a_run_does_not_go_on_with_other_data(make_config: MakeConfig, tmp_path:
     result = invoke(config)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == (
-        f"provence: {tmp_path / 'run'} holds a run on other data: choose another output, or delete this one"
+        f"provence: {tmp_path / 'run'} holds a run with other data: choose another output, or delete this one"
     )
 
 
@@ -360,7 +360,7 @@ def test_promises_that_were_made_for_other_weights(
     )
     shutil.rmtree(tmp_path / "run")
     data = {"train": [write_data(tmp_path / "mine.jsonl", 24)], "dev_share": 0.3}
-    result = invoke(make_config(data=data, release={"calibration": {"allow_few_questions": True}}))
+    result = invoke(make_config(data=data, release={"calibration": {"keep": 0.5}}))
     assert result.exit_code == 0
     assert "are those of the model" not in result.stderr
 

@@ -281,7 +281,7 @@ class ReleaseConfig:
 
     calibration: CalibrationConfig | None = None
     """Choose temperatures and thresholds on the development data, for each language. By default the model
-    keeps those it had, and a warning says so if it made promises."""
+    keeps those it had, and a warning says so if it has promises."""
 
     evaluate: Count | None = 400
     """Questions of each source of the development data, at most, that the result is measured on; null skips

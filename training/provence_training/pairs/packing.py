@@ -41,7 +41,7 @@ ones do not occur again."""
 
 
 def digest(passages: Sequence[Passage]) -> str:
-    """A hash of everything in passages: their texts, sentences, questions, answers and labels."""
+    """A hash of everything in passages: texts, sentences, questions, answers and labels."""
     found = hashlib.sha256()
     for passage in passages:
         content = {**vars(passage), "questions": [vars(question) for question in passage.questions]}

@@ -25,12 +25,12 @@ from provence_training.run.starting_point import keep_layers_of, make_starting_p
 __all__ = ["run_training"]
 
 _STORED = "config.json"
-"""The configuration of the run that an output directory holds, and a hash of its data; written after the
-starting point."""
+"""The configuration of the run that an output directory holds, and a hash of its data. It is written after
+the starting point."""
 
-_TIMEOUT = timedelta(days=1)
-"""How long processes wait for the first one: it alone asks teachers, calibrates and evaluates, which can take
-hours. torch's default is ten minutes on GPUs and thirty on CPUs."""
+_LONGEST_WAIT = timedelta(days=1)
+"""How long processes wait for the first one, which alone scores pairs with teachers, calibrates and
+evaluates: that can take hours. By default, torch gives up after ten minutes on GPUs and thirty on CPUs."""
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ def run_training(config: TrainingConfig) -> Path:
 
     Raises:
         ProvenceError: The configuration, the data or a model cannot be used, or the output directory holds a
-            run with another configuration or on other data.
+            run with another configuration or other data.
     """
     output = Path(config.output).expanduser()
-    state = PartialState(cpu=config.device == "cpu", timeout=_TIMEOUT)
+    state = PartialState(cpu=config.device == "cpu", timeout=_LONGEST_WAIT)
     check_environment(config)
     data = load_data(config)
     check_data(config, data)
@@ -91,20 +91,20 @@ def _guide(stage: StageConfig, output: Path) -> Path | None:
 
 
 def _stored(config: TrainingConfig, data: Data) -> dict[str, Any]:
-    """What an output directory must have been made with, as JSON values."""
+    """What the run in an output directory depends on, as JSON values."""
     stored = {"config": asdict(config), "data": digest([*data.train, *data.dev])}
     return json.loads(json.dumps(stored))  # type: ignore[no-any-return]
 
 
 def _is_begun(output: Path, stored: dict[str, Any]) -> bool:
-    """Whether there is a starting point: the configuration is stored after it is complete."""
+    """Whether the run has its starting point."""
     path = output / _STORED
     if not path.exists():
         return False
     before = json.loads(path.read_text(encoding="utf-8"))
-    for name, difference in (("config", "with another configuration"), ("data", "on other data")):
+    for name, difference in (("config", "another configuration"), ("data", "other data")):
         if before.get(name) != stored[name]:
             raise InvalidInputError(
-                f"{output} holds a run {difference}: choose another output, or delete this one"
+                f"{output} holds a run with {difference}: choose another output, or delete this one"
             )
     return True
