@@ -8,14 +8,16 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from typing_extensions import Self
 
 from provence_rag.backends import BackendName
 from provence_rag.backends.loading import fitting_backends
-from provence_rag.chunking import as_chunker
+from provence_rag.chunking import Span, as_chunker
 from provence_rag.config import SHORTEST_WINDOW
 from provence_rag.errors import InvalidInputError
+from provence_rag.inference.assembly import assemble
 from provence_rag.options import OPTIONS, PruningMode, PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
@@ -229,6 +231,7 @@ class AdapterFields(ModelFields):
     context_after: int = _option("context_after")
     keep_title: bool = _option("keep_title")
     keep_headings: bool = _option("keep_headings")
+    keep_together: bool = _option("keep_together")
     language: str = _option("language")
 
     @model_validator(mode="after")
@@ -329,6 +332,15 @@ def keep_at_least(passages: Sequence[PrunedPassage], count: int) -> list[PrunedP
 
 
 def _best_sentence_alone(passage: PrunedPassage) -> PrunedPassage:
-    best = max(passage.sentences, key=lambda sentence: sentence.score or 0.0)
-    sentences = tuple(replace(sentence, kept=sentence is best) for sentence in passage.sentences)
-    return replace(passage, text=best.text, sentences=sentences)
+    """The passage with its best sentence, and what that cannot stand without."""
+    best = max(range(len(passage.sentences)), key=lambda number: passage.sentences[number].score or 0.0)
+    kept = {best}
+    waiting = [best]
+    while waiting:
+        new = set(passage.sentences[waiting.pop()].needs) - kept
+        kept |= new
+        waiting += new
+    sentences = tuple(replace(one, kept=number in kept) for number, one in enumerate(passage.sentences))
+    spans = [Span(sentence.start, sentence.end) for sentence in sentences]
+    mask = np.array([sentence.kept for sentence in sentences])
+    return replace(passage, text=assemble(passage.document, spans, mask), sentences=sentences)

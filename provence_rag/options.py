@@ -100,6 +100,12 @@ class PruningOptions:
 
     keep_headings: Annotated[bool, Option("Keep the Markdown headings above each kept sentence")] = False
 
+    keep_together: Annotated[
+        bool, Option("Keep what belongs together, such as a question and its answer, a row and its header")
+    ] = True
+    """What a kept sentence cannot be read without, and what it announces: see `docs/structure.md`. If False,
+    structured data still keeps what it needs to parse."""
+
     language: Annotated[
         str, Option("Language of the documents (ISO 639-1), or auto to detect it for each")
     ] = "auto"

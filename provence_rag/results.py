@@ -34,8 +34,9 @@ class Sentence:
     """Offset after its last character."""
 
     score: float | None
-    """Keep probability in [0, 1], 0 for a sentence mostly of characters that the checkpoint's vocabulary
-    lacks; None where the checkpoint has no pruning head."""
+    """Keep probability in [0, 1]; 0 for a sentence mostly of characters that the checkpoint's vocabulary
+    lacks, and for a frame of structured data, which is kept for its records only; None where the checkpoint
+    has no pruning head."""
 
     kept: bool
     """Whether it is part of the pruned text."""
@@ -45,6 +46,9 @@ class Sentence:
 
     token_end: int
     """Index after its last token."""
+
+    needs: tuple[int, ...] = ()
+    """Numbers of the sentences without which it cannot stand: a record's brackets, an answer's question."""
 
     @property
     def num_tokens(self) -> int:
@@ -77,7 +81,12 @@ class PrunedPassage:
     """The relevance score before its activation, -inf for a document that is not read; None like `score`."""
 
     sentences: tuple[Sentence, ...]
-    """All sentences, in order. Empty for a document of white space."""
+    """All sentences, in order. Empty for a document of white space. Of structured data, each is a record or a
+    frame around records, such as a bracket."""
+
+    kept_whole: str | None = None
+    """Why the document was not pruned, in words: it is structured data that would break. None where it could
+    be pruned, whatever was kept."""
 
     untrained_language: str | None = None
     """ISO 639-1 code of the query's language, if the checkpoint was not trained on it: its scores say little
@@ -123,6 +132,8 @@ class PrunedPassage:
             "compression": self.compression,
             "original_length": len(self.document),
         }
+        if self.kept_whole is not None:
+            provenance["kept_whole"] = self.kept_whole
         if sentence_scores:
             provenance["sentence_spans"] = [[sentence.start, sentence.end] for sentence in self.sentences]
             provenance["sentence_scores"] = [sentence.score for sentence in self.sentences]
@@ -138,7 +149,8 @@ class PrunedPassage:
         passage = {**asdict(self), "score": finite(self.score), "logit": finite(self.logit)}
         if self.untrained_language is None:
             del passage["untrained_language"]
-        passage["sentences"] = list(passage["sentences"])  # asdict keeps the tuple
+        # asdict keeps tuples
+        passage["sentences"] = [{**one, "needs": list(one["needs"])} for one in passage["sentences"]]
         return {
             **passage,
             "kept_spans": self.kept_spans,

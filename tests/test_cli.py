@@ -164,7 +164,15 @@ def test_prune_formats_exclude_each_other() -> None:
 def test_prune_passes_every_option_on() -> None:
     succeed(
         *("prune", "a.txt", "--mode", "budget", "--max-tokens", "9", "--min-sentences", "1"),
-        *("--context-before", "2", "--context-after", "3", "--keep-title", "--keep-headings"),
+        *(
+            "--context-before",
+            "2",
+            "--context-after",
+            "3",
+            "--keep-title",
+            "--keep-headings",
+            "--no-keep-together",
+        ),
         *("--language", "ja", "--top-k", "4", "--score-threshold", "0.5", "--reorder"),
         *("--model", "some/model", "--backend", "onnx", "--device", "cpu", "--batch-size", "8"),
         *("--threads", "2"),
@@ -181,6 +189,7 @@ def test_prune_passes_every_option_on() -> None:
                 context_after=3,
                 keep_title=True,
                 keep_headings=True,
+                keep_together=False,
                 language="ja",
             ),
             "top_k": 4,
@@ -478,3 +487,19 @@ def test_output_is_utf8_whatever_the_system_says() -> None:
         stdout, stderr = process.communicate()
     assert stderr == b""
     assert "Tokyo 東京" in stdout.decode()
+
+
+def test_an_array_of_texts_in_a_json_file_is_a_list_of_documents() -> None:
+    texts = ["Tokyo.", {"text": "Kyoto.", "title": "T"}, {"page_content": "Osaka."}]
+    Path("c.json").write_text(json.dumps(texts), encoding="utf-8")
+    passages = json.loads(succeed("prune", "c.json", "--json"))
+    assert [passage["document"] for passage in passages] == ["Tokyo.", "Kyoto.", "Osaka."]
+    assert passages[1]["title"] == "T"
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"city": "Tokyo"}, {"city": "Kyoto"}]', '{"a": 1}', "[", "[]", "[" * 20_000]
+)
+def test_other_json_is_one_document(text: str) -> None:
+    Path("c.json").write_text(text, encoding="utf-8")
+    assert [passage["document"] for passage in json.loads(succeed("prune", "c.json", "--json"))] == [text]

@@ -86,6 +86,7 @@ def test_the_mode_is_that_of_the_value_given(values: dict[str, Any], mode: str) 
         ({"context_after": "1"}, "context_after must be an integer >= 0, got '1'"),
         ({"keep_title": 1}, "keep_title must be True or False, got 1"),
         ({"keep_headings": None}, "keep_headings must be True or False, got None"),
+        ({"keep_together": 1}, "keep_together must be True or False, got 1"),
         ({"language": ""}, "language must be 'auto' or an ISO 639-1 code, got ''"),
         ({"language": None}, "language must be 'auto' or an ISO 639-1 code, got None"),
     ],

@@ -102,8 +102,10 @@ def test_to_dict_holds_everything_as_plain_types() -> None:
                 "kept": True,
                 "token_start": 0,
                 "token_end": 2,
+                "needs": [],
             }
         ],
+        "kept_whole": None,
         "kept_spans": [[0, 4]],
         "compression": 1 - 4 / 22,
         "num_tokens": 2,

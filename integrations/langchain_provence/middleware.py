@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +61,9 @@ class ProvencePruningMiddleware(AgentMiddleware):
     that were removed).
 
     If the content is a list of blocks, each text block is pruned by itself, and left out if nothing of it is
-    kept; other blocks pass through. A result that would lose all its text keeps its best sentence. Errors,
-    JSON (a part of it would not be JSON) and results without a question are not touched.
+    kept; other blocks pass through. A result that would lose all its text keeps its best sentence. Structured
+    data such as JSON is pruned by record, so that it still parses. Errors and results without a question are
+    not touched.
 
     Args:
         model: Hub name or path of a checkpoint, or a loaded `Provence`; None is the bundled model. It is
@@ -179,19 +179,7 @@ class ProvencePruningMiddleware(AgentMiddleware):
 def _prose(block: str | dict[Any, Any]) -> str | None:
     """The text of a content block that can be cut by sentences; None for any other block."""
     text = block if isinstance(block, str) else block.get("text") if block.get("type") == "text" else None
-    if not isinstance(text, str) or not text.strip() or _is_json(text):
-        return None
-    return text
-
-
-def _is_json(text: str) -> bool:
-    if text.lstrip()[:1] not in ("{", "["):
-        return False  # a number or a quoted string is text like any other
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):  # the latter for thousands of brackets
-        return False
-    return True
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def _rewritten(message: ToolMessage, kept: dict[int, PrunedPassage], question: str) -> ToolMessage:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+from provence_rag.chunking.links import Chunks
+
 __all__ = ["BaseChunker", "Span", "cut", "trim"]
 
 
@@ -47,6 +49,12 @@ class BaseChunker:
         from provence_rag.chunking.custom import covering_spans  # which needs this class
 
         return covering_spans(text, self.chunk(text))
+
+    def chunks(self, text: str) -> Chunks:
+        """Return where the sentences of `text` are, with the links between those that belong together."""
+        from provence_rag.chunking.partners import with_partners
+
+        return with_partners(text, Chunks(self.spans(text)))
 
     def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
         """Return every sentence of `text` with its `(start, end)` character offsets."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from provence_rag.chunking.base import BaseChunker, Span
 from provence_rag.chunking.english import PUNKT_LANGUAGES, PunktChunker
 from provence_rag.chunking.japanese import CJKChunker
 from provence_rag.chunking.language import detect_language
+from provence_rag.chunking.links import Chunks
 from provence_rag.chunking.markdown import MarkdownChunker, looks_like_markdown
 from provence_rag.chunking.overlong import split_overlong
+from provence_rag.chunking.partners import with_partners
+from provence_rag.chunking.records import record_chunks
 from provence_rag.errors import InvalidInputError
 from provence_rag.languages import check_language
 from provence_rag.surrogates import without_surrogates
@@ -35,11 +39,13 @@ class MultilingualChunker(BaseChunker):
 
     def spans(self, text: str) -> list[Span]:
         """Return where the sentences of `text` are; an empty list if there is only white space."""
+        return list(self.chunks(text).spans)
+
+    def chunks(self, text: str) -> Chunks:
+        """Return where the sentences and records of `text` are, with what holds them together."""
         language = detect_language(text) if self.language == "auto" else self.language
-        chunker = _chunker_of(language)
-        if looks_like_markdown(text):
-            chunker = MarkdownChunker(chunker)
-        return chunker.spans(text)
+        sentences = partial(_sentences, _chunker_of(language))
+        return record_chunks(text, sentences) or with_partners(text, Chunks(sentences(text)))
 
     def chunk_text(
         self, text: str, language: str = "auto", tokenizer: Any = None, max_length: int | None = None
@@ -63,6 +69,10 @@ class MultilingualChunker(BaseChunker):
             starts = _token_starts(tokenizer, text)
             spans = [part for span in spans for part in split_overlong(text, span, starts, max_length)]
         return [(text[start:end], (start, end)) for start, end in spans]
+
+
+def _sentences(chunker: BaseChunker, text: str) -> list[Span]:
+    return (MarkdownChunker(chunker) if looks_like_markdown(text) else chunker).spans(text)
 
 
 def _chunker_of(language: str) -> BaseChunker:

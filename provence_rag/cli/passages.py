@@ -30,9 +30,10 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="FILE|-",
-        help="A UTF-8 text file is one document. A .json file holds an array of documents, a .jsonl file one "
-        "document per line; each is a string, or an object with text (or page_content) and optionally title. "
-        "- is standard input, a text; it is also read if no FILE is given.",
+        help="A UTF-8 text file is one document. A .json file may hold an array of documents, a .jsonl file "
+        "has one per line; each is a string, or an object with text (or page_content) and optionally title. "
+        "Other JSON in a .json file is one document, pruned by record. - is standard input, a text; it is "
+        "also read if no FILE is given.",
         show_default=False,
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,6 +13,8 @@ from provence_rag.chunking import Span
 from provence_rag.chunking.lines import LINE_BREAK
 
 __all__ = ["assemble"]
+
+_INDENTATION = re.compile(rf"(?:{LINE_BREAK.pattern})([ \t\u3000]*)$")
 
 
 def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
@@ -39,4 +42,13 @@ def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
 
 def _separator(text: str, spans: Sequence[Span]) -> str:
     separators = [text[a.end : b.start] for a, b in pairwise(spans)]
-    return max(separators, key=lambda s: (len(LINE_BREAK.findall(s)), bool(s), -len(s)))
+    if any(map(str.strip, separators)):
+        # Commas: there is one after each value, but after an opening and before a closing bracket.
+        first, last = separators[0], separators[-1]
+        return last if first.strip() and not last.strip() else first
+    strongest = max(separators, key=lambda s: (len(LINE_BREAK.findall(s)), bool(s), -len(s)))
+    indentation = _INDENTATION.search(separators[-1])
+    if indentation is None:
+        return strongest
+    # What begins a line keeps its indentation: in YAML and code it says what the line belongs to.
+    return strongest.rstrip(" \t\u3000") + indentation.group(1)

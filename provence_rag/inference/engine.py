@@ -20,6 +20,7 @@ from provence_rag.inference.encoding import TextTokenizer, Window, separator_len
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
 from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 from provence_rag.inference.selection import Candidates, select
+from provence_rag.inference.together import asks_how
 from provence_rag.options import PruningOptions
 from provence_rag.results import PrunedPassage, Sentence
 
@@ -220,6 +221,8 @@ def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:
         num_title_sentences=_num_title_sentences(document, scored.pair.title),
         language=document.language,
         seam_tokens=int(separators.max() - separators.min()) if len(separators) else 0,
+        chunks=document.chunks,
+        asks_how=asks_how(scored.pair.query),
     )
 
 
@@ -238,6 +241,10 @@ def _passage(scored: ScoredPair, index: int, mask: NDArray[np.bool_]) -> PrunedP
     document = scored.document
     text, bounds = document.text, document.bounds.tolist()
     scores = scored.sentence_scores
+    if scores is not None and (frames := list(document.chunks.frames)):
+        scores = scores.copy()
+        scores[frames] = 0.0
+    needs = document.chunks.needs()
     return PrunedPassage(
         index=index,
         document=text,
@@ -245,6 +252,7 @@ def _passage(scored: ScoredPair, index: int, mask: NDArray[np.bool_]) -> PrunedP
         title=scored.pair.title,
         score=scored.score,
         logit=scored.logit,
+        kept_whole=document.chunks.kept_whole,
         sentences=tuple(
             Sentence(
                 text=text[span.start : span.end],
@@ -254,14 +262,17 @@ def _passage(scored: ScoredPair, index: int, mask: NDArray[np.bool_]) -> PrunedP
                 kept=kept,
                 token_start=start,
                 token_end=end,
+                needs=needs.get(number, ()),
             )
-            for span, score, kept, start, end in zip(
-                document.spans,
-                repeat(None) if scores is None else scores.tolist(),
-                mask.tolist(),
-                bounds,
-                bounds[1:],
-                strict=False,
+            for number, (span, score, kept, start, end) in enumerate(
+                zip(
+                    document.spans,
+                    repeat(None) if scores is None else scores.tolist(),
+                    mask.tolist(),
+                    bounds,
+                    bounds[1:],
+                    strict=False,
+                )
             )
         ),
         untrained_language=scored.untrained_language,

@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from provence_rag.chunking import BaseChunker, MultilingualChunker, Span, detect_language
+from provence_rag.chunking import (
+    BaseChunker,
+    Chunks,
+    MultilingualChunker,
+    Span,
+    detect_language,
+    with_partners,
+)
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.encoding import (
@@ -48,8 +55,8 @@ class Document:
     language: str
     """The language that the caller asked for, or the one detected (ISO 639-1)."""
 
-    spans: Sequence[Span]
-    """Its sentences."""
+    chunks: Chunks
+    """Its sentences, and what holds them together."""
 
     tokens: TokenizedText
 
@@ -61,6 +68,11 @@ class Document:
 
     is_unread: bool
     """Whether all of them together are."""
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """Where its sentences are."""
+        return self.chunks.spans
 
 
 class Head(NamedTuple):
@@ -157,16 +169,18 @@ class Planner:
         texts = [text for text, _ in unique]
         language = self._config.splitter_language if language == "auto" else language
         languages = [detect_language(text) if language == "auto" else language for text in texts]
-        spans = [
-            self._spans(text, own) if split is None else split
+        chunks = [
+            self._chunks(text, own) if split is None else with_partners(text, Chunks(split))
             for (text, split), own in zip(unique, languages, strict=True)
         ]
-        tokens = self._encoder.encode_documents(texts, spans)
+        read = [one.reading or text for text, one in zip(texts, chunks, strict=True)]
+        tokens = self._encoder.encode_documents(read, [one.spans for one in chunks])
         if longest is not None:
-            spans = [split_sentences(*one, longest) for one in zip(texts, tokens, spans, strict=True)]
-        return dict(zip(unique, map(self._document, texts, languages, spans, tokens), strict=True))
+            chunks = [_shortened(*one, longest) for one in zip(texts, tokens, chunks, strict=True)]
+        return dict(zip(unique, map(self._document, texts, languages, chunks, tokens), strict=True))
 
-    def _document(self, text: str, language: str, spans: Sequence[Span], tokens: TokenizedText) -> Document:
+    def _document(self, text: str, language: str, chunks: Chunks, tokens: TokenizedText) -> Document:
+        spans = chunks.spans
         bounds = sentence_bounds(tokens, spans)
         unread, is_unread = np.zeros(len(spans), dtype=bool), False
         is_unknown = tokens.ids == self._unknown_token_id
@@ -175,11 +189,11 @@ class Planner:
             unknown = np.add.reduceat(np.append(sizes, 0), bounds[:-1]) * (np.diff(bounds) > 0)
             lengths = np.array([len("".join(text[span.start : span.end].split())) for span in spans])
             unread, is_unread = 2 * unknown > lengths, bool(2 * unknown.sum() > lengths.sum())
-        return Document(text, language, spans, tokens, bounds, unread, is_unread)
+        return Document(text, language, chunks, tokens, bounds, unread, is_unread)
 
-    def _spans(self, text: str, language: str) -> Sequence[Span]:
+    def _chunks(self, text: str, language: str) -> Chunks:
         chunker = _chunker_for(language) if self._chunker is None else self._chunker
-        return chunker.spans(text)
+        return chunker.chunks(text)
 
     def _heads(self, pairs: Sequence[Pair]) -> dict[tuple[str, str | None], Head]:
         queries = list(dict.fromkeys(pair.query for pair in pairs))
@@ -217,6 +231,14 @@ class Planner:
             np.array([*(unit.start for unit in units), len(tokens)], dtype=np.int64),
             np.array([unit.sentence for unit in units], dtype=np.int64),
         )
+
+
+def _shortened(text: str, tokens: TokenizedText, chunks: Chunks, longest: int) -> Chunks:
+    """Split the sentences of prose that have more than `longest` tokens; records of data stay whole."""
+    if chunks.frames or chunks.kept_whole or any(link.kind == "frame" for link in chunks.links):
+        return chunks
+    spans = split_sentences(text, tokens, chunks.spans, longest)
+    return chunks if len(spans) == len(chunks.spans) else chunks.split_into(spans)
 
 
 @lru_cache(maxsize=64)

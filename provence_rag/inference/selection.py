@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from provence_rag.chunking import Chunks
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.arrays import FloatArray
+from provence_rag.inference.together import (
+    Partners,
+    leading,
+    outranked,
+    settled,
+    standing_out,
+    without_frames,
+)
 from provence_rag.options import PruningOptions
 
 __all__ = ["Candidates", "select"]
@@ -44,6 +53,12 @@ class Candidates:
     """Maximum number of tokens that joining two sentences across a gap adds: the strongest separator in the
     gap stays, such as a paragraph break."""
 
+    chunks: Chunks = field(default_factory=Chunks)
+    """The sentences and what holds them together."""
+
+    asks_how: bool = False
+    """Whether the question asks how something is done: then a step takes the others along."""
+
 
 def select(documents: Sequence[Candidates], options: PruningOptions, config: ProvenceConfig) -> list[Mask]:
     """Choose the sentences to keep in all documents of one query.
@@ -56,15 +71,26 @@ def select(documents: Sequence[Candidates], options: PruningOptions, config: Pro
     Returns:
         For each document, True for the sentences to keep, shape (S,).
     """
+    documents = [_judged(document) for document in documents]
     if options.mode == "budget":
-        return _within_budget(documents, options, config)
-    masks = []
-    for document in documents:
-        mask = _chosen(document, options, config)
-        mask[_best(document, options.min_sentences - int(mask.sum()), among=~mask)] = True
-        mask[_Company(document, options).of(np.flatnonzero(mask))] = True
-        masks.append(mask)
-    return masks
+        masks = _within_budget(documents, options, config)
+    else:
+        masks = [_selected(document, options, config) for document in documents]
+    return [settled(mask, document.chunks) for mask, document in zip(masks, documents, strict=True)]
+
+
+def _judged(document: Candidates) -> Candidates:
+    """The document with the scores that its sentences compete with."""
+    return replace(document, scores=without_frames(document.scores, document.chunks))
+
+
+def _selected(document: Candidates, options: PruningOptions, config: ProvenceConfig) -> Mask:
+    if document.chunks.kept_whole is not None:
+        return np.ones(len(document.scores), dtype=bool)
+    mask = _chosen(document, options, config)
+    mask[_best(document, options.min_sentences - int(mask.sum()), among=~mask)] = True
+    mask[_Company(document, options).of(np.flatnonzero(mask))] = True
+    return mask
 
 
 def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfig) -> Mask:
@@ -75,7 +101,10 @@ def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfi
         assert options.ratio is not None  # checked by PruningOptions
         return _without_worst(document, options.ratio)
     rule = config.dynamic_rule(document.language, options.keep_answers)
-    return scores >= rule.least_kept(float(scores.max(initial=0.0)))
+    mask: Mask = scores >= rule.least_kept(float(scores.max(initial=0.0)))
+    if not mask.any() and options.keep_together:
+        mask[standing_out(scores, document.chunks, rule.floor)] = True
+    return mask & ~outranked(scores, document.chunks.records)
 
 
 def _without_worst(document: Candidates, ratio: float) -> Mask:
@@ -95,7 +124,7 @@ def _best(document: Candidates, count: int, among: Mask) -> Indices:
 
 
 class _Company:
-    """What is kept along with chosen sentences: neighbours, the headings above them, and the title."""
+    """What is kept along with chosen sentences: partners, neighbours, the headings above them, the title."""
 
     def __init__(self, document: Candidates, options: PruningOptions) -> None:
         self._size = len(document.scores)
@@ -103,19 +132,31 @@ class _Company:
         self._after = min(options.context_after, self._size)
         self._title = np.arange(document.num_title_sentences if options.keep_title else 0)
         self._above = _headings_above(document.heading_levels) if options.keep_headings else None
+        self._frames = Partners(document.chunks.links)
+        self._partners = Partners(
+            document.chunks.links,
+            keep_together=options.keep_together,
+            leading=leading(document.scores) if document.asks_how else None,
+        )
 
     def of(self, chosen: Indices) -> Indices:
         """The chosen sentences, in ascending order, and their company."""
         if not len(chosen):
             return chosen
-        members = self._neighbourhood(chosen) if self._before or self._after else chosen
+        members = self._partners.of(chosen)
+        members = self._neighbourhood(members) if self._before or self._after else members
         if self._above is not None:
             headings = members
             while len(headings):  # as often as headings are nested
                 headings = np.unique(self._above[headings])
                 headings = headings[headings >= 0]
                 members = np.union1d(members, headings)
-        return np.union1d(self._title, members) if len(self._title) else members
+        members = np.union1d(self._title, members) if len(self._title) else members
+        return self._partners.needed_by(members)
+
+    def least_of(self, index: int) -> Indices:
+        """A sentence with that alone which its document cannot be without."""
+        return self._frames.of(np.array([index]))
 
     def _neighbourhood(self, chosen: Indices) -> Indices:
         # Only the stretch between the first and the last neighbour is looked at: a budget asks for one
@@ -149,7 +190,8 @@ def _within_budget(
     """Take the best sentences of all documents, each with its company, as long as they fit.
 
     `min_sentences` comes first, with its company, even if that exceeds the budget. Then the best sentence of
-    all documents, without its company if that does not fit: no worse sentence takes its place.
+    all documents, without its company if that does not fit: no worse sentence takes its place. The frames of
+    a record belong to it.
     """
     assert options.max_tokens is not None  # checked by PruningOptions
     companies = [_Company(document, options) for document in documents]
@@ -163,6 +205,7 @@ def _within_budget(
         (-float(document.scores[index]), number, index)
         for number, document in enumerate(documents)
         for index in np.flatnonzero(_good_enough(document, options, config)).tolist()
+        if document.scores[index] >= 0  # frames have less
     )
     begun = {number for number, mask in enumerate(masks) if mask.any()}
     best = ranked[0] if ranked else None
@@ -179,7 +222,8 @@ def _within_budget(
         members = members[~mask[members]]
         cost = _cost(document, members, is_first=number not in begun)
         if entry is best and cost > left:
-            members = np.array([index])
+            members = companies[number].least_of(index)
+            members = members[~mask[members]]
             cost = _cost(document, members, is_first=number not in begun)
         if cost <= left:
             mask[members] = True

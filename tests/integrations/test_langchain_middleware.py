@@ -215,17 +215,29 @@ def test_the_size_is_that_of_all_text_blocks(ask: Any) -> None:
     [
         pytest.param([IMAGE], id="image"),
         pytest.param([{"type": "text", "text": " \n"}, IMAGE], id="white space"),
-        pytest.param({"rows": [{"text": RESULT}], "total": 1}, id="dictionary"),
-        pytest.param(json.dumps([RESULT, UNRELATED]), id="JSON"),
         pytest.param("", id="nothing"),
     ],
 )
 def test_what_cannot_be_cut_by_sentences_is_passed_through(
     ask: Any, calls: list[dict[str, Any]], result: Any
 ) -> None:
-    content = json.dumps(result) if isinstance(result, dict) else result
-    assert ask(result).content == content
+    assert ask(result).content == result
     assert calls == []
+
+
+def test_a_dictionary_is_pruned_by_member(ask: Any) -> None:
+    content = ask({"rows": [{"text": RESULT}], "total": 1}).content
+    assert json.loads(content) == {"rows": [{"text": RESULT}]}
+
+
+def test_json_is_pruned_by_record(ask: Any) -> None:
+    content = ask(json.dumps([{"text": RESULT}, {"text": UNRELATED}])).content
+    assert json.loads(content) == [{"text": RESULT}]
+
+
+def test_json_without_an_answer_keeps_its_best_record(ask: Any) -> None:
+    records = [{"text": "The market fell."}, {"text": "Rain is due."}]
+    assert json.loads(ask(json.dumps(records)).content) in [[record] for record in records]
 
 
 @pytest.mark.parametrize("start", ["[1]", "{a}", "[" * 100_000])
