@@ -34,28 +34,28 @@ ABBREVIATIONS = {
         before_words=_words(
             "mr mrs ms mx messrs mmes dr drs prof profs Rev Hon Gen Lt Col Maj Capt Cmdr Sgt Cpl Pvt Adm "
             "Gov Sen Rep Reps Sens Pres Supt Insp Det Amb mt mts Msgr cf viz vs v i.e e.g ca approx esp "
-            "incl resp n° pp p.s Fed Cong attn"
+            "incl resp n° pp p.s Pt Suppl Atty Fed Cong attn"
         ),
         before_numbers=_words(
-            "no nos nr n p pt pts ch chap chs sec secs art arts vol vols fig figs tab tabs tbl eq eqs eqn "
-            "ex exh ref refs para paras cl dist stat reg rul supp suppl app cir ct ver tel ext fax mob min "
-            "max op amend Rec Ed Sat Sun Mon Tue Tues Wed Thu Thur Thurs Fri Jan Feb Mar Apr Jun Jul Aug "
-            "Sep Sept Oct Nov Dec"
+            "no nos nr n p pt pts ch chap chs sec secs sect sects art arts vol vols fig figs tab tabs tbl "
+            "eq eqs eqn ex exh ref refs para paras cl dist stat reg rul supp suppl app cir ct ver tel ext "
+            "fax mob min max op amend Rec Ed Sat Sun Mon Tue Tues Wed Thu Thur Thurs Fri Jan Feb Mar Apr "
+            "Jun Jul Aug Sep Sept Oct Nov Dec"
         ),
         anywhere=_words(
-            "inc corp co ltd llc bros jr sr esq etc al ibid St Ft ave blvd rd hwy apt bldg Dept Assn ass'n "
-            "dep't gov't int'l nat'l comm'n comm'r att'y Civ Crim Evid Bankr Cir Dist Ct Supp App Rptr Rec "
-            "deg Ala Ariz Ark Cal Colo Conn Del Fla Ga Ill Ind Kan Ky La Mass Md Mich Minn Mo Mont Neb Nev "
-            "Okla Ore Pa Tenn Tex Va Vt Wash Wis Wyo"
+            "inc corp co ltd llc bros jr sr esq etc al ibid St Ft ave blvd rd hwy apt bldg Dept Assn "
+            "ass'n dep't gov't int'l nat'l comm'n comm'r att'y Civ Crim Evid Bankr Cir Dist Ct Supp App "
+            "Rptr Rec deg Ala Ariz Ark Cal Colo Conn Del Fla Ga Ill Ind Kan Ky La Mass Md Mich Minn Mo "
+            "Mont Neb Nev Okla Ore Pa Tenn Tex Va Vt Wash Wis Wyo"
         ),
     ),
     "de": Abbreviations(
         before_words=_words(
-            "z.b d.h u.a i.d.r v.a s.o s.u z.t i.a m.e bzw ca vgl evtl ggf inkl exkl sog insb bspw zzgl "
-            "abzgl dr prof dipl ing st mind einschl i.s i.v.m i.s.d z.hd i.h.v gem"
+            "z.b d.h u.a i.d.r v.a z.t i.a m.e bzw ca vgl evtl ggf inkl exkl sog insb bspw zzgl abzgl dr "
+            "prof dipl ing st mind einschl i.s i.v.m i.s.d z.hd i.h.v gem"
         ),
         before_numbers=_words("s nr art abs abb tab bd kap rn z ziff lit tel max min"),
-        anywhere=_words("usw etc u.s.w o.ä u.ä n.chr v.chr co jh jhd Str"),
+        anywhere=_words("usw etc u.s.w s.o s.u o.ä u.ä n.chr v.chr co jh jhd Str"),
     ),
     "fr": Abbreviations(
         before_words=_words(
@@ -73,8 +73,8 @@ ABBREVIATIONS = {
     ),
     "it": Abbreviations(
         before_words=_words(
-            "sig sigg sig.ra sig.na dott dott.ssa prof prof.ssa avv geom p.es ad.es cfr pag pagg d.l d.lgs "
-            "gent.mo spett"
+            "sig sigg sig.ra sig.na dott dott.ssa prof prof.ssa avv geom p.es ad.es cfr sec pag pagg d.l "
+            "d.lgs gent.mo spett"
         ),
         before_numbers=_words("p pp n nn art artt cap vol fig tab tel l co max min"),
         anywhere=_words("ecc etc a.c d.c s.p.a s.r.l c.c c.p es"),
@@ -111,9 +111,9 @@ STARTERS = {
         "such none a an i i'm it's that's there's i've don't let's meanwhile instead"
     ),
     "de": _words(
-        "der die das dies diese dieser dieses er sie es wir ihr ein eine einen im in am an auf bei mit nach "
-        "von vor zu zum zur aber und oder doch wenn als da dann dort hier jetzt so auch nur wer was wann wo "
-        "warum wie"
+        "der die das dies diese dieser dieses er sie es wir ihr ein eine einen im in am an auf bei mit "
+        "nach von vor zu zum zur aber und oder doch wenn als da dann dort hier jetzt so auch nur wer was "
+        "wann wo warum wie"
     ),
     "fr": _words(
         "le la les l un une des il elle ils elles on nous vous je ce cette ces cet c'est dans en au aux "

@@ -107,6 +107,7 @@ _JAPANESE_ENDS = re.compile(
     r"(?!が|けど|けれ|から|ので|のに|ら|ます|し[、て]|と[いか思言])"
 )
 _JAPANESE_PAUSES = re.compile(r"(?:ので|けど|けれど|が|から|たら|て|で)$")
+_KANA = re.compile(r"[\u3041-\u30ff]")
 _SHORTEST_JAPANESE, _LONGEST_JAPANESE = 8, 60
 
 
@@ -141,7 +142,8 @@ def _word_borders(text: str, start: int, end: int, language: str) -> Iterator[in
     words = [match.group().lower().strip("\"'").replace("’", "'") for match in found]
     scores = [0, *_scores(words, language)]
     for number in range(1, len(found)):
-        if found[number].start() - found[number - 1].end() > 1:
+        gap = text[found[number - 1].end() : found[number].start()]
+        if len(gap) > 1 or "\n" in gap:
             scores[number] = _WIDE_GAP
     begin = 0
     while len(words) - begin > _LONGEST_CLAUSE:
@@ -178,7 +180,8 @@ def _pauses(text: str, start: int, end: int) -> Iterator[int]:
     """Cut what has no end of a sentence for long: after a phrase that pauses, else after any."""
     if end - start <= _LONGEST_JAPANESE:
         return
-    phrases = phrase_parser("japanese").parse(text[start:end])
+    piece = text[start:end]
+    phrases = phrase_parser("japanese" if _KANA.search(piece) else "simplified_chinese").parse(piece)
     pause = begin = start
     for phrase, border in zip(phrases, accumulate(map(len, phrases), initial=start), strict=False):
         following = border + len(phrase)

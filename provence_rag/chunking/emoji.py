@@ -22,8 +22,12 @@ _EMOTICON = rf"(?:(?<!\S){FACE}(?!\S))"
 _ANY_FACE = re.compile(FACE)
 _ANY = re.compile(r"[:;=\u231a-\u2b55\U0001f000-\U0001faff]")
 _RUN = re.compile(rf"(?:{EMOJI}|[♪♡♥](?![ァ-ヶ一-龯])|{_EMOTICON})(?:[ \t]?(?:{EMOJI}|[♪♡♥]|{_EMOTICON}))*")
-_FEWEST_CHARACTERS = 12
+_FEWEST_CHARACTERS = 10
 _FEWEST_EAST_ASIAN = 3
+# Where a text has several, lower case is no sign that the sentence goes on, but these words are.
+_CONNECTING = re.compile(
+    r"\s+(?:and|or|to|in|of|with|but|for|at|from|on|that|which|is|are|was|were|so|und|et|y|e|o)\b"
+)
 _EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff。！？]")
 
 
@@ -44,17 +48,20 @@ def emoji_borders(text: str, start: int, end: int) -> Iterator[int]:
         return
     begin = start
     for first, last in runs:
-        if last < end and _ends_sentence(
-            text, text[max(begin, first - 2 * _FEWEST_CHARACTERS) : first].strip(), last, end
-        ):
+        sentence = text[max(begin, first - 2 * _FEWEST_CHARACTERS) : first].strip()
+        if last < end and _ends_sentence(text, sentence, last, end, several=len(runs) > 1):
             yield last
             begin = last
 
 
-def _ends_sentence(text: str, sentence: str, last: int, end: int) -> bool:
+def _ends_sentence(text: str, sentence: str, last: int, end: int, *, several: bool) -> bool:
     following = text[last : min(end, last + 8)].lstrip()[:1]
     if sentence and _EAST_ASIAN.match(sentence[-1]):
         return len(sentence) >= _FEWEST_EAST_ASIAN and following not in "、。，！？」』）はがをのにでともや"
     if len(sentence) < _FEWEST_CHARACTERS and sentence[-1:] not in tuple(".!?…"):
         return False
-    return text[last].isspace() and (following.isdigit() or (following.isalpha() and not following.islower()))
+    if not text[last].isspace():
+        return False
+    if following.islower():
+        return several and _CONNECTING.match(text, last) is None
+    return following.isalnum()

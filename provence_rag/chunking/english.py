@@ -51,7 +51,7 @@ _GREEK_ENDS = re.compile(rf"{_SPACED_ELLIPSIS}|[.!?…;\u037e。！？]+")
 # What belongs to the sentence after its end: quotation marks, brackets, Markdown emphasis, reference marks,
 # inline tags, emoticons and emoji.
 _TAIL = re.compile(
-    r"(?:[\"'“”‘’«»)\]}*_」』）】⁰¹²³⁴-⁹†‡]|\[[^\[\]\n]{1,24}\]|<sup\b[^<>]{0,80}>[^<>]{0,24}</sup>|"
+    r"(?:[\"'“”‘’«»)\]}*_」』）】⁰¹²³⁴-⁹†‡]|\[[^\[\]\n]{1,24}\]|\(\d{1,2}\)(?=\s)|<sup\b[^<>]{0,80}>[^<>]{0,24}</sup>|"
     r"</[a-z][a-z0-9]{0,9}>|[ \xa0\u202f]»(?=\s|$)|"
     r"[ \xa0]\[(?:\d{1,3}(?:[,–-] ?\d{1,3}){0,5}|\.\.\.|…)\](?=\s|$)|"
     rf"[ \xa0](?:['\"■∎](?=\s|$)|{FACE}(?=\s|$)|{EMOJI}))*",
@@ -70,11 +70,12 @@ _LONGEST_WORD = 60
 _ENUMERATOR = re.compile(r"\W{0,3}(?:\d{1,3}|[A-Za-z]|[ivxIVX]{2,4})")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
 _SPACED_PARTS = re.compile(r"(?<![^\s(„“\"])((?:[^\W\d_]{1,2}\.[ \xa0]){1,3})$")
-_SINGLE_LETTER = re.compile(r"[^\W\d_]\.|[B-HJ-Z][,;:]?")
+_SINGLE_LETTER = re.compile(r"[^\W\d_]\.|[B-HJ-Z][,;:]?|[AI][,;:]")
 _LONGEST_PARTS = 12
 
 # A full stop with no space after it: a word before, a capitalised word after, no address and no code.
 _GLUED_WORD = re.compile(r"[^\W\d_][^\W\d_A-Z]{0,30}(?=[\s,;:'’!?)\"”]|\.(?:\s|$)|$)")
+_STARTS_PROSE = re.compile(r"\w{4,}[ \n][^\W\dA-Z_]")
 _BEFORE_GLUE = re.compile(r"(?:[^\W\d_A-Z]{2}|\d|[)\]\"”’»%])$")
 _NO_PROSE = re.compile(r"[/@\\#=_(){}|&~^]|\.\w+\.|::|www")
 
@@ -190,6 +191,8 @@ class PunktChunker(BaseChunker):
         belongs_to_numbers = (is_letter and word != "I") or _has(own.before_numbers, word, joined)
         if belongs_to_numbers and (is_initial or _NUMERIC.search(next_word)):
             return False
+        if word.isdigit() and _has(own.anywhere, next_word.rstrip(".")) and next_word.endswith("."):
+            return False  # im 3. Jh.
         if (may_end or is_letter) and self._is_starter(next_word):
             return True
         if may_end:
@@ -220,8 +223,12 @@ class PunktChunker(BaseChunker):
             return False
         if self._is_abbreviation(word.rpartition(".")[2]):
             return False
-        # Node.Js and Booking.Com are names; "Paris.The" is not.
-        return not word[:1].isupper() or self._is_starter(following.group())
+        # Node.Js and Booking.Com are names; "Paris.The city" and "Monday.Tickets cost" are not.
+        return (
+            not word[:1].isupper()
+            or self._is_starter(following.group())
+            or ("." not in word and _STARTS_PROSE.match(text, border) is not None)
+        )
 
     def _is_starter(self, word: str) -> bool:
         starters = STARTERS.get(self.language, _NO_WORDS)

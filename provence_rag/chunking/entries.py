@@ -20,14 +20,17 @@ _LOG = re.compile(
     r"File \"[^\"]+\", line \d+|at [\w.$<>]+\([^()]*\)|--> )"
 )
 _FIELD = re.compile(
-    r"[ \t]*(?:-[ \t]+)?(?!(?:if|else|elif|for|while|try|except|finally|with|def|class|case|default)\b)"
-    r"([\"']?(?:[^\W\d_]|\d+[A-Za-z])[\w ./&’'-]{0,30}?[\"']?)[ \t]*(?:[:：](?=\s|$)|[ \t]=[ \t]|=(?=\S))"
+    r"[ \t]*(?:-[ \t]+|>{1,2}[ \t]*)?[*_]{0,2}"
+    r"(?!(?:if|else|elif|for|while|try|except|finally|with|def|class|case|default)\b)"
+    r"([\"']?(?:[^\W\d_]|\d+[A-Za-z])[\w ./&’'-]{0,30}?[\"']?)[ \t]*(?:[:：](?=[\s*_]|$)|[ \t]=[ \t]|=(?=\S))"
 )
 _EAST_ASIAN_FIELD = re.compile(r"[ \t\u3000]*([^\s：:。、「」（）]{1,12})(?:：|[:.．](?=\s))")
 _COLON = re.compile(r"[:：=.．]")
 _LONGEST_NAME = 50
 _FIELD_SHARE = 0.5
 _DELIMITERS = re.compile(r"[,;|](?=\S)")
+
+_FEWEST_ROWS, _FEWEST_COMMAS = 3, 2
 
 _INLINE_TURN = re.compile(r"(?<!\S)([A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20})?):(?=[ \t]+\S)")
 
@@ -63,7 +66,15 @@ def _rows(lines: Sequence[str]) -> list[bool]:
     for number in range(1, len(lines)):
         if delimiters[number] and delimiters[number] == delimiters[number - 1]:
             found[number - 1] = found[number] = True
-    return found
+    return found if any(found) or not _has_columns(lines) else [True] * len(lines)
+
+
+def _has_columns(lines: Sequence[str]) -> bool:
+    """Whether every line has as many commas, with a space after each: prose has not, three lines long."""
+    commas = {line.count(",") for line in lines}
+    if len(commas) > 1 or len(lines) < _FEWEST_ROWS or any(line.rstrip()[-1] in ".,;:" for line in lines):
+        return False
+    return min(commas) >= _FEWEST_COMMAS
 
 
 def turn_borders(text: str, start: int, end: int) -> Iterator[int]:

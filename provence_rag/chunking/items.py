@@ -24,6 +24,8 @@ ITEM = re.compile(rf"{_GAP}*(?:{'|'.join(_MARKERS)})(?=\S)")
 """The marker that begins a list item, with the white space around it."""
 
 _INLINE = re.compile(rf"[{_GLYPHS}・{_CIRCLED}]")
+_FIRST_DASH = re.compile(r"[:：] ([–—*-])(?= \S)")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _FIRST_NUMBER = re.compile(r"[1ai](?:\.\)|[.)]) ")
 _INLINE_NUMBERS = re.compile(
     r"(?<!\S)(?P<open>\(?)(?:(?P<number>\d{1,2})|(?P<roman>[ivx]{1,4})|(?P<letter>[a-z]))"
@@ -39,10 +41,11 @@ _LONGEST_ITEM = 160
 def item_borders(text: str, start: int, end: int) -> Iterator[int]:
     """Yield where the items of lists in the running text `text[start:end]` begin, in any order.
 
-    A list is made of equal bullets, of numbers or letters that count up from the first, or of at least two
-    semicolons after a colon.
+    A list is made of bullets, of dashes after a colon, of numbers or letters that count up from the first, or
+    of at least two semicolons after a colon.
     """
     yield from _bullets(text, start, end)
+    yield from _dashes(text, start, end)
     yield from _numbers(text, start, end)
     yield from _semicolons(text, start, end)
 
@@ -77,6 +80,20 @@ def _counting(text: str, circled: list[int], start: int) -> Iterator[int]:
 
 def _if_list(run: list[int], start: int) -> list[int]:
     return [position for position in run if position > start] if len(run) > 1 else []
+
+
+def _dashes(text: str, start: int, end: int) -> Iterator[int]:
+    """Yield the items of "Bring: – a towel – a lamp", up to the end of the sentence."""
+    first = _FIRST_DASH.search(text, start, end)
+    if first is None:
+        return
+    stop = _SENTENCE_END.search(text, first.end(), end)
+    last = stop.start() if stop else end
+    dash = f" {first.group(1)} "
+    positions = [first.start(1)]
+    while (position := text.find(dash, positions[-1] + 1, last)) >= 0:
+        positions.append(position + 1)
+    yield from positions if len(positions) > 1 else ()
 
 
 def _numbers(text: str, start: int, end: int) -> Iterator[int]:

@@ -30,6 +30,12 @@ def cut(text: str, language: str) -> list[str]:
         ("en", ["I can see Mt. Fuji from here.", "I live in the U.S. How about you?"]),
         ("en", ["He came at 6 p.m. The door was shut.", "We saw Acme Inc. It was closed."]),
         ("en", ["The mRNA was read.", "pH values fell.", "iPhones sold well."]),
+        (
+            "en",
+            ["Acme Bros. Inc., Exh. A, was heard by Atty. Gen. Brown.", "See Sect. 3 and Suppl. Fig. 2."],
+        ),
+        ("de", ["Der Tempel stammt aus dem 3. Jh. v. Chr. und steht.", "Er ist gut erhalten."]),
+        ("it", ["Il testo è del sec. IV e di altri.", "Fine."]),
         ("de", ["Das Museum ist z. B. am Montag und u. a. an Feiertagen zu.", "Gut."]),
         ("de", ["Es gilt z. B. Paragraf 3, d. h. Abs. 2 Nr. 4 und i. d. R. mehr.", "Hunde nicht."]),
         ("fr", ["Le délai est fixé par l'art. L. 121-3 du C. com., al. 2.", "La salle était pleine."]),
@@ -66,6 +72,7 @@ def _parts(sentence: str) -> list[str]:
         ["Is it open?", "The door is!", "Come in."],
         ['He said "stay."', "They left."],
         ["They went to Paris.", "The city is big."],
+        ["It is closed on Monday.", "Tickets cost five euros."],
     ],
     ids=lambda pieces: pieces[0],
 )

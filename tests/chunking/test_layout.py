@@ -85,6 +85,16 @@ def test_no_list(text: str) -> None:
     assert cut(text) == [text]
 
 
+def test_dashes_after_a_colon() -> None:
+    assert cut("Bring: – a towel – a lamp – two ropes. Then – at last – call us.") == [
+        "Bring:",
+        "– a towel",
+        "– a lamp",
+        "– two ropes.",
+        "Then – at last – call us.",
+    ]
+
+
 def test_circled_numbers_and_semicolons() -> None:
     assert cut("手順：①電源を切る②カバーを外す③網を洗う") == [
         "手順：",
@@ -115,6 +125,9 @@ def test_circled_numbers_and_semicolons() -> None:
         ["town,people,river", "alden,1203,moss", "brill,845,tarn"],
         ["TOWN;PEOPLE", "ALDEN;1203", "BRILL;845"],
         ["a\tb\tc", "d\te\tf"],
+        ["name, age, city", "lee, 34, oslo", "kim, 28, rome"],
+        [">> ANNA: where is it", ">> BEN: on the desk", ">> ANNA: thanks"],
+        ["**Ana:** where is it", "**Luis:** on the desk", "**Ana:** thanks"],
         ["name: shop", "port: 9102", "level: warn"],
         ["host = example", "port = 80"],
         ["Ana: have you seen it", "Luis: yes", "Ana: where"],
@@ -138,6 +151,8 @@ def test_turns_in_a_line() -> None:
     "expected",
     [
         ["Battery lasts two full days 🔋", "The strap broke after a week 😢", "Box arrived dented 📦"],
+        ["Great phone 👍", "camera is so so 📷", "battery dies fast 😡"],
+        ["I love 🍕 and 🍔 so much."],
         ["What a great day! 🎉🎉", "Come back soon."],
         ["We had a lovely time :)", "The food was good."],
         ["I ❤️ New York and Boston.", "It is big."],
