@@ -34,19 +34,21 @@ ABBREVIATIONS = {
         before_words=_words(
             "mr mrs ms mx messrs mmes dr drs prof profs Rev Hon Gen Lt Col Maj Capt Cmdr Sgt Cpl Pvt Adm "
             "Gov Sen Rep Reps Sens Pres Supt Insp Det Amb mt mts Msgr cf viz vs v i.e e.g ca approx esp "
-            "incl resp n° pp p.s Pt Suppl Atty Fed Cong attn"
+            "incl resp n° pp p.s rel Pt Suppl Atty Fed Cong attn"
         ),
         before_numbers=_words(
-            "no nos nr n p pt pts ch chap chs sec secs sect sects art arts vol vols fig figs tab tabs tbl "
-            "eq eqs eqn ex exh ref refs para paras cl dist stat reg rul supp suppl app cir ct ver tel ext "
-            "fax mob min max op amend Rec Ed Sat Sun Mon Tue Tues Wed Thu Thur Thurs Fri Jan Feb Mar Apr "
-            "Jun Jul Aug Sep Sept Oct Nov Dec"
+            "no nos nr n p ed eds rev Br Arg Proc Sess Tit Bull Com pt pts ch chap chs sec secs sect "
+            "sects art arts vol vols fig figs tab tabs tbl eq eqs eqn ex exh ref refs para paras cl dist "
+            "stat reg rul supp suppl app cir ct ver tel ext fax mob min max op amend Rec Ed Sat Sun Mon "
+            "Tue Tues Wed Thu Thur Thurs Fri Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
         ),
         anywhere=_words(
             "inc corp co ltd llc bros jr sr esq etc al ibid St Ft ave blvd rd hwy apt bldg Dept Assn "
             "ass'n dep't gov't int'l nat'l comm'n comm'r att'y Civ Crim Evid Bankr Cir Dist Ct Supp App "
-            "Rptr Rec deg Ala Ariz Ark Cal Colo Conn Del Fla Ga Ill Ind Kan Ky La Mass Md Mich Minn Mo "
-            "Mont Neb Nev Okla Ore Pa Tenn Tex Va Vt Wash Wis Wyo"
+            "Rptr Rec deg Am Elec Mfg Mfr Prods Servs Tech Techs Sys Consol Mktg Indus Ins Fin Soc Comp "
+            "Const Constr Pharm Pharms Hosp Univ Inst Int Nat Pub Transp Pac Penn Wm Chas Geo Jas Jos "
+            "Robt Thos Defs Pls Com Ala Ariz Ark Cal Colo Conn Del Fla Ga Ill Ind Kan Ky La Mass Md Mich "
+            "Minn Mo Mont Neb Nev Okla Ore Pa Tenn Tex Va Vt Wash Wis Wyo"
         ),
     ),
     "de": Abbreviations(

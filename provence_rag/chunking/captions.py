@@ -107,6 +107,7 @@ _JAPANESE_ENDS = re.compile(
     r"(?!が|けど|けれ|から|ので|のに|ら|ます|し[、て]|と[いか思言])"
 )
 _JAPANESE_PAUSES = re.compile(r"(?:ので|けど|けれど|が|から|たら|て|で)$")
+_EAST_ASIAN = re.compile(r"[\u3041-\u30ff\u3400-\u9fff]")
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _SHORTEST_JAPANESE, _LONGEST_JAPANESE = 8, 60
 
@@ -126,7 +127,7 @@ def split_unpunctuated(text: str, sentence: Span, language: str) -> list[Span]:
     start, end = sentence
     if end - start <= _MOST_CHARACTERS:
         return [sentence]
-    if language in ("ja", "zh"):
+    if language in ("ja", "zh") and _EAST_ASIAN.search(text, start, end):
         borders = _east_asian_borders(text, start, end)
     else:
         borders = _word_borders(text, start, end, language)
@@ -177,19 +178,26 @@ def _east_asian_borders(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _pauses(text: str, start: int, end: int) -> Iterator[int]:
-    """Cut what has no end of a sentence for long: after a phrase that pauses, else after any."""
-    if end - start <= _LONGEST_JAPANESE:
-        return
-    piece = text[start:end]
-    phrases = phrase_parser("japanese" if _KANA.search(piece) else "simplified_chinese").parse(piece)
-    pause = begin = start
-    for phrase, border in zip(phrases, accumulate(map(len, phrases), initial=start), strict=False):
-        following = border + len(phrase)
-        if following - begin > _LONGEST_JAPANESE and border > begin:
-            begin = pause if pause > begin else border
-            yield begin
-        if _JAPANESE_PAUSES.search(phrase) and following - begin >= _SHORTEST_JAPANESE:
-            pause = following
+    """Cut what has no end of a sentence for long: after a phrase that pauses, else after any.
+
+    BudouX reads a window at a time, since its time grows with the square of a phrase's length.
+    """
+    begin = window = start
+    while end - window > _LONGEST_JAPANESE:
+        piece = text[window : window + _LONGEST_JAPANESE]
+        phrases = phrase_parser("japanese" if _KANA.search(piece) else "simplified_chinese").parse(piece)
+        borders = list(accumulate(map(len, phrases[:-1]), initial=window))[1:]
+        pauses = [
+            border
+            for phrase, border in zip(phrases, borders, strict=False)
+            if _JAPANESE_PAUSES.search(phrase)
+        ]
+        found = [border for border in (pauses or borders)[-1:] if border - begin >= _SHORTEST_JAPANESE]
+        if found:
+            yield found[0]
+            begin = window = found[0]
+        else:
+            window += len(piece)
 
 
 @cache

@@ -67,8 +67,12 @@ _NEXT_WORD = re.compile(rf"[\s\"“”„«»‹›(\[{{¿¡*_{_APOSTROPHES}]*([
 _LONGEST_WORD = 60
 
 # "1." or "C." alone is no sentence: it numbers what follows. So does "• 9." and "1.)".
-_ENUMERATOR = re.compile(r"\W{0,3}(?:\d{1,3}|[A-Za-z]|[ivxIVX]{2,4})")
+_ENUMERATOR = re.compile(r"[\s(\"“•⁃*·–-]{0,3}(?:\d{1,3}|[A-Za-z]|[ivxIVX]{2,4})")
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
+# S.Ct., Fed.R.Civ.P.
+_COMPACT = re.compile(r"(?:[A-Z][^\W\d_]{0,4}\.)+[A-Z][^\W\d_]{0,4}")
+# "16 Wall. 36": volume, reporter and page of a citation.
+_VOLUME = re.compile(r"\d[ \xa0]$")
 _SPACED_PARTS = re.compile(r"(?<![^\s(„“\"])((?:[^\W\d_]{1,2}\.[ \xa0]){1,3})$")
 _SINGLE_LETTER = re.compile(r"[^\W\d_]\.|[B-HJ-Z][,;:]?|[AI][,;:]")
 _LONGEST_PARTS = 12
@@ -185,10 +189,17 @@ class PunktChunker(BaseChunker):
             return False
         is_letter = len(word) == 1 and word.isalpha()
         is_initial = _SINGLE_LETTER.fullmatch(next_word) is not None
-        may_end = _has(own.anywhere, word, joined) or _INITIALS.fullmatch(joined) is not None
+        is_compact = _COMPACT.fullmatch(word) is not None
+        may_end = is_compact or _has(own.anywhere, word, joined) or _INITIALS.fullmatch(joined) is not None
         if is_initial and (is_letter or may_end):
             return False
-        belongs_to_numbers = (is_letter and word != "I") or _has(own.before_numbers, word, joined)
+        begin = position - len(word)
+        belongs_to_numbers = (
+            is_compact
+            or (is_letter and word != "I")
+            or _has(own.before_numbers, word, joined)
+            or (word.istitle() and _VOLUME.search(text, max(0, begin - 2), begin) is not None)
+        )
         if belongs_to_numbers and (is_initial or _NUMERIC.search(next_word)):
             return False
         if word.isdigit() and _has(own.anywhere, next_word.rstrip(".")) and next_word.endswith("."):
@@ -280,8 +291,10 @@ def _ellipsis_border(text: str, match: re.Match[str], limit: int) -> int:
     stops = match.group().count(".")
     if stops < 4 or not _word_after(text, match.end())[:1].isupper() or match.end() >= limit:
         return -1
-    attached = not text[max(0, match.start() - 1) : match.start()].isspace()
-    return match.start() + 1 if attached else match.end()
+    if not text[max(0, match.start() - 1) : match.start()].isspace():
+        return match.start() + 1
+    tail = _TAIL.match(text, match.end(), limit)
+    return tail.end() if tail else match.end()
 
 
 def _is_spaced_ellipsis(text: str, position: int, border: int) -> bool:

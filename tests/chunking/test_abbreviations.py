@@ -16,6 +16,14 @@ def cut(text: str, language: str) -> list[str]:
     [
         ("en", ["It is governed by Fed. R. Civ. P. 12(b)(6), as amended.", "The judge was late."]),
         ("en", ["See Doe v. Roe, No. 11-204, at pp. 7 et seq. of the opinion.", "It holds."]),
+        (
+            "en",
+            [
+                "See 123 S.Ct. 2381, 16 Wall. 36 and Pub.L. No. 5 (rev. 4th ed. 1968).",
+                "It is Fed.R.Civ.P. 12.",
+            ],
+        ),
+        ("en", ["The act is § 101.", "Aereo denies it."]),
         ("en", ["He cites 28 U.S.C. § 1331 and Sec. 4 of the Act.", "So do we."]),
         (
             "en",

@@ -246,3 +246,56 @@ def test_japanese_captions() -> None:
     assert "".join(clauses) == text
     assert max(map(len, clauses)) <= 80
     assert any(clause.endswith("焼きます") for clause in clauses)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *(
+            "<p>",
+            "<p>a",
+            "</p><br/>",
+            "<td",
+            "• ",
+            "• a ",
+            "1) a b c ",
+            "1) 2) ",
+            "(a) b ",
+            "i. ii. ",
+            "①",
+            "①あああ②",
+        ),
+        *(
+            "a: b\n",
+            "a: b; ",
+            ": x; y; ",
+            "a,b\n",
+            "Ana: hi ",
+            "12:00 x\n",
+            "> ",
+            "🔋 ",
+            "a🔋 b ",
+            ":) ",
+            ": – a ",
+        ),
+        *(
+            "word ",
+            "and then ",
+            "です",
+            "焼きます",
+            "あ\n",
+            "は\n",
+            "end.The ",
+            "end.12 In ",
+            ". [1] ",
+            ". . . . ",
+            "z. B. ",
+        ),
+        *("S.Ct. 1 ", "a <sup>", "\ta", '{"a": [1, ', "- name: b\n", "x" * 50 + "\n"),
+    ],
+)
+def test_long_input_ends(unit: str) -> None:
+    text = unit * (100_000 // len(unit))
+    for language in ("en", "ja"):
+        spans = MultilingualChunker(language).spans(text)
+        assert sum(end - start for start, end in spans) <= len(text)
