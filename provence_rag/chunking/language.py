@@ -18,7 +18,7 @@ _HANGUL = re.compile(r"[\uac00-\ud7a3\u1100-\u11ff]")
 _LETTERS = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 
-# A character of these scripts stands for so many letters of an alphabet.
+# How many letters of an alphabet one character of these scripts stands for.
 _EAST_ASIAN_WEIGHT = 4
 # Chinese names a Japanese thing now and then; Japanese has far more kana than this.
 _KANA_SHARE = 0.05
@@ -46,8 +46,8 @@ def detect_language(text: str) -> str:
     """Return the ISO 639-1 code of the language that `text` is written in.
 
     Japanese, Chinese and Korean are told by their script. Text in Latin letters is English unless
-    langdetect is sure of another language; it is asked only about text of 40 letters and more that has
-    not the common words of English. Only the first 2,000 characters count. The same text always gives
+    langdetect is sure of another language; it is asked only about text of at least 40 letters
+    without the common words of English. Only the first 2,000 characters count. The same text always gives
     the same answer, and no text raises an error.
     """
     sample = text[:_SAMPLE]
@@ -86,7 +86,7 @@ def _ask_langdetect(sample: str) -> str:
     try:
         detector.append(sample)
         guesses = detector.get_probabilities()
-    except LangDetectException:  # there is nothing in it that any of its languages has
+    except LangDetectException:  # none of its languages has any of these characters
         return _FALLBACK
     if not guesses or guesses[0].prob < _SURE:
         return _FALLBACK

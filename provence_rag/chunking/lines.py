@@ -1,26 +1,47 @@
-"""What line breaks say: paragraphs, list items, headings, and the lines of hard-wrapped prose."""
+"""What line breaks say: paragraphs, list items, headings, entries, and the lines of wrapped prose."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 from provence_rag.chunking.base import Span
+from provence_rag.chunking.emoji import EMOJI, emoji_borders
+from provence_rag.chunking.entries import entry_lines, turn_borders
+from provence_rag.chunking.items import ITEM, item_borders
+from provence_rag.chunking.markup import tag_borders
 
-__all__ = ["HEADING", "ITEM", "LINE_BREAK", "line_spans", "prose_blocks"]
+__all__ = ["HEADING", "LINE_BREAK", "line_spans", "prose_blocks"]
 
 LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
 """What ends a line."""
-
-ITEM = re.compile(r"[ \t\u3000]*(?:[-*+•‣◦▪●○・]|\(?\d{1,3}[.)]|\(?[a-z]\))[ \t\u3000]+(?=\S)")
-"""The marker that begins a list item, with the white space around it."""
 
 HEADING = re.compile(r"[ ]{0,3}(#{1,6})(?=[ \t]|$)")
 """The number signs that begin a Markdown (ATX) heading."""
 
 _SHORT_LINE = 45
 _SHORT_SHARE = 0.6
+# Where the first word of the next line would have fitted in a line, the line was ended on purpose.
+_FITTING_SHARE = 0.8
+_FEWEST_LINES = 3
+
+_EMOJI_FIRST = re.compile(rf"\s*{EMOJI}")
+_CONNECTORS = frozenset(",;-–—(（&/、，")
+_CONNECTING_WORDS = re.compile(
+    r"(?:^|\s)(?:and|or|of|the|to|a|an|in|on|for|with|by|from|at|as|that|which|is|are|und|der|die|das|et|de|la|le|y|e|o|и|в|vs?\.)$"
+)
+
+_FINDERS = (item_borders, turn_borders, tag_borders, emoji_borders)
+
+_EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+_WRAPPED_SHARE = 0.85
+_WRAPPED_LENGTH = 12
+_MID_LINE_PAUSE = re.compile(r"[、。，；！？](?=.)")
+# A line that ends with one of these particles goes on below.
+_PARTICLES = frozenset("のはがをにへとでもやて的和")
+_EAST_ASIAN_ENDS = frozenset("。！？!?：:」』】）)〉》.…；;")
 
 
 def line_spans(text: str) -> Iterator[Span]:
@@ -36,7 +57,8 @@ def _paragraphs(text: str) -> Iterator[list[Span]]:
     """Yield the runs of lines that blank lines separate."""
     lines: list[Span] = []
     for line in line_spans(text):
-        if text[line.start : line.end].strip():
+        content = text[line.start : line.end]
+        if content and not content.isspace():
             lines.append(line)
         elif lines:
             yield lines
@@ -48,36 +70,96 @@ def _paragraphs(text: str) -> Iterator[list[Span]]:
 def prose_blocks(text: str) -> Iterator[Span]:
     """Yield the pieces of `text` that no sentence runs across.
 
-    A blank line always separates. A single line break separates when the next line begins a list item
-    or a heading, when the line is a heading, or when the line was ended on purpose: it is short, ends
-    without punctuation, and the next one begins like a sentence or an entry. Other line breaks are taken
-    for hard-wrapped prose.
+    A blank line always separates. A single line break separates when the next line begins a list item, a
+    heading or an entry (see `entry_lines`), when the line is a heading, or when the line was ended on
+    purpose: it is short, ends without a connecting mark or word, and the next one begins like a sentence.
+    Other line breaks are taken for wrapped prose. Within lines, block-level tags, list items, turns of a
+    dialogue and emoji separate.
     """
     for lines in _paragraphs(text):
-        short = _short_length(text, lines)
         start = lines[0].start
-        for line, following in pairwise(lines):
-            if _separates(text[line.start : line.end], text[following.start : following.end], short):
-                yield Span(start, line.end)
-                start = following.start
-        yield Span(start, lines[-1].end)
+        for border in (*_line_borders(text, lines), lines[-1].end):
+            yield from _pieces(text, start, border)
+            start = border
 
 
-def _short_length(text: str, lines: list[Span]) -> float:
-    """Return the length under which a line of this paragraph counts as short.
+def _pieces(text: str, start: int, end: int) -> Iterator[Span]:
+    """Cut a run of lines where something in them separates."""
+    borders = sorted(border for find in _FINDERS for border in find(text, start, end))
+    for border in (*borders, end):
+        if border > start:
+            yield Span(start, border)
+            start = border
 
-    The lines of wrapped prose are about equally long, so what counts is the longest line. Where no line
-    begins in lower case nothing was wrapped, and an absolute length holds as well.
+
+def _line_borders(text: str, spans: Sequence[Span]) -> list[int]:
+    """Return where the lines of a paragraph begin that do not go on from the line above."""
+    if len(spans) == 1:
+        return []
+    lines = [text[start:end] for start, end in spans]
+    entries = entry_lines(lines)
+    wrapping = _Wrapping(lines)
+    return [
+        spans[number].start
+        for number in range(1, len(lines))
+        if entries[number]
+        or ITEM.match(lines[number])
+        or HEADING.match(lines[number])
+        or HEADING.match(lines[number - 1])
+        or wrapping.is_ended(lines[number - 1], lines[number], after_entry=entries[number - 1])
+    ]
+
+
+class _Wrapping:
+    """How the lines of one paragraph are wrapped, if they are.
+
+    The lines of wrapped prose are about equally long, so what counts is the longest line.
     """
-    relative = _SHORT_SHARE * max(line.end - line.start for line in lines)
-    wrapped = any(text[line.start : line.end].lstrip()[0].islower() for line in lines)
-    return relative if wrapped else max(relative, _SHORT_LINE)
 
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._longest = max(len(line.rstrip()) for line in lines)
+        self._lines = lines
+        # Wrapped prose begins some of its lines in lower case. Where none does, nothing was wrapped.
+        self._has_lower_case = any(line.lstrip()[0].islower() for line in lines)
+        self._short = max(_SHORT_SHARE * self._longest, 0 if self._has_lower_case else _SHORT_LINE)
 
-def _separates(line: str, following: str, short: float) -> bool:
-    if ITEM.match(following) or HEADING.match(following) or HEADING.match(line):
-        return True
-    if len(line) >= short or line.rstrip()[-1] in ",;-–—(":
+    @cached_property
+    def _is_list(self) -> bool:
+        """Whether every line begins like a sentence, and half of them could have held another word."""
+        if self._has_lower_case or len(self._lines) < _FEWEST_LINES:
+            return False
+        if not any(line.lstrip()[0].isupper() for line in self._lines):
+            return False  # a script without capitals
+        fitting = sum(self._fits(line, following) for line, following in pairwise(self._lines))
+        return 2 * fitting >= len(self._lines) - 1
+
+    @cached_property
+    def _has_pauses(self) -> bool:
+        return any(_MID_LINE_PAUSE.search(line) for line in self._lines)
+
+    def is_ended(self, line: str, following: str, *, after_entry: bool) -> bool:
+        """Whether `line` was ended on purpose, so that `following` begins something new."""
+        line = line.rstrip()
+        if _EAST_ASIAN.match(line[-1]) or _EAST_ASIAN.match(following.lstrip()[:1]):
+            return not self._goes_on(line, following)
+        if line[-1] in _CONNECTORS or _EMOJI_FIRST.match(following):
+            return line[-1] not in _CONNECTORS
+        begin = following.lstrip("\"'“‘«([ \t¿¡")[:1]
+        if not (begin.isdigit() or (begin.isalpha() and not begin.islower())):
+            return False
+        if after_entry or len(line) < self._short or self._is_list:
+            return _CONNECTING_WORDS.search(line[-12:]) is None
         return False
-    begin = following.lstrip("\"'“‘«([ \t")[:1]
-    return begin.isdigit() or (begin.isalpha() and not begin.islower())
+
+    def _fits(self, line: str, following: str) -> bool:
+        """Whether the first word of `following` would have fitted in `line`."""
+        return len(line.rstrip()) + 1 + len(following.split(maxsplit=1)[0]) < _FITTING_SHARE * self._longest
+
+    def _goes_on(self, line: str, following: str) -> bool:
+        """Whether a line of Japanese or Chinese goes on below: it is full, or ends with a particle."""
+        if line[-1] in _EAST_ASIAN_ENDS or not _EAST_ASIAN.match(following.lstrip()[0]):
+            return False
+        if line[-1] in _PARTICLES or line[-1] in _CONNECTORS:
+            return True
+        is_full = len(line) >= max(_WRAPPED_SHARE * self._longest, _WRAPPED_LENGTH)
+        return is_full and self._has_pauses

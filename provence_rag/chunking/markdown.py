@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from provence_rag.chunking.base import BaseChunker, Span, trim
-from provence_rag.chunking.lines import HEADING, ITEM, line_spans
+from provence_rag.chunking.items import ITEM
+from provence_rag.chunking.lines import HEADING, line_spans
 
 __all__ = ["MarkdownChunker", "heading_level", "looks_like_markdown"]
 
@@ -34,7 +35,7 @@ class MarkdownChunker(BaseChunker):
 
     A heading, a table row (the header together with the dashes below it) and a code fence are one span
     each. A list item is cut into sentences; its marker belongs to the first one. A fence that is never
-    closed ends in front of the next blank line.
+    closed ends before the next blank line.
 
     Args:
         inner: Cuts the prose.
@@ -52,15 +53,12 @@ class MarkdownChunker(BaseChunker):
             extent = trim(text, spans[block.first].start, spans[block.last].end)
             if extent is None:
                 continue
-            found.extend([extent] if block.whole else self._sentences(text, extent))
+            if block.whole:
+                found.append(extent)
+                continue
+            inner = self.inner.spans(text[extent.start : extent.end])
+            found.extend(Span(extent.start + start, extent.start + end) for start, end in inner)
         return found
-
-    def _sentences(self, text: str, extent: Span) -> list[Span]:
-        marker = ITEM.match(text, extent.start, extent.end)
-        content = marker.end() if marker else extent.start
-        inner = self.inner.spans(text[content : extent.end])
-        sentences = [Span(content + start, content + end) for start, end in inner]
-        return [Span(extent.start, sentences[0].end), *sentences[1:]]
 
 
 def looks_like_markdown(text: str) -> bool:
@@ -150,21 +148,21 @@ def _table_rows(lines: list[str], first: int) -> list[_Block]:
 def _fences(lines: list[str]) -> dict[int, int]:
     """Return the last line of each code fence by its first one."""
     marks = {number: match for number, line in enumerate(lines) if (match := _FENCE.match(line))}
-    longest_behind = _longest_closers(marks)
+    longest_after = _longest_closers(marks)
     ends: dict[int, int] = {}
-    behind = 0
+    after = 0
     for number, match in marks.items():
-        if number < behind:
+        if number < after:
             continue
         fence = match.group(1)
         end = number
-        if longest_behind[number].get(fence[0], 0) >= len(fence):
+        if longest_after[number].get(fence[0], 0) >= len(fence):
             end = next(n for n in range(number + 1, len(lines)) if n in marks and _closes(marks[n], fence))
         else:
             while end + 1 < len(lines) and lines[end + 1].strip():
                 end += 1
         ends[number] = end
-        behind = end + 1
+        after = end + 1
     return ends
 
 
@@ -173,15 +171,15 @@ def _closes(match: re.Match[str], fence: str) -> bool:
 
 
 def _longest_closers(marks: dict[int, re.Match[str]]) -> dict[int, dict[str, int]]:
-    """Return, for each mark, the longest bare fence of either character behind it.
+    """Return, for each mark, the longest bare fence of either character after it.
 
     With it a fence that is never closed is known without a look at the rest of the document.
     """
     longest = {"`": 0, "~": 0}
-    behind: dict[int, dict[str, int]] = {}
+    after: dict[int, dict[str, int]] = {}
     for number, match in reversed(marks.items()):
-        behind[number] = dict(longest)
+        after[number] = dict(longest)
         fence = match.group(1)
         if not match.group(2).strip():
             longest[fence[0]] = max(longest[fence[0]], len(fence))
-    return behind
+    return after

@@ -57,7 +57,7 @@ class MultilingualChunker(BaseChunker):
             language: One of `LANGUAGES`, or "auto" for this chunker's own.
             tokenizer: A `tokenizers.Tokenizer` or a fast tokenizer of transformers; needed with
                 `max_length`.
-            max_length: Sentences of more tokens than this, >= 1, are split. None: none is.
+            max_length: Sentences of more tokens than this, >= 1, are split. None splits none.
 
         Raises:
             InvalidInputError: The language is unknown, `max_length` is below 1 or comes without a

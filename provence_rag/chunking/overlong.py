@@ -6,7 +6,7 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from provence_rag.chunking.base import Span, cut, trim
+from provence_rag.chunking.captions import phrase_parser
 from provence_rag.errors import InvalidInputError
 
 __all__ = ["split_overlong"]
 
-# Behind these a clause ends wherever they are; behind the ASCII ones only in front of white space ("1,000").
+# After these a clause ends wherever they are; after the ASCII ones only before white space ("1,000").
 _CLAUSE_ENDS = frozenset("、，；：。！？｡､")
 _ASCII_CLAUSE_ENDS = frozenset(",;:.!?")
 _CLOSERS = frozenset("」』）】》〉”’)]}\"'")
 
-# Phrases are a few characters long: so much text in front of a limit is enough to find the last border.
+# Phrases are a few characters long: this much text before a limit is enough to find the last border.
 _PHRASE_WINDOW = 64
 _KANA = re.compile(r"[\u3041-\u30ff]")
 _HAN = re.compile(r"[\u3400-\u9fff]")
@@ -39,7 +40,7 @@ class _Candidates(NamedTuple):
     """Character offsets, ascending."""
 
     counts: list[int]
-    """How many of the sentence's tokens are in front of each."""
+    """How many of the sentence's tokens come before each."""
 
 
 def split_overlong(
@@ -47,7 +48,7 @@ def split_overlong(
 ) -> list[Span]:
     """Cut one sentence into parts of at most `max_length` tokens each.
 
-    The best border within reach is taken: behind clause punctuation, else between phrases (BudouX, for
+    The best border within reach is taken: after clause punctuation, else between phrases (BudouX, for
     Japanese and Chinese) or words, else between any two tokens. Borders in the second half of what fits
     go before those in the first, so that parts are not tiny.
 
@@ -71,21 +72,21 @@ def split_overlong(
     if sentence is None:
         return []
     starts = np.asarray(token_starts, dtype=np.int64)
-    first, behind = np.searchsorted(starts, sentence).tolist()
-    # A token may begin at the white space in front of its word: it belongs to the sentence nevertheless.
+    first, after = np.searchsorted(starts, sentence).tolist()
+    # A token may begin at the white space before its word: it belongs to the sentence nevertheless.
     if first and (first == len(starts) or starts[first] > sentence.start):
         first -= 1
-    if behind - first <= max_length:
+    if after - first <= max_length:
         return [sentence]
-    positions, counts = np.unique(starts[first:behind], return_index=True)
+    positions, counts = np.unique(starts[first:after], return_index=True)
     candidates = _Candidates(positions.tolist(), counts.tolist())
-    borders = _borders(text, candidates, behind - first, max_length)
+    borders = _borders(text, candidates, after - first, max_length)
     return cut(text, sentence.start, sentence.end, borders)
 
 
 def _borders(text: str, candidates: _Candidates, n_tokens: int, max_length: int) -> Iterator[int]:
     positions, counts = candidates
-    begin = 0  # tokens in front of the part at hand
+    begin = 0  # tokens before the part at hand
     while n_tokens - begin > max_length:
         low = bisect_right(counts, begin)
         high = bisect_right(counts, begin + max_length) - 1
@@ -131,7 +132,7 @@ def _is_clause_border(text: str, position: int) -> bool:
         spaced = True
         before -= 1
     elif text[position] in _CLOSERS:
-        return False  # it belongs to what is in front of it
+        return False  # it belongs to what comes before it
     while before > 0 and text[before] in _CLOSERS and position - before < 4:
         before -= 1
     return text[before] in _CLAUSE_ENDS or (spaced and text[before] in _ASCII_CLAUSE_ENDS)
@@ -143,12 +144,12 @@ def _is_phrase_border(text: str, position: int, phrases: frozenset[int]) -> bool
 
 def _is_character_border(text: str, position: int) -> bool:
     """Whether the border is not within what readers take for one character."""
-    before, behind = text[position - 1], text[position]
+    before, after = text[position - 1], text[position]
     if _HIGH_SURROGATES[0] <= before <= _HIGH_SURROGATES[1]:
-        return not _LOW_SURROGATES[0] <= behind <= _LOW_SURROGATES[1]
-    if before == "\u200d" or behind in "\u200c\u200d" or "\U0001f3fb" <= behind <= "\U0001f3ff":
-        return False  # emoji are joined, and have a skin colour behind them
-    return not unicodedata.category(behind).startswith("M")
+        return not _LOW_SURROGATES[0] <= after <= _LOW_SURROGATES[1]
+    if before == "\u200d" or after in "\u200c\u200d" or "\U0001f3fb" <= after <= "\U0001f3ff":
+        return False  # emoji are joined, and have a skin colour after them
+    return not unicodedata.category(after).startswith("M")
 
 
 def _phrase_borders(text: str, low: int, high: int) -> frozenset[int]:
@@ -156,16 +157,9 @@ def _phrase_borders(text: str, low: int, high: int) -> frozenset[int]:
     start = max(0, max(low, high - _PHRASE_WINDOW) - 3)  # BudouX looks at three characters on either side
     window = text[start : high + 3]
     if _KANA.search(window):
-        parser = _budoux("japanese")
+        parser = phrase_parser("japanese")
     elif _HAN.search(window):
-        parser = _budoux("traditional_chinese" if _TRADITIONAL.search(window) else "simplified_chinese")
+        parser = phrase_parser("traditional_chinese" if _TRADITIONAL.search(window) else "simplified_chinese")
     else:
         return frozenset()
     return frozenset(accumulate((len(phrase) for phrase in parser.parse(window)), initial=start))
-
-
-@cache
-def _budoux(language: str) -> Any:
-    import budoux
-
-    return getattr(budoux, f"load_default_{language}_parser")()

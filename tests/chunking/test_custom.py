@@ -71,7 +71,7 @@ def test_strings() -> None:
     assert as_chunker(Splitter().split_text).chunk(TEXT) == expected
 
 
-def test_what_is_left_out_joins_the_piece_in_front() -> None:
+def test_what_is_left_out_joins_the_piece_before() -> None:
     assert as_chunker(Chunker()).spans(TEXT) == [(0, 15), (16, 34)]
     assert as_chunker(lambda text: ["two", "Five"]).chunk(TEXT) == [
         ("Intro: one two. Three four!", (0, 27)),
@@ -100,16 +100,60 @@ def test_equal_strings_are_found_in_order() -> None:
     assert as_chunker(str.split).spans("a a ba a") == [(0, 1), (2, 3), (4, 6), (7, 8)]
 
 
+class OverlappingSplitter:
+    """Returns pieces as a text splitter does that repeats the last words of each piece in the next."""
+
+    def __init__(self, size: int, overlap: int) -> None:
+        self.size = size
+        self.step = size - overlap
+
+    def split_text(self, text: str) -> list[str]:
+        words = text.split()
+        last = max(1, len(words) - self.size + self.step)
+        return [" ".join(words[i : i + self.size]) for i in range(0, last, self.step)]
+
+
+@pytest.mark.parametrize("n_words", [1, 5, 6, 50, 20_000])
+def test_overlapping_pieces_are_cut_at_the_later_start(n_words: int) -> None:
+    text = " ".join(f"w{number % 100}" for number in range(n_words))
+    spans = as_chunker(OverlappingSplitter(5, 2)).spans(text)
+    words = [text[start:end].split() for start, end in spans]
+    assert [word for sentence in words for word in sentence] == text.split()
+    assert all(len(sentence) == 3 for sentence in words[:-1])
+
+
+def test_overlapping_offsets_are_cut_at_the_later_start() -> None:
+    assert as_chunker(lambda text: [(0, 15), (7, 27), (16, 34)]).chunk(TEXT) == [
+        ("Intro:", (0, 6)),
+        ("one two.", (7, 15)),
+        ("Three four!  Five.", (16, 34)),
+    ]
+
+
+def test_a_repeated_piece_is_no_overlap() -> None:
+    assert as_chunker(lambda text: ["aa", "a", "aa"]).spans("aa a, aa") == [(0, 2), (3, 5), (6, 8)]
+
+
+def test_a_splitter_of_langchain_with_overlap() -> None:
+    splitters = pytest.importorskip("langchain_text_splitters")
+    splitter = splitters.RecursiveCharacterTextSplitter(chunk_size=40, chunk_overlap=15)
+    for text in (TEXT, " ".join([TEXT] * 200), "word " * 500):
+        spans = as_chunker(splitter).spans(text)
+        assert " ".join(text[start:end] for start, end in spans).split() == text.split()
+
+
 @pytest.mark.parametrize(
     ("pieces", "message"),
     [
         (
             ["Five.", "Intro"],
-            "chunk 1 is not in the text behind character 34: 'Intro'; chunks must be unchanged",
+            "chunk 1 is not in the text after character 29: 'Intro'; chunks must be unchanged and in order",
         ),
-        (["x" * 1000], f"chunk 0 is not in the text behind character 0: '{'x' * 56}...; chunks must"),
-        ([(0, 9), (8, 12)], "chunk 1 begins at 8, before the end of the one in front of it (9): chunks must"),
-        ([(5, 9), (0, 3)], "chunk 1 begins at 0, before the end of the one in front of it (9): chunks must"),
+        (["x" * 1000], f"chunk 0 is not in the text after character 0: '{'x' * 56}...; chunks must"),
+        (
+            [(5, 9), (0, 3)],
+            "chunk 1 begins at 0, before the one that precedes it (5): chunks must be in order",
+        ),
         ([(0, 99)], "chunk 0 has offsets (0, 99) outside the text, which has 34 characters"),
         ([(-1, 9)], "chunk 0 has offsets (-1, 9) outside the text"),
         ([(9, 5)], "chunk 0 has offsets (9, 5) outside the text"),
