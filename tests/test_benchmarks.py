@@ -169,7 +169,7 @@ def test_the_speed_that_the_first_page_tells_of() -> None:
         "reranking-qed": ["time, rerank and prune / rerank", "peak memory, rerank and prune / rerank"],
         "backends-qed": ["throughput, int8 / float32", "peak memory, int8 / float32"],
         "open-provence-qed": ["OpenProvence / provence-rag", "OpenProvence, no gradients / provence-rag"],
-        "compare-qed": ["throughput, provence-rag, int8", "throughput, CrossEncoder"],
+        "compare-qed-all-mpnet-base-v2": ["throughput, provence-rag, int8", "throughput, CrossEncoder"],
         "latency-qed": ["one call, p50", "first pruned passage, whole process"],
     }
     for name, whats in told.items():
