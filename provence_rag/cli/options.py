@@ -50,6 +50,6 @@ def _option(name: str, kind: Any) -> Any:
     for one in (kind, *get_args(kind)):
         if get_origin(one) is Literal:
             return choice(one, text)
-    if kind is bool:  # without a --no- form: that is the default
+    if kind is bool and not getattr(PruningOptions, name):  # without a --no- form: that is the default
         return typer.Option(f"--{name.replace('_', '-')}", help=text)
     return typer.Option(help=text)

@@ -52,9 +52,13 @@ def _read_file(file: str) -> Iterator[Document]:
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield _as_document(_parse(line, f"{file}:{number}"), f"{file}:{number}")
-    elif suffix == ".json" and (entries := _array_of_documents(text)):
-        for number, entry in enumerate(entries):
-            yield _as_document(entry, f"{file}[{number}]")
+    elif suffix == ".json":
+        value = _parse(text, file)
+        if isinstance(value, list) and all(map(_is_document, value)):
+            for number, entry in enumerate(value):
+                yield _as_document(entry, f"{file}[{number}]")
+        else:  # pruned by record
+            yield Document(text, None, file)
     else:
         yield Document(text, None, file)
 
@@ -72,17 +76,6 @@ def _decode(data: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InvalidInputError(f"{file}:{line}: not UTF-8: {error.reason}") from error
-
-
-def _array_of_documents(text: str) -> list[Any]:
-    """The entries of a JSON array of documents; nothing for any other JSON, which is a document itself."""
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError):  # the latter for a thousand brackets
-        return []
-    if not isinstance(entries, list) or not all(map(_is_document, entries)):
-        return []
-    return entries
 
 
 def _is_document(entry: Any) -> bool:

@@ -40,9 +40,25 @@ def test_a_needed_question_announces_nothing(model: Provence) -> None:
 
 
 def test_a_budget_counts_linked_sentences_as_one(model: Provence) -> None:
-    # Five tokens each with their marks: the pair does not fit into seven.
-    assert prune(model, "pool heated", FAQ, max_tokens=9) == "Is the pool heated?\nOnly in winter."
-    assert "pool" not in prune(model, "pool heated", FAQ, max_tokens=7)
+    # Nine tokens for the first pair; the second question alone would fit beside it.
+    assert prune(model, "pool heated dogs", FAQ, max_tokens=15) == "Is the pool heated?\nOnly in winter."
+    assert "dogs" in prune(model, "pool heated dogs", FAQ, max_tokens=15, keep_together=False)
+    assert prune(model, "pool heated dogs", FAQ, max_tokens=30) == FAQ
+
+
+def test_a_budget_never_breaks_json_and_is_never_exceeded(model: Provence) -> None:
+    text = json.dumps([{"river": "Tarn", "town": "Brill"}, {"river": "Moss", "town": "Alden"}])
+    for max_tokens in range(1, 60):
+        passage = model.process("river Tarn", [text], options=PruningOptions(max_tokens=max_tokens))[0]
+        assert passage.num_kept_tokens <= max_tokens
+        assert passage.is_empty or json.loads(passage.text)[0]["river"] == "Tarn"
+
+
+def test_a_sentence_that_a_budget_splits_keeps_its_links(model: Provence) -> None:
+    text = "Why?\n" + "winter, " * 40 + "it was cold."
+    passage = model.process("winter", [text], options=PruningOptions(max_tokens=20))[0]
+    assert passage.text.startswith("Why?")
+    assert passage.num_kept_tokens <= 20
 
 
 def test_steps_are_followed_for_how_questions_only(model: Provence) -> None:
