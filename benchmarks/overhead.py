@@ -25,7 +25,7 @@ ONNX Runtime. Shares of the call's time; each step is without the steps that it 
 _FORWARD = "forward pass"
 _STEPS = {
     "provence_rag.inference.planning.detect_language": "language detection",
-    "provence_rag.chunking.MultilingualChunker.spans": "chunking",
+    "provence_rag.chunking.MultilingualChunker.chunks": "chunking",
     "provence_rag.inference.encoding.PairTokenizer.tokenize": "tokenizing",
     "provence_rag.inference.planning.Planner.plans": "planning windows",
     "provence_rag.inference.engine.Engine._run": "batching and padding",

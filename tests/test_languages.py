@@ -140,7 +140,7 @@ def test_text_that_cannot_be_read_never_outranks_what_can(model_on: ModelOn, kin
 @pytest.mark.parametrize("kind", ["unigram", "wordpiece"])
 def test_a_sentence_that_cannot_be_read_has_the_score_0(model_on: ModelOn, kind: str) -> None:
     (passage,) = model_on(kind, 64).process(
-        "the fox", ["the fox sat. \u1200\u1201\u1202\u1203. the cat sat."]
+        "the fox", ["the fox sat.\n\n\u1200\u1201\u1202\u1203.\n\nthe cat sat."]
     )
     assert len(passage.sentences) == 3
     assert [sentence.score == 0.0 for sentence in passage.sentences] == [False, True, False]

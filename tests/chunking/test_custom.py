@@ -46,7 +46,7 @@ def test_a_subclass_with_bad_offsets() -> None:
         def chunk(self, text: str) -> list[tuple[str, tuple[int, int]]]:
             return [(text[2:], (2, len(text))), (text[:2], (0, 2))]
 
-    with pytest.raises(InvalidInputError, match=r"^chunk 1 begins at 0, before the end of the one"):
+    with pytest.raises(InvalidInputError, match=r"^chunk 1 begins at 0, before the one that precedes it"):
         Backwards().spans(TEXT)
 
 

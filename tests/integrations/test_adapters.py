@@ -352,7 +352,7 @@ def test_kept_sentences_stand_in_their_order(run: Any, fields: dict[str, Any]) -
         pytest.param("Penguins live in Antarctica", id="sentence"),
         pytest.param("Penguins live here, " * 3000, id="very long sentence"),
         pytest.param("penguins" * 5000 + " penguins", id="very long word"),
-        pytest.param("ペンギンは南極に住む" * 500, id="Japanese"),
+        pytest.param("ペンギンは南極に住み、" * 500, id="Japanese"),
     ],
 )
 def test_single_and_very_long_sentences(run: Any, text: str) -> None:

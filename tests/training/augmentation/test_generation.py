@@ -135,7 +135,11 @@ def test_arguments_that_cannot_be_used(
 
 @pytest.mark.parametrize(
     ("form", "text"),
-    [("glued", "Tea is hot."), ("faq", f"Tea {'very ' * 100}hot is hot."), ("wrapped", "Tea is hot. " * 300)],
+    [
+        ("glued", "Tea is hot."),
+        ("faq", f"Tea, {'very, ' * 100}hot, is hot."),
+        ("wrapped", "Tea is hot. " * 300),
+    ],
 )
 def test_passages_that_do_not_suit_a_form(form: str, text: str) -> None:
     with pytest.raises(InvalidInputError) as raised:
