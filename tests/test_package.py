@@ -91,7 +91,7 @@ ROOMS = [
 
 # The wings of provence_training in the same order.
 WINGS = [
-    {"cache", "compute"},
+    {"arrays", "cache", "compute"},
     {"config"},
     {"data"},
     {"augmentation"},
@@ -194,6 +194,17 @@ def test_wings_import_inner_wings_only(path: Path) -> None:
         if own != "__init__" and imported.startswith("provence_training."):
             other = imported.removeprefix("provence_training.")
             assert room(other, WINGS) <= room(own, WINGS), f"{own} imports {imported}"
+
+
+def test_the_name_of_an_array_type_means_one_type() -> None:
+    """A FloatArray has the same precision wherever it is read."""
+    types: dict[str, set[str]] = {}
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        for name, element in re.findall(r"^(\w+) = NDArray\[(.+)\]$", text, re.MULTILINE):
+            types.setdefault(name, set()).add(element)
+    assert types["FloatArray"] == {"np.float64"}
+    assert {name: found for name, found in types.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

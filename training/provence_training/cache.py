@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
+from provence_training.arrays import Array
+
 __all__ = ["ContentCache", "content_key", "fingerprint"]
 
-Array = NDArray[Any]
 
 _SLICE = 512
 """Arrays computed before they are stored, and so the most that a killed run loses."""

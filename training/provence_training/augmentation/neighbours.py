@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_rag.validation import check_count
+from provence_training.arrays import Float32Array
 from provence_training.data.passages import Passage
 
 __all__ = ["nearest_questions"]
 
-FloatArray = NDArray[np.float32]
 
 _Place = tuple[int, Span]
 """Number of a passage, and the span that answers."""
@@ -85,7 +84,7 @@ def nearest_questions(
 
 
 def _nearest(
-    places: Mapping[str, Sequence[_Place]], vectors: FloatArray, low: float, high: float, k: int
+    places: Mapping[str, Sequence[_Place]], vectors: Float32Array, low: float, high: float, k: int
 ) -> dict[str, list[str]]:
     """The neighbours by unit vectors, shape (N, H), for one block of questions at a time."""
     questions = list(places)

@@ -11,12 +11,12 @@ from itertools import pairwise
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag import CheckpointError, InvalidInputError, Provence
 from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.inference.scoring import sigmoid, tempered
 from provence_rag.validation import check_share
+from provence_training.arrays import BoolArray, FloatArray
 from provence_training.evaluation import JudgedSentences, PruningFigures, TopicSet, score_with
 from provence_training.evaluation.pruning import Evidence
 from provence_training.evaluation.report import markdown_table
@@ -35,7 +35,6 @@ PROMISES = (0.9, 0.93, 0.95, 0.97, 0.99)
 
 log = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 _MOST_KEPT = DynamicRule(floor=0.0, share=0.0)
 _LEAST_KEPT = DynamicRule(floor=1.0, share=1.0)
@@ -140,7 +139,7 @@ def calibrate(
     return Calibration(config=replace(config, threshold=_down(threshold)), reached=dict(reached))
 
 
-def fit_temperature(scores: FloatArray, labels: NDArray[np.bool_]) -> float:
+def fit_temperature(scores: FloatArray, labels: BoolArray) -> float:
     """The temperature at which probabilities have the least cross-entropy with labels.
 
     Args:

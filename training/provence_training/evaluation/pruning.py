@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from provence_rag.config import DynamicRule
 from provence_rag.errors import InvalidInputError
+from provence_training.arrays import BoolArray, FloatArray, IntArray
 from provence_training.data import sentence_labels
 from provence_training.evaluation.systems import Scored
 from provence_training.evaluation.topics import Topic
 
 __all__ = ["CurvePoint", "Evidence", "JudgedSentences", "PruningFigures"]
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Evidence = Literal["any", "all"]
 
 REMOVED = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -105,11 +103,11 @@ class JudgedSentences:
         """In characters, shape (N,)."""
         self.passage: IntArray = np.repeat(np.arange(len(passages)), counts)
         """Number of each sentence's passage, shape (N,)."""
-        self.answering: Mask = np.repeat([answers for answers, _ in passages], counts)
+        self.answering: BoolArray = np.repeat([answers for answers, _ in passages], counts)
         """Whether it is in the passage that answers, shape (N,)."""
         self.languages: list[str] = [language for _, language in passages]
         """The language of each passage."""
-        self.labels: Mask = np.zeros(len(self.scores), dtype=bool)
+        self.labels: BoolArray = np.zeros(len(self.scores), dtype=bool)
         """Whether an answer span touches it, shape (N,)."""
         self._members = np.concatenate([np.array(span, dtype=np.int64) for span in spans])
         self._starts = np.cumsum([0, *map(len, spans)])[:-1]
@@ -151,7 +149,7 @@ class JudgedSentences:
         ranks[order] = np.arange(len(order)) - starts[self.passage]
         return ranks
 
-    def kept_by(self, rule_of: Callable[[str], DynamicRule]) -> Mask:
+    def kept_by(self, rule_of: Callable[[str], DynamicRule]) -> BoolArray:
         """The sentences that the `dynamic` mode keeps, with a rule for each language, shape (N,)."""
         floors = self.by_language(lambda language: rule_of(language).floor)
         shares = self.by_language(lambda language: rule_of(language).share)
@@ -172,7 +170,7 @@ class JudgedSentences:
         reduce = np.maximum if evidence == "any" else np.minimum
         return np.asarray(reduce.reduceat(spans, self._questions))
 
-    def figures(self, kept: Mask) -> PruningFigures:
+    def figures(self, kept: BoolArray) -> PruningFigures:
         """The figures of a selection; `kept` has shape (N,)."""
         right = int((kept & self.labels).sum())
         precision = right / max(1, int((kept & self.answering).sum()))
@@ -188,7 +186,7 @@ class JudgedSentences:
             f2=_f_score(precision, recall, 2.0),
         )
 
-    def _removed(self, kept: Mask, among: Mask) -> float | None:
+    def _removed(self, kept: BoolArray, among: BoolArray) -> float | None:
         total = int(self.lengths[among].sum())
         return float(1 - self.lengths[among & kept].sum() / total) if total else None
 

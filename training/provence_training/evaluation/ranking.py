@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import ir_measures
 import numpy as np
-from numpy.typing import NDArray
 
+from provence_training.arrays import BoolArray, FloatArray, IntArray
 from provence_training.evaluation.topics import Topic
 
 __all__ = [
@@ -20,8 +20,6 @@ __all__ = [
     "ranking_figures",
     "reciprocal_rank",
 ]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class RankingFigures:
     None if all documents are relevant, or none."""
 
 
-def average_precision(relevant: NDArray[np.bool_]) -> float:
+def average_precision(relevant: BoolArray) -> float:
     """Mean precision at the rank of each relevant document; 0 without one.
 
     Args:
@@ -52,12 +50,12 @@ def average_precision(relevant: NDArray[np.bool_]) -> float:
     return float(np.mean(np.arange(1, len(ranks) + 1) / ranks)) if len(ranks) else 0.0
 
 
-def reciprocal_rank(relevant: NDArray[np.bool_]) -> float:
+def reciprocal_rank(relevant: BoolArray) -> float:
     """1 / rank of the first relevant document; 0 without one. `relevant` as above."""
     return 1.0 / (int(relevant.argmax()) + 1) if relevant.any() else 0.0
 
 
-def ndcg(grades: NDArray[np.int64], ideal_grades: Sequence[int], k: int) -> float:
+def ndcg(grades: IntArray, ideal_grades: Sequence[int], k: int) -> float:
     """Normalised discounted cumulative gain at k with linear gain, as in trec_eval.
 
     Järvelin and Kekäläinen 2002, doi:10.1145/582415.582418.
@@ -77,7 +75,7 @@ def ndcg(grades: NDArray[np.int64], ideal_grades: Sequence[int], k: int) -> floa
     return float(gains @ discounts[: len(gains)]) / best if best > 0 else 0.0
 
 
-def auc(scores: FloatArray, relevant: NDArray[np.bool_]) -> float | None:
+def auc(scores: FloatArray, relevant: BoolArray) -> float | None:
     """Probability that a relevant document scores above another; ties count half. Both have shape (N,)."""
     positives = int(relevant.sum())
     negatives = len(relevant) - positives
@@ -114,7 +112,7 @@ def ranking_figures(topics: Sequence[Topic], scores: Sequence[FloatArray], *, k:
 
 
 def figures_at(
-    relevant: Sequence[NDArray[np.bool_]], scores: Sequence[FloatArray], cutoffs: Sequence[int]
+    relevant: Sequence[BoolArray], scores: Sequence[FloatArray], cutoffs: Sequence[int]
 ) -> dict[str, float]:
     """Mean `map@k`, `mrr@k` and `ndcg@k` of rankings, as trec_eval computes them.
 

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from provence_rag import MissingExtraError, Provence, PrunedPassage, PruningOptions
 from provence_rag.chunking import MultilingualChunker, Span
 from provence_rag.config import ProvenceConfig
+from provence_training.arrays import FloatArray
 from provence_training.evaluation.topics import Topic
 
 __all__ = ["EmbeddingFilter", "Scored", "score_by_first_stage", "score_with"]
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

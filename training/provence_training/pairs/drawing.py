@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.inference.pair_encoder import PairEncoder
+from provence_training.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from provence_training.config import PairConfig
 from provence_training.pairs.pack import Pack
 from provence_training.pairs.pair_set import Kind, PairSet, SentenceScores
@@ -20,9 +20,6 @@ from provence_training.pairs.windows import draw_windows, whole_windows
 
 __all__ = ["draw_pairs"]
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 _SHORTEST_PARTNER = 16
 """Fewest tokens for a second passage beside the one that answers."""
@@ -229,7 +226,7 @@ class _Draw:
             with_pruning_labels=~np.isnan(pairs.labels),
         )
 
-    def _labels(self, plan: _Plan) -> FloatArray:
+    def _labels(self, plan: _Plan) -> Float32Array:
         """Relevance of each pair's whole passage, NaN if it is unknown or not learned from."""
         relevance = self._pack.relevance[plan.questions]
         labels = np.where(plan.kinds == Kind.OWN, relevance, np.where(np.isnan(relevance), np.nan, 0.0))

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import bm25s
 import numpy as np
-from numpy.typing import NDArray
 
+from provence_training.arrays import Float32Array, IntArray
 from provence_training.data.passages import Passage, Question
 
 __all__ = ["Asked", "Negatives", "find_negatives"]
 
-IntArray = NDArray[np.int64]
 
 _NEIGHBOURS = 16
 """BM25 neighbours kept for each question."""
@@ -151,7 +150,7 @@ def _bm25(passages: Sequence[IntArray], questions: Sequence[IntArray]) -> list[I
     return rows
 
 
-def _best(scores: NDArray[np.float32]) -> IntArray:
+def _best(scores: Float32Array) -> IntArray:
     """The highest scores' indices, highest first."""
     found = np.flatnonzero(scores)
     if len(found) > _FOUND:  # sorting all of them would take most of the time

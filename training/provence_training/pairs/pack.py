@@ -7,16 +7,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
+
+from provence_training.arrays import Array, IntArray
 
 __all__ = ["Pack", "borders_of", "cached_pack"]
 
-Array = NDArray[Any]
-IntArray = NDArray[np.int64]
 
 _MAPPED = 1 << 16
 """Bytes from which a file is mapped into memory instead of read; an empty one cannot be mapped."""

@@ -17,6 +17,7 @@ from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.inference.encoding import sentence_bounds
 from provence_rag.inference.pair_encoder import PairEncoder
+from provence_training.arrays import Float32Array, IntArray
 from provence_training.data.passages import Passage, sentence_labels
 from provence_training.pairs.negatives import Asked, find_negatives
 from provence_training.pairs.pack import Pack, borders_of
@@ -24,7 +25,6 @@ from provence_training.pairs.targets import IGNORE
 
 __all__ = ["asked_questions", "digest", "pack_key", "pack_passages", "readable", "token_arrays"]
 
-IntArray = NDArray[np.int64]
 
 _FORMAT = 1
 """Increased whenever the same passages would be packed differently."""
@@ -242,6 +242,6 @@ def _integers(values: Sequence[int]) -> IntArray:
     return np.array(values, dtype=np.int64)
 
 
-def _floats(values: Sequence[float | None]) -> NDArray[np.float32]:
+def _floats(values: Sequence[float | None]) -> Float32Array:
     """NaN for None."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float32)

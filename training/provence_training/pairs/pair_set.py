@@ -13,15 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from provence_rag.inference.pair_encoder import PairEncoder
+from provence_training.arrays import BoolArray, Float32Array, IntArray
 from provence_training.pairs.assembly import WINDOW_SEGMENTS, Rows
 from provence_training.pairs.pack import Pack, borders_of
 from provence_training.pairs.targets import IGNORE
 
 __all__ = ["Kind", "PairSet", "SentenceScores", "ragged"]
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 
 
 class Kind(IntEnum):
@@ -36,7 +33,7 @@ class Kind(IntEnum):
 class SentenceScores(NamedTuple):
     """A teacher's keep logits of the sentences of N windows."""
 
-    values: FloatArray
+    values: Float32Array
     """NaN if unknown, shape (sentences,)."""
     borders: IntArray
     """Borders of the pairs in `values`, shape (N + 1,); a pair without scores has no values."""
@@ -73,13 +70,13 @@ class PairSet:
     """First sentence of each window and the one after its last, in reading order; the second window is
     empty in most pairs. Shape (N, 2, 2)."""
 
-    labels: FloatArray
+    labels: Float32Array
     """Relevance, NaN if unknown, shape (N,)."""
 
     with_pruning_labels: BoolArray
     """Whether the pair learns from the sentences' labels, shape (N,)."""
 
-    teacher_scores: FloatArray
+    teacher_scores: Float32Array
     """A teacher's relevance logits, NaN for none, shape (N,)."""
 
     sentence_scores: SentenceScores
@@ -231,7 +228,7 @@ class PairSet:
         )
         return np.stack(starts, axis=1), np.stack(lengths, axis=1)
 
-    def _scores_of(self, chosen: IntArray, rows: IntArray) -> FloatArray:
+    def _scores_of(self, chosen: IntArray, rows: IntArray) -> Float32Array:
         """A teacher's scores of some pairs' sentences; `rows` has the pair of each sentence."""
         values, borders = self.sentence_scores
         picked, counts = ragged(borders[chosen], borders[chosen + 1])

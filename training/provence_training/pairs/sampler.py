@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from provence_training.arrays import IntArray
 from provence_training.pairs.pair_set import PairSet
 
 __all__ = ["TokenBatchSampler"]
 
-IntArray = NDArray[np.int64]
 
 _PADDING = 0.1
 """Pairs of a batch may be shorter than its longest one by this share."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from provence_training.arrays import IntArray
 from provence_training.pairs.pack import Pack
 
 __all__ = ["draw_windows", "whole_windows"]
-
-IntArray = NDArray[np.int64]
 
 
 def whole_windows(pack: Pack, passages: IntArray) -> IntArray:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
+from provence_training.arrays import Float32Array
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.compute import current_device
 from provence_training.data.passages import Passage
@@ -20,7 +21,6 @@ from provence_training.teachers.models import TeacherScores
 
 __all__ = ["LateChunkingTeacher"]
 
-FloatArray = NDArray[np.float32]
 
 _TOKENS_PER_BATCH = 4096
 
@@ -101,7 +101,7 @@ class LateChunkingTeacher:
 
         return self._cache.get(keys, compute, description="teacher reads passages")
 
-    def _sums(self, passage: Passage, encoding: Encoding, states: FloatArray) -> FloatArray:
+    def _sums(self, passage: Passage, encoding: Encoding, states: Float32Array) -> Float32Array:
         ends = np.array([end for _, end in encoding.offsets]) - len(self._passage_prefix)
         sentence_of = np.searchsorted([s.start for s in passage.sentences], ends - 1, side="right") - 1
         inside = (sentence_of >= 0) & (ends > 0)  # neither the prefix nor a special token
@@ -110,11 +110,11 @@ class LateChunkingTeacher:
         return sums
 
     @torch.inference_mode()
-    def _hidden_states(self, encodings: Sequence[Encoding]) -> list[FloatArray]:
+    def _hidden_states(self, encodings: Sequence[Encoding]) -> list[Float32Array]:
         """Last hidden states of each text, shape (T, H), from length-sorted batches."""
         lengths = [len(e.ids) for e in encodings]
         order = sorted(range(len(encodings)), key=lambda i: -lengths[i])
-        states: dict[int, FloatArray] = {}
+        states: dict[int, Float32Array] = {}
         while order:
             size = max(1, _TOKENS_PER_BATCH // lengths[order[0]])
             batch, order = order[:size], order[size:]
@@ -136,6 +136,6 @@ def _similarities(query: NDArray[np.float16], sums: NDArray[np.float16]) -> Teac
     return TeacherScores(float(cosines[0]), cosines[1:].tolist())
 
 
-def _unit(vector: FloatArray) -> FloatArray:
-    unit: FloatArray = vector / np.linalg.norm(vector)
+def _unit(vector: Float32Array) -> Float32Array:
+    unit: Float32Array = vector / np.linalg.norm(vector)
     return unit

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.modeling.model import ProvenceModel
+from provence_training.arrays import Float32Array
 from provence_training.cache import ContentCache, content_key, fingerprint
 from provence_training.compute import current_device
 from provence_training.learning.collator import Example, ProvenceCollator
@@ -20,8 +19,6 @@ from provence_training.learning.loss import pool_sentences
 from provence_training.pairs.text_pairs import TextPair
 
 __all__ = ["BiEncoderTeacher", "CrossEncoderTeacher", "ProvenceTeacher", "Teacher", "TeacherScores"]
-
-FloatArray = NDArray[np.float32]
 
 
 class TeacherScores(NamedTuple):
@@ -78,8 +75,8 @@ class CrossEncoderTeacher:
         texts = [(pair.question, pair.text) for pair in pairs]
         keys = [content_key(self._identity, *text) for text in texts]
 
-        def compute(places: list[int]) -> FloatArray:
-            logits: FloatArray = self._model.predict(
+        def compute(places: list[int]) -> Float32Array:
+            logits: Float32Array = self._model.predict(
                 [texts[i] for i in places],
                 batch_size=self._batch_size,
                 activation_fn=torch.nn.Identity(),
@@ -137,13 +134,13 @@ class BiEncoderTeacher:
             for pair, query, window in zip(pairs, queries, windows, strict=True)
         ]
 
-    def _embed(self, side: str, texts: Sequence[str]) -> list[FloatArray]:
+    def _embed(self, side: str, texts: Sequence[str]) -> list[Float32Array]:
         encode = self._model.encode_query if side == "query" else self._model.encode_document
         prefix = self._prefixes[side]
         keys = [content_key(self._identity, side, prefix, text) for text in texts]
 
-        def compute(places: list[int]) -> FloatArray:
-            embeddings: FloatArray = encode(
+        def compute(places: list[int]) -> Float32Array:
+            embeddings: Float32Array = encode(
                 [texts[i] for i in places],
                 prompt=prefix,
                 batch_size=self._batch_size,
@@ -190,9 +187,9 @@ class ProvenceTeacher:
         ]
         keys = [content_key(self._identity, e.query, e.document, list(e.sentences)) for e in examples]
 
-        def compute(places: list[int]) -> list[FloatArray]:
+        def compute(places: list[int]) -> list[Float32Array]:
             order = sorted(places, key=lambda i: len(examples[i].document))
-            found: dict[int, FloatArray] = {}
+            found: dict[int, Float32Array] = {}
             for start in range(0, len(order), self._batch_size):
                 part = order[start : start + self._batch_size]
                 found |= zip(part, self._run([examples[i] for i in part]), strict=True)
@@ -202,7 +199,7 @@ class ProvenceTeacher:
         return [TeacherScores(float(row[0]), row[1:].tolist()) for row in rows]
 
     @torch.inference_mode()
-    def _run(self, examples: Sequence[Example]) -> list[FloatArray]:
+    def _run(self, examples: Sequence[Example]) -> list[Float32Array]:
         """For each example, its relevance logit and the keep logits of its sentences, NaN if unknown."""
         batch = self._collator(examples)
         device = next(self._model.parameters()).device
