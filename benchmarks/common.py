@@ -118,7 +118,7 @@ def read_pairs(data: str | Path, number: int) -> list[tuple[str, str]]:
         Pairs of a question and a passage.
 
     Raises:
-        InvalidInputError: The data cannot be read, or do not give so many pairs.
+        InvalidInputError: The data cannot be read, or give fewer pairs than `number`.
     """
     from provence_training.data import load_passages
 

@@ -59,7 +59,7 @@ def main(
     peer_python: PeerPython = None,
     peer_path: PeerPath = None,
     questions: Annotated[int, typer.Option(min=1, help="Questions that quality is measured on.")] = 100,
-    timed: Annotated[int, typer.Option(min=1, help="Of those, so many for throughput.")] = 10,
+    timed: Annotated[int, typer.Option(min=1, help="How many of them throughput is measured on.")] = 10,
     distractors: Annotated[int, typer.Option(min=1, help="BM25 passages a question.")] = 9,
     runs: Runs = 3,
     only: Annotated[

@@ -68,7 +68,7 @@ def passages_of(texts: Sequence[str], *, number: int, words: int) -> list[str]:
     """Passages of equal length, cut from running text.
 
     Raises:
-        InvalidInputError: There are not so many words.
+        InvalidInputError: The texts have fewer words than that.
     """
     running = " ".join(texts).split()
     if len(running) < number * words:

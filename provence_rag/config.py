@@ -181,7 +181,7 @@ class ProvenceConfig:
             why = (
                 f"is more than this checkpoint promises ({known})"
                 if known
-                else "needs a checkpoint with promises, and this one has none"
+                else "needs a checkpoint with promises, which this one lacks"
             )
             raise InvalidInputError(
                 f"keep_answers={keep_answers} {why}: give threshold=... instead, or calibrate it with "

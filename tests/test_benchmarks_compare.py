@@ -192,7 +192,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the command ---------------------------------------------------------------------------------------
 
 
-def test_curves_are_read_off_between_settings_and_not_behind_the_last() -> None:
+def test_curves_are_read_off_between_settings_but_not_beyond_the_last() -> None:
     points = {"cosine 0.2": (0.6, 0.9), "cosine 0.4": (0.8, 0.5), "dynamic": (0.95, 0.8)}
     rows = [
         {"system": "a", "setting": setting, "removed": removed, "answers kept": kept}

@@ -186,7 +186,7 @@ def test_rules_of_its_own_are_the_default_whatever_is_promised() -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (ProvenceConfig(), "needs a checkpoint with promises, and this one has none"),
+        (ProvenceConfig(), "needs a checkpoint with promises, which this one lacks"),
         (
             ProvenceConfig(promises={0.97: CAREFUL, 0.9: RULES}, dynamic=0.9),
             "is more than this checkpoint promises (0.9, 0.97)",

@@ -39,7 +39,7 @@ ToolResult: TypeAlias = ToolMessage | Command[Any]
 
 
 def last_question(request: ToolCallRequest) -> str | None:
-    """The text of the last human message in the agent's state; None if there is none, as in a mere image."""
+    """The text of the last human message in the agent's state; None if it has no text, as with an image."""
     messages: Sequence[BaseMessage] = request.state["messages"]
     text = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
     return str(text) if text.strip() else None

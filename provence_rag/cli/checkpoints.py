@@ -81,7 +81,7 @@ def verify(
     *,
     published_as: Annotated[
         str | None,
-        typer.Option("--as", metavar="NAME", help="The published checkpoint of which DIR is a copy."),
+        typer.Option("--as", metavar="NAME", help="The published checkpoint that DIR is a copy of."),
     ] = None,
     revision: Revision = None,
     as_json: AsJson = False,

@@ -22,7 +22,7 @@ def assemble(text: str, spans: Sequence[Span], mask: NDArray[np.bool_]) -> str:
 
     Kept neighbours keep the text between them. A gap keeps the strongest of its separators: a paragraph break
     before a line break, a line break before a space, and nothing if the sentences have no space between
-    them, as in Japanese. A document of which all sentences are kept is returned unchanged.
+    them, as in Japanese. If all sentences are kept, the document is returned unchanged.
 
     Args:
         text: The document.

@@ -344,7 +344,7 @@ def test_units_and_windows_tile_the_tokens(tokenizer: PairTokenizer, text: str, 
     assert starts <= {unit.start for unit in units} | {0}
 
 
-def test_an_overlong_sentence_is_cut_behind_its_clauses(tokenizer: PairTokenizer) -> None:
+def test_an_overlong_sentence_is_cut_after_its_clauses(tokenizer: PairTokenizer) -> None:
     text = "the fox sleep, the cat sleep, the word sleep, the fox sleep"
     (tokenized,) = tokenizer.tokenize([text])
     clause = tokenizer.tokenize(["the fox sleep,"])[0]

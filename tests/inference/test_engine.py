@@ -80,7 +80,7 @@ def recording(hash_backend: Backend) -> Recording:
     title=st.sampled_from([None, "Capitals", "\nThe\n capital ", "The capital " * 30]),
     batch_size=st.none() | st.integers(1, 4),
 )
-def test_every_token_is_read_once_behind_the_query(
+def test_every_token_is_read_once_after_the_query(
     recording: Recording,
     tokenizer: PairTokenizer,
     texts: list[str],

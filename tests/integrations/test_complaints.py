@@ -90,7 +90,7 @@ COMPLAINTS: dict[int, tuple[str, list[str]]] = {
         "Essential content is lost (LLMLingua 213)",
         [
             "chunking/test_properties.py::test_spans_cover_the_text",
-            "inference/test_engine.py::test_every_token_is_read_once_behind_the_query",
+            "inference/test_engine.py::test_every_token_is_read_once_after_the_query",
             "integrations/test_sentence_transformers.py::test_nothing_of_a_long_document_is_cut_off",
             "integrations/test_adapters.py::test_min_documents",
             "integrations/test_langchain.py::test_the_title_is_protected",
