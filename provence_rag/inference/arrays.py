@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "IntArray", "LogitArray"]
+__all__ = ["FloatArray", "IntArray", "LogitArray", "Mask"]
 
 IntArray = NDArray[np.int64]
+
+Mask = NDArray[np.bool_]
 
 FloatArray = NDArray[np.float64]
 

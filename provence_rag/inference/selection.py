@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag.chunking import Chunks
 from provence_rag.config import ProvenceConfig
-from provence_rag.inference.arrays import FloatArray
+from provence_rag.inference.arrays import FloatArray, IntArray, Mask
 from provence_rag.inference.together import (
     Partners,
     leading,
@@ -23,9 +22,6 @@ from provence_rag.options import PruningOptions
 
 __all__ = ["Candidates", "select"]
 
-Mask = NDArray[np.bool_]
-Indices = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Candidates:
@@ -34,13 +30,13 @@ class Candidates:
     scores: FloatArray
     """Keep probabilities in [0, 1], shape (S,)."""
 
-    num_characters: Indices
+    num_characters: IntArray
     """Lengths in characters, shape (S,)."""
 
-    num_tokens: Indices
+    num_tokens: IntArray
     """Lengths in tokens, each with the white space after the sentence, shape (S,)."""
 
-    heading_levels: Indices
+    heading_levels: IntArray
     """1 to 6 for a Markdown heading, 0 for other sentences, shape (S,)."""
 
     num_title_sentences: int
@@ -117,7 +113,7 @@ def _without_worst(document: Candidates, ratio: float) -> Mask:
     return mask
 
 
-def _best(document: Candidates, count: int, among: Mask) -> Indices:
+def _best(document: Candidates, count: int, among: Mask) -> IntArray:
     """The `count` best sentences of those in a mask, earlier ones first among equals."""
     order = np.argsort(-document.scores, kind="stable")
     return order[among[order]][: max(count, 0)]
@@ -139,7 +135,7 @@ class _Company:
             leading=leading(document.scores) if document.asks_how else None,
         )
 
-    def of(self, chosen: Indices) -> Indices:
+    def of(self, chosen: IntArray) -> IntArray:
         """The chosen sentences, in ascending order, and their company."""
         if not len(chosen):
             return chosen
@@ -154,11 +150,11 @@ class _Company:
         members = np.union1d(self._title, members) if len(self._title) else members
         return self._partners.needed_by(members)
 
-    def least_of(self, index: int) -> Indices:
+    def least_of(self, index: int) -> IntArray:
         """A sentence with that alone which its document cannot be without."""
         return self._frames.of(np.array([index]))
 
-    def _neighbourhood(self, chosen: Indices) -> Indices:
+    def _neighbourhood(self, chosen: IntArray) -> IntArray:
         # Only the stretch between the first and the last neighbour is looked at: a budget asks for one
         # sentence at a time, in documents of many.
         first = max(0, int(chosen[0]) - self._before)
@@ -170,7 +166,7 @@ class _Company:
         return first + np.flatnonzero(np.cumsum(steps))
 
 
-def _headings_above(levels: Indices) -> Indices:
+def _headings_above(levels: IntArray) -> IntArray:
     """For each sentence, the index of the nearest heading that it stands under, or -1."""
     above = np.full(len(levels), -1, dtype=np.int64)
     open_headings: list[int] = []
@@ -232,7 +228,7 @@ def _within_budget(
     return masks
 
 
-def _cost(document: Candidates, members: Indices, *, is_first: bool) -> int:
+def _cost(document: Candidates, members: IntArray, *, is_first: bool) -> int:
     """Tokens that some sentences add to those of the document that are already kept."""
     seams = max(0, len(members) - is_first)
     return int(document.num_tokens[members].sum()) + seams * document.seam_tokens

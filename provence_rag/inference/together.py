@@ -7,15 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from provence_rag.chunking import Chunks, Link
-from provence_rag.inference.arrays import FloatArray
+from provence_rag.inference.arrays import FloatArray, IntArray, Mask
 
 __all__ = ["Partners", "asks_how", "leading", "outranked", "settled", "standing_out", "without_frames"]
 
-Mask = NDArray[np.bool_]
-Indices = NDArray[np.int64]
 
 _FRAME_SCORE = -1.0
 """Below that of any sentence."""
@@ -83,7 +80,7 @@ class Partners:
     def __bool__(self) -> bool:
         return bool(self._announced or self._needed or self._steps)
 
-    def of(self, chosen: Indices) -> Indices:
+    def of(self, chosen: IntArray) -> IntArray:
         """The chosen sentences with what they announce and with what these need, in ascending order.
 
         What is only needed announces nothing: an answer takes its question along, but not the rest of the
@@ -94,12 +91,12 @@ class Partners:
             members = np.union1d(members, _reached(chosen[self._leading[chosen]], self._steps))
         return self.needed_by(members)
 
-    def needed_by(self, members: Indices) -> Indices:
+    def needed_by(self, members: IntArray) -> IntArray:
         """The members with what they need, in ascending order."""
         return _reached(members, self._needed)
 
 
-def _reached(sources: Indices, targets: Mapping[int, Iterable[int]]) -> Indices:
+def _reached(sources: IntArray, targets: Mapping[int, Iterable[int]]) -> IntArray:
     if not targets or not len(sources):
         return sources
     waiting = sources.tolist()
@@ -125,7 +122,7 @@ def leading(scores: FloatArray) -> Mask:
     return np.asarray(scores >= _LEAST_SHARE_OF_BEST * scores.max(initial=0.0))
 
 
-def standing_out(scores: FloatArray, chunks: Chunks, floor: float) -> Indices:
+def standing_out(scores: FloatArray, chunks: Chunks, floor: float) -> IntArray:
     """What to keep where no sentence reaches the floor: the best records, or a pair that stands out.
 
     The model is less sure of a record, and of a page's question in other words, than of a sentence. Beside
