@@ -221,6 +221,8 @@ def _within_budget(
             members = companies[number].least_of(index)
             members = members[~mask[members]]
             cost = _cost(document, members, is_first=number not in begun)
+        if entry is best and cost > left:
+            break
         if cost <= left:
             mask[members] = True
             left -= cost

@@ -54,11 +54,14 @@ def test_a_budget_never_breaks_json_and_is_never_exceeded(model: Provence) -> No
         assert passage.is_empty or json.loads(passage.text)[0]["river"] == "Tarn"
 
 
-def test_a_sentence_that_a_budget_splits_keeps_its_links(model: Provence) -> None:
-    text = "Why?\n" + "winter, " * 40 + "it was cold."
-    passage = model.process("winter", [text], options=PruningOptions(max_tokens=20))[0]
-    assert passage.text.startswith("Why?")
-    assert passage.num_kept_tokens <= 20
+def test_parts_of_a_sentence_have_its_links() -> None:
+    spans = [Span(0, 4), Span(5, 20), Span(21, 25)]
+    chunks = Chunks(
+        spans, [Link(0, 1, "answer"), Link(1, 0, "needs"), Link(2, 1, "needs")], records=frozenset({2})
+    )
+    parts = chunks.split_into([Span(0, 4), Span(5, 12), Span(13, 20), Span(21, 25)])
+    assert parts.links == [(0, 1, "answer"), (1, 0, "needs"), (2, 0, "needs"), (3, 1, "needs")]
+    assert parts.records == {3}
 
 
 def test_steps_are_followed_for_how_questions_only(model: Provence) -> None:
