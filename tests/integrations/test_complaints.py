@@ -114,7 +114,7 @@ COMPLAINTS: dict[int, tuple[str, list[str]]] = {
             "integrations/test_adapters.py::test_a_wrong_value_is_reported_at_construction",
             "integrations/test_sentence_transformers.py::test_no_code_of_a_checkpoint_is_run",
             "test_hub.py::test_a_name_is_downloaded_without_anything_that_could_be_run",
-            "test_package.py::test_nothing_runs_foreign_code",
+            "test_architecture.py::test_nothing_runs_foreign_code",
         ],
     ),
     13: (
