@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -188,6 +189,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
         return directory
 
     return save
+
+
+@pytest.fixture
+def broken(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    """A joint checkpoint to be damaged."""
+    return Path(shutil.copytree(checkpoint("bert", "joint"), tmp_path / "broken"))
 
 
 @pytest.fixture(scope="session")
