@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +13,11 @@ from typing import Any
 import pytest
 import torch
 import typer
-import yaml
 from accelerate import PartialState
 from transformers import TrainerCallback
 from typer.testing import CliRunner, Result
 
-from provence_rag import CheckpointError, InvalidInputError, Provence
+from provence_rag import InvalidInputError, Provence
 from provence_rag.cli.app import _Commands
 from provence_rag.config import DynamicRule, ProvenceConfig
 from provence_rag.modeling.model import ProvenceModel
@@ -31,51 +29,8 @@ from provence_training.run.training import run_training
 
 pytestmark = pytest.mark.parametrize("encoder", ["xlm_roberta"], indirect=True)
 
-ANIMALS, WEATHER = ["cat", "dog"], ["rain", "tea"]
-
-
-def write_data(path: Path, count: int, seed: int = 0) -> str:
-    """Passages of three sentences; the one with the animal answers."""
-    rng = random.Random(seed)
-    records = []
-    for i in range(count):
-        animal = rng.choice(ANIMALS)
-        sentences = [f"the {animal} sat on mat {'abc'[i % 3]}.", *(f"{w} is cold." for w in WEATHER)]
-        rng.shuffle(sentences)
-        labels = [int(animal in sentence) for sentence in sentences]
-        records.append({"query": f"where sat the {animal} {i}", "sentences": sentences, "labels": labels})
-    path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
-    return str(path)
-
-
 MakeConfig = Callable[..., Path]
-
-
-@pytest.fixture
-def make_config(joint: Path, tmp_path: Path) -> MakeConfig:
-    def make(**changes: Any) -> Path:
-        values = {
-            "output": str(tmp_path / "run"),
-            "data": {"train": [write_data(tmp_path / "animals.jsonl", 24)]},
-            "model": {"checkpoint": str(joint)},
-            "stages": [
-                {
-                    "epochs": 1,
-                    "batch_tokens": 256,
-                    "learning_rate": 3e-3,
-                    "save_steps": 2,
-                    "precision": "float32",
-                }
-            ],
-            "logging_steps": 1,
-            "device": "cpu",
-            **changes,
-        }
-        path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(values), encoding="utf-8")
-        return path
-
-    return make
+WriteData = Callable[..., str]
 
 
 def invoke(*arguments: Any) -> Result:
@@ -89,7 +44,9 @@ def logged(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
 
 
-def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_path: Path) -> None:
+def test_two_stages_with_a_teacher(
+    make_config: MakeConfig, write_data: WriteData, joint: Path, tmp_path: Path
+) -> None:
     base = {"epochs": 1, "batch_tokens": 256, "learning_rate": 3e-3}
     taught = {"random": 0.5, "labels": False, "teacher": True}
     config = make_config(
@@ -133,7 +90,7 @@ def test_two_stages_with_a_teacher(make_config: MakeConfig, joint: Path, tmp_pat
 
 
 def test_a_student_with_some_layers_of_its_guide(
-    make_config: MakeConfig, joint: Path, tmp_path: Path
+    make_config: MakeConfig, write_data: WriteData, joint: Path, tmp_path: Path
 ) -> None:
     base = {"epochs": 1, "batch_tokens": 256, "learning_rate": 1e-4}
     unread = write_data(tmp_path / "unread.jsonl", 24)
@@ -212,7 +169,9 @@ def test_a_finished_run_is_not_run_again(make_config: MakeConfig, tmp_path: Path
     )
 
 
-def test_a_run_does_not_go_on_with_other_data(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_run_does_not_go_on_with_other_data(
+    make_config: MakeConfig, write_data: WriteData, tmp_path: Path
+) -> None:
     config = make_config(data={"train": [write_data(tmp_path / "mine.jsonl", 24)]})
     assert invoke(config).exit_code == 0
     write_data(tmp_path / "mine.jsonl", 25)
@@ -289,7 +248,9 @@ def test_an_encoder_gets_heads_and_loses_layers(
     assert logged(tmp_path / "run" / "stages" / "train")[0]["pruning"] > 0
 
 
-def test_a_model_that_only_prunes(make_config: MakeConfig, encoder: Path, tmp_path: Path) -> None:
+def test_a_model_that_only_prunes(
+    make_config: MakeConfig, write_data: WriteData, encoder: Path, tmp_path: Path
+) -> None:
     train, dev = (write_data(tmp_path / f"{name}.jsonl", 24) for name in ("a", "b"))
     config = make_config(
         model={"encoder": str(encoder), "mode": "pruning", "max_length": 48},
@@ -315,40 +276,8 @@ def test_data_are_checked_without_training(make_config: MakeConfig, tmp_path: Pa
     assert f"provence: {data}:25: labels[0]: must be 0 or 1, got int 2" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (
-            {"train": ["A"], "dev_share": 0.01},
-            "data.dev_share of 0.01 holds out none of the 4 training passages: give a larger share, or "
-            "data.dev",
-        ),
-        ({"train": ["EMPTY"]}, "the training data have no questions"),
-        ({"train": ["A"], "dev": ["EMPTY"]}, "the development data have no questions"),
-    ],
-)
-def test_data_that_cannot_be_used(
-    make_config: MakeConfig, tmp_path: Path, data: dict[str, Any], message: str
-) -> None:
-    (tmp_path / "empty.jsonl").write_text('{"text": "The cat.", "questions": []}\n')
-    paths = {"A": write_data(tmp_path / "a.jsonl", 4), "EMPTY": str(tmp_path / "empty.jsonl")}
-    values = {
-        key: [paths[x] for x in value] if isinstance(value, list) else value for key, value in data.items()
-    }
-    config = make_config(data=values)
-    with pytest.raises(InvalidInputError) as raised:
-        run_training(read_config(config))
-    assert str(raised.value) == message
-
-
-def test_a_run_that_could_not_begin_may_be_changed(make_config: MakeConfig, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError):
-        run_training(read_config(make_config(model={"checkpoint": str(tmp_path / "none")})))
-    run_training(read_config(make_config()))
-
-
 def test_promises_that_were_made_for_other_weights(
-    make_config: MakeConfig, joint: Path, tmp_path: Path
+    make_config: MakeConfig, write_data: WriteData, joint: Path, tmp_path: Path
 ) -> None:
     before = ProvenceConfig.from_directory(joint)
     replace(before, promises={0.9: {"default": DynamicRule()}}, dynamic=0.9).to_directory(joint)
@@ -365,14 +294,6 @@ def test_promises_that_were_made_for_other_weights(
     assert "are those of the model" not in result.stderr
 
 
-def test_calibration_needs_answers(make_config: MakeConfig, tmp_path: Path) -> None:
-    (tmp_path / "b.jsonl").write_text('{"query": "?", "sentences": ["A."], "labels": null}\n')
-    data = {"train": [write_data(tmp_path / "a.jsonl", 4)], "dev": [str(tmp_path / "b.jsonl")]}
-    with pytest.raises(InvalidInputError) as raised:
-        run_training(read_config(make_config(data=data, release={"calibration": {}})))
-    assert str(raised.value) == "release.calibration needs development data with marked answers"
-
-
 def test_a_tracker_that_is_not_installed(make_config: MakeConfig, tmp_path: Path) -> None:
     result = invoke(make_config(report_to=["trackorama"]))
     assert result.exit_code == 2
@@ -381,7 +302,7 @@ def test_a_tracker_that_is_not_installed(make_config: MakeConfig, tmp_path: Path
 
 
 def test_a_model_that_only_ranks_has_nothing_to_calibrate(
-    make_config: MakeConfig, encoder: Path, tmp_path: Path
+    make_config: MakeConfig, write_data: WriteData, encoder: Path, tmp_path: Path
 ) -> None:
     settings = {
         "model": {"encoder": str(encoder), "mode": "ranking", "max_length": 48},
@@ -406,7 +327,9 @@ def test_a_model_that_only_ranks_has_nothing_to_calibrate(
     assert model.config.mode == "ranking"
 
 
-def test_figures_that_were_not_reached_are_made_up_for(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_figures_that_were_not_reached_are_made_up_for(
+    make_config: MakeConfig, write_data: WriteData, tmp_path: Path
+) -> None:
     config = read_config(
         make_config(data={"train": [write_data(tmp_path / "a.jsonl", 24)], "dev_share": 0.3})
     )
@@ -417,76 +340,8 @@ def test_figures_that_were_not_reached_are_made_up_for(make_config: MakeConfig, 
     assert (tmp_path / "run" / "evaluation" / "evaluation.json").read_text() == figures
 
 
-# What would fail after hours of training is refused before it
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"stages": [{"name": "a", "layers": "first:2"}, {"name": "b", "layers": "0,2"}]},
-            "stages.1: layers must be first:N, last:N, alternate:N, or ascending numbers below 2; got '0,2'",
-        ),
-        (
-            {"stages": [{"name": "a"}, {"name": "b", "guide": {"model": "none/such"}}]},
-            "name_or_path='none/such'",
-        ),
-        (
-            {
-                "stages": [{"name": "a"}, {"name": "b", "pairs": [{"teacher": True}]}],
-                "teachers": [{"kind": "provence", "model": "none/such"}],
-            },
-            "name_or_path='none/such'",
-        ),
-        (
-            {"stages": [{"name": "a"}, {"name": "b", "guide": "SMALL"}]},
-            "the guide reads at most 32 tokens, but the model 64: set model.max_length to 32 or less",
-        ),
-        (
-            {"stages": [{"name": "a"}, {"name": "b", "pairs": [{"weights": {"bare": 2}}]}]},
-            "the source 'bare' has a weight, but no questions",
-        ),
-        (
-            {"stages": [{"name": "a"}, {"name": "b", "guide": "JOINT", "pairs": [{"weights": {"bare": 0}}]}]},
-            "stage b: guide.exclude has 'asked', whose questions have no labels: nothing is learned from "
-            "them. Set teacher to true, do not exclude it, or set weights: {asked: 0} to leave it out of "
-            "this stage",
-        ),
-        (
-            {"release": {"calibration": {}}},
-            "8 questions with marked answers are too few to calibrate 'en' with keep=0.97: give at least 34, "
-            "lower keep, or set release.calibration.allow_few_questions to calibrate nonetheless",
-        ),
-    ],
-)
-def test_what_would_fail_late(
-    make_config: MakeConfig, joint: Path, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    small = tmp_path / "small"
-    shutil.copytree(joint, small)
-    ProvenceConfig(max_length=32).to_directory(small)
-    guides = {
-        "SMALL": {"model": str(small)},
-        "JOINT": {"model": str(joint), "exclude": ["asked"]},
-    }
-    for stage in changes.get("stages", ()):
-        if isinstance(stage.get("guide"), str):
-            stage["guide"] = guides[stage["guide"]]
-    (tmp_path / "bare.jsonl").write_text('{"text": "The cat.", "questions": []}\n')
-    (tmp_path / "asked.jsonl").write_text('{"question": "where sat the dog", "lang": "en"}\n' * 3)
-    train = [
-        write_data(tmp_path / "zoo.jsonl", 24),
-        *(str(tmp_path / f"{x}.jsonl") for x in ("bare", "asked")),
-    ]
-    data = {"train": train, "dev": [write_data(tmp_path / "dev.jsonl", 8)]}
-    with pytest.raises((InvalidInputError, CheckpointError)) as raised:
-        run_training(read_config(make_config(data=data, **changes)))
-    assert str(raised.value).startswith(message)
-    assert not (tmp_path / "run" / "stages").exists()
-
-
 def test_questions_whose_passage_does_not_answer_are_not_evaluated(
-    make_config: MakeConfig, tmp_path: Path
+    make_config: MakeConfig, write_data: WriteData, tmp_path: Path
 ) -> None:
     dev = tmp_path / "dev.jsonl"
     dev.write_text('{"query": "who sat", "sentences": ["The cat sat."], "labels": null, "relevance": 0.1}\n')
