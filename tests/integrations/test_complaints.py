@@ -45,7 +45,7 @@ COMPLAINTS: dict[int, tuple[str, list[str]]] = {
         [
             "integrations/test_adapters.py::test_sentence_scores_on_request",
             "integrations/test_cross_encoder.py::test_scores_are_those_of_predict_as_python_floats",
-            "integrations/test_sentence_transformers.py::test_results_are_plain",
+            "integrations/sentence_transformers/test_pruning_cross_encoder.py::test_results_are_plain",
             "integrations/test_langchain_end_to_end.py::test_a_compressed_document_is_a_response",
             "integrations/llama_index/test_engines.py::test_a_pruned_node_is_a_fastapi_response",
             "integrations/llama_index/test_nodes.py::test_a_numpy_score_does_not_come_back",
@@ -91,7 +91,7 @@ COMPLAINTS: dict[int, tuple[str, list[str]]] = {
         [
             "chunking/test_properties.py::test_spans_cover_the_text",
             "inference/test_engine.py::test_every_token_is_read_once_after_the_query",
-            "integrations/test_sentence_transformers.py::test_nothing_of_a_long_document_is_cut_off",
+            "integrations/sentence_transformers/test_pruning_cross_encoder.py::test_nothing_of_a_long_document_is_cut_off",
             "integrations/test_adapters.py::test_min_documents",
             "integrations/test_langchain.py::test_the_title_is_protected",
             "integrations/test_langchain_middleware.py::test_the_whole_text_stays_in_the_message",
@@ -112,7 +112,7 @@ COMPLAINTS: dict[int, tuple[str, list[str]]] = {
         "trust_remote_code is on by default (llama_index PR 23118)",
         [
             "integrations/test_adapters.py::test_a_wrong_value_is_reported_at_construction",
-            "integrations/test_sentence_transformers.py::test_no_code_of_a_checkpoint_is_run",
+            "integrations/sentence_transformers/test_pruning_cross_encoder.py::test_no_code_of_a_checkpoint_is_run",
             "test_hub.py::test_a_name_is_downloaded_without_anything_that_could_be_run",
             "test_architecture.py::test_nothing_runs_foreign_code",
         ],
