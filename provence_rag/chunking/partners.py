@@ -23,7 +23,7 @@ _TAGS = re.compile(r"<[^<>]*>")
 # What may stand after the last mark of a sentence: quotation marks, brackets, emphasis.
 _CLOSERS = "\"'”’»)*_]】」』 \t"
 # Without any of these nothing belongs together: most prose is done with at this point.
-_SIGN = re.compile(r"[?？؟⸮|#•・①-⑳]|[:：](?:\s|$)|[か吗嗎呢](?:[。．]|\s|$)|[\n\r]|\*\*|__")
+_SIGN = re.compile(r"[?？؟⸮|#•]|[:：](?:\s|$)|[か吗嗎呢](?:[。．]|\s|$)|[\n\r]|\*\*|__")
 _QUESTION_MARKS = ("?", "？", "؟", "⸮")
 _KA = re.compile(r"(?:です|ます|でしょう|ません|ました|の|だろう|い|る|た)か[。．]?$")
 _QUESTION_PARTICLES = ("か", "吗", "嗎", "呢")
