@@ -139,7 +139,7 @@ def _save_onnx(
     in stock exports. The keep logit of a token with an even id is 0.5 and its drop logit -0.5; the other way
     round for an odd one.
     """
-    import onnx
+    onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     def constant(name: str, value: Any) -> Any:
