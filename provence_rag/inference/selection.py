@@ -128,7 +128,7 @@ class _Company:
         self._after = min(options.context_after, self._size)
         self._title = np.arange(document.num_title_sentences if options.keep_title else 0)
         self._above = _headings_above(document.heading_levels) if options.keep_headings else None
-        self._frames = Partners(document.chunks.links)
+        self._links = document.chunks.links
         self._partners = Partners(
             document.chunks.links,
             keep_together=options.keep_together,
@@ -152,7 +152,7 @@ class _Company:
 
     def least_of(self, index: int) -> IntArray:
         """A sentence with that alone which its document cannot be without."""
-        return self._frames.of(np.array([index]))
+        return Partners(self._links).of(np.array([index]))
 
     def _neighbourhood(self, chosen: IntArray) -> IntArray:
         # Only the stretch between the first and the last neighbour is looked at: a budget asks for one

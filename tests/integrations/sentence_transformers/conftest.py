@@ -139,20 +139,24 @@ def assert_ranks_alike() -> Callable[..., None]:
     return assert_ranks_alike
 
 
-def assert_same(ours: ProvenceOutput, theirs: ProvenceOutput, atol: float = 1e-5) -> None:
-    """All is equal, but numbers nearly."""
+@pytest.fixture(scope="session")
+def assert_same() -> Callable[..., None]:
+    def assert_same(ours: ProvenceOutput, theirs: ProvenceOutput, atol: float = 1e-5) -> None:
+        """All is equal, but numbers nearly."""
 
-    def numbers(output: ProvenceOutput) -> list[float | None]:
-        rows = [output.ranking_scores, output.ranking_logits, *output.pruning_probs]
-        return [number for row in rows for number in row]
+        def numbers(output: ProvenceOutput) -> list[float | None]:
+            rows = [output.ranking_scores, output.ranking_logits, *output.pruning_probs]
+            return [number for row in rows for number in row]
 
-    assert numbers(ours) == pytest.approx(numbers(theirs), abs=atol)
-    names = ("ranking_scores", "ranking_logits", "pruning_probs", "pruning_logits")
-    assert replace(ours, **{name: getattr(theirs, name) for name in names}) == theirs
+        assert numbers(ours) == pytest.approx(numbers(theirs), abs=atol)
+        names = ("ranking_scores", "ranking_logits", "pruning_probs", "pruning_logits")
+        assert replace(ours, **{name: getattr(theirs, name) for name in names}) == theirs
+
+    return assert_same
 
 
 @pytest.fixture(scope="session")
-def assert_prunes_alike() -> Callable[..., None]:
+def assert_prunes_alike(assert_same: Callable[..., None]) -> Callable[..., None]:
     def assert_prunes_alike(model: PruningCrossEncoder, provence: Provence, atol: float = 1e-5) -> None:
         settings: dict[str, Any] = {"min_sentences": 0, "return_documents": True}
         ours = model.predict_with_pruning(QUERIES, DOCUMENTS, **settings)
