@@ -1,4 +1,4 @@
-"""Run the Python blocks of each README in environments with just what the install line above them asks for.
+"""Run the blocks of READMEs and guides in environments with just what the install line above them asks for.
 
 python .ci/documents.py WHEEL BASE, where BASE is an environment with the wheel installed without extras.
 Every other environment sees BASE and adds its own packages: the base dependencies are installed once.
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from test_readme import DOCUMENTS, assert_same_output, examples_of  # noqa: E402
+from test_readme import DOCUMENTS, assert_same_output, examples_of, installs  # noqa: E402
 
 RUN = """
 import contextlib, io, json, sys
@@ -88,7 +88,7 @@ def run_examples(document: Path, install: str, environment: Path) -> int:
 
 def main(wheel: Path, base: Path) -> None:
     """Run all examples; exit with the first error."""
-    documents = [document for document in DOCUMENTS if document.name == "README.md"]
+    documents = list(filter(installs, DOCUMENTS))
     with TemporaryDirectory() as directory:
         environments = {"pip install -e .": base}
         for document in documents:

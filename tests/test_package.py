@@ -107,7 +107,12 @@ def test_one_address_for_the_repository() -> None:
     repository = urls["Repository"]
     assert all(url.startswith(repository) for url in urls.values())
     substitutions = PROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]
-    assert f"]({repository}/blob/main/" in substitutions[0]["replacement"]
+    assert [one["replacement"].partition("(")[2].rpartition("/main/")[0] for one in substitutions[:2]] == [
+        f"{repository}/raw",
+        f"{repository}/blob",
+    ]
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"https://[\w./-]+", site)) == {repository}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"git clone {repository}`" in readme
     assert set(re.findall(r"https://github\.com/provence-rag[\w/-]*", readme)) == {repository}
@@ -121,7 +126,10 @@ def test_the_readme_of_a_release_needs_no_clone() -> None:
     assert [
         link for link in re.findall(r"\]\(([^)]+)\)", readme) if not link.startswith(("https://", "#"))
     ] == []
-    assert "pip install 'provence-rag[langchain]' langchain-classic" in readme
+    images = re.findall(r"!\[[^]]+\]\(([^)]+)\)", readme)
+    assert images
+    assert all("/raw/main/docs/images/" in image for image in images)
+    assert "pip install 'provence-rag[langchain]'" in readme
     assert "pip install -e" not in readme
 
 
@@ -143,7 +151,7 @@ def test_dependencies() -> None:
         "typer",
     }
     extras = {extra: names(needed) for extra, needed in PROJECT["project"]["optional-dependencies"].items()}
-    assert extras.pop("dev") >= {"provence-rag[all,examples]", "hypothesis", "mypy", "pytest", "ruff"}
+    assert extras.pop("dev") >= {"provence-rag[all,docs,examples]", "hypothesis", "mypy", "pytest", "ruff"}
     assert extras == {
         "torch": {"torch", "transformers"},
         "langchain": {"langchain-core"},
@@ -167,5 +175,6 @@ def test_dependencies() -> None:
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
+        "docs": {"mkdocs", "mkdocs-material", "mkdocstrings[python]"},
         "all": {"provence-rag[export-openvino,langchain-agents,llama-index,sentence-transformers,train]"},
     }

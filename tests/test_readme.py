@@ -17,9 +17,13 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted(ROOT.glob("integrations/*/README.md")),
-    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
 ]
 NUMBER = re.compile(r"\d+\.\d+")
+
+
+def name_of(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ def examples_of(document: Path) -> list[Example]:
     return examples
 
 
+def installs(document: Path) -> bool:
+    """Whether a document says what to install for its examples."""
+    return document.name == "README.md" or "## Install\n" in document.read_text(encoding="utf-8")
+
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -67,7 +76,7 @@ def assert_same_output(actual: str, expected: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_python_blocks_print_what_the_document_shows(document: Path) -> None:
     namespace: dict[str, object] = {}
     for example in examples_of(document):
@@ -77,8 +86,16 @@ def test_python_blocks_print_what_the_document_shows(document: Path) -> None:
         assert_same_output(stdout.getvalue(), example.output)
 
 
-@pytest.mark.parametrize("block", [code for language, code in blocks_of(README) if language == "console"])
-def test_console_blocks_print_what_the_readme_shows(block: str) -> None:
+CONSOLE_BLOCKS = [
+    code
+    for document in DOCUMENTS
+    for language, code in blocks_of(document.read_text(encoding="utf-8"))
+    if language == "console"
+]
+
+
+@pytest.mark.parametrize("block", CONSOLE_BLOCKS)
+def test_console_blocks_print_what_the_document_shows(block: str) -> None:
     command, expected = block.split("\n", 1)
     words = shlex.split(command.removeprefix("$ "))
     program = str(Path(sys.executable).parent / words[0])
@@ -102,25 +119,29 @@ def test_the_commands_are_those_of_ci_and_the_quickstart() -> None:
         assert line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 150
+
+
 def test_what_each_example_needs_is_installed_above_it() -> None:
     """That they run after no other command is tested by .ci/documents.py."""
     installed = {
-        document.parent.name: list(dict.fromkeys(example.install for example in examples_of(document)))
+        name_of(document): list(dict.fromkeys(example.install for example in examples_of(document)))
         for document in DOCUMENTS
-        if document.name == "README.md"
+        if installs(document)
     }
+    langchain, llama_index = "pip install -e '.[langchain]'", "pip install -e '.[llama-index]'"
+    sentence_transformers = "pip install -e '.[sentence-transformers]'"
     assert installed == {
-        ROOT.name: [
-            "pip install -e .",
-            "pip install -e '.[langchain]' langchain-classic",
-            "pip install -e '.[llama-index]'",
-            "pip install -e '.[sentence-transformers]'",
-        ],
-        "langchain_provence": [
-            "pip install -e '.[langchain]'",
-            "pip install -e '.[langchain]' langchain-classic",
+        "README.md": ["pip install -e .", langchain, llama_index],
+        "integrations/langchain_provence/README.md": [langchain],
+        "integrations/llama_index_provence/README.md": [llama_index],
+        "integrations/sentence_transformers_provence/README.md": [sentence_transformers],
+        "docs/langchain.md": [
+            langchain,
+            f"{langchain} langchain-classic",
             "pip install -e '.[langchain-agents]'",
         ],
-        "llama_index_provence": ["pip install -e '.[llama-index]'"],
-        "sentence_transformers_provence": ["pip install -e '.[sentence-transformers]'"],
+        "docs/llama-index.md": [llama_index],
+        "docs/sentence-transformers.md": [sentence_transformers],
     }

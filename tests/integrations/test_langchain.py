@@ -4,10 +4,8 @@ import copy
 import importlib
 import json
 import pickle
-import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 from typing import Any
 
@@ -325,10 +323,3 @@ def test_without_langchain_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "langchain_provence")
     with pytest.raises(MissingExtraError, match=r"pip install .*\[langchain\]'"):
         importlib.import_module("langchain_provence")
-
-
-def test_the_readme_lists_every_option() -> None:
-    readme = (Path(__file__).parents[2] / "integrations/langchain_provence/README.md").read_text("utf-8")
-    section = readme.partition("## Options")[2].partition("\n## ")[0]
-    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
-    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(ProvenceCompressor.model_fields)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,12 +188,3 @@ def test_without_llama_index_the_pip_line_is_given(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "llama_index_provence")
     with pytest.raises(MissingExtraError, match=r"pip install .*\[llama-index\]'"):
         importlib.import_module("llama_index_provence")
-
-
-def test_the_readme_lists_every_option() -> None:
-    readme = (Path(__file__).parents[3] / "integrations/llama_index_provence/README.md").read_text("utf-8")
-    section = readme.partition("## Options")[2].partition("\n## ")[0]
-    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
-    assert {*re.findall(r"`(\w+)`", " ".join(rows)), "callback_manager"} == set(
-        ProvencePostprocessor.model_fields
-    )

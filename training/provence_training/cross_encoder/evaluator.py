@@ -93,9 +93,9 @@ class ProvenceEvaluator(BaseEvaluator):
             Figures in [0, 1]:
 
             - `reranking_map@k`, `reranking_mrr@k` and `reranking_ndcg@k` for each k of `k_values`: means over
-              the queries with relevant documents. Among equal scores, relevant documents come last.
+                the queries with relevant documents. Among equal scores, relevant documents come last.
             - `pruning_precision`, `pruning_recall` and `pruning_f1` of the kept sentences, over all labelled
-              sentences; only with labels.
+                sentences; only with labels.
             - `avg_compression_ratio`: mean share of a document's characters that is removed.
 
         Raises:
