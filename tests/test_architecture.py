@@ -91,6 +91,7 @@ WINGS = [
     {"teachers"},
     {"evaluation"},
     {"cross_encoder"},
+    {"qa"},
     {"run"},
     {"cli"},
 ]

@@ -1,0 +1,81 @@
+"""The prompts of QA evaluation, all in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Messages", "Wording", "messages", "wording_of"]
+
+Messages = list[tuple[str, str]]
+"""Roles and texts, as LangChain's chat models take them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """The prompt in one language."""
+
+    with_passages: str
+    """What the LLM is told to do with passages."""
+
+    alone: str
+    """What it is told without passages."""
+
+    passage: str
+    """How a passage is written: `{number}` from 1, and `{text}`."""
+
+    question: str
+    """How the question is written: `{question}`."""
+
+    no_answer: str
+    """The reply that says that there is no answer."""
+
+
+ENGLISH = Wording(
+    with_passages=(
+        "Answer the question with the information in the passages. Reply with the answer only, in as few "
+        "words as possible, without a sentence around it. Only if no passage has the answer, reply: No answer"
+    ),
+    alone=(
+        "Answer the question. Reply with the answer only, in as few words as possible, without a sentence "
+        "around it. Only if you do not know the answer, reply: No answer"
+    ),
+    passage="[{number}] {text}",
+    question="Question: {question}\nAnswer:",
+    no_answer="No answer",
+)
+
+JAPANESE = Wording(
+    with_passages=(
+        "文章の情報を使って質問に答えてください。答えの語句だけを、できるだけ短く書いてください。"
+        "どの文章にも答えがない場合だけ「回答なし」と書いてください。"
+    ),
+    alone=(
+        "質問に答えてください。答えの語句だけを、できるだけ短く書いてください。"
+        "答えを知らない場合だけ「回答なし」と書いてください。"
+    ),
+    passage="[{number}] {text}",
+    question="質問: {question}\n答え:",
+    no_answer="回答なし",
+)
+
+
+def wording_of(language: str) -> Wording:
+    """The prompt for a language: Japanese for Japanese, English for all others."""
+    return JAPANESE if language == "ja" else ENGLISH
+
+
+def messages(question: str, passages: Sequence[str], language: str) -> Messages:
+    """The messages that ask an LLM a question.
+
+    Args:
+        question: The question.
+        passages: Its context; without any, the LLM is asked what it knows.
+        language: ISO 639-1 code.
+    """
+    wording = wording_of(language)
+    parts = [
+        wording.passage.format(number=number, text=text.strip()) for number, text in enumerate(passages, 1)
+    ]
+    parts.append(wording.question.format(question=question))
+    return [("system", wording.with_passages if passages else wording.alone), ("human", "\n\n".join(parts))]
