@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Messages", "Wording", "messages", "wording_of"]
+__all__ = ["Messages", "Wording", "messages", "no_answers", "wording_of"]
 
 Messages = list[tuple[str, str]]
 """Roles and texts, as LangChain's chat models take them."""
@@ -33,12 +33,12 @@ class Wording:
 
 ENGLISH = Wording(
     with_passages=(
-        "Answer the question with the information in the passages. Reply with the answer only, in as few "
-        "words as possible, without a sentence around it. Only if no passage has the answer, reply: No answer"
+        "Answer the question from the passages. Copy the words of a passage that answer it, as few as "
+        "possible, and write nothing else. If the answer is in none of the passages, write: No answer"
     ),
     alone=(
-        "Answer the question. Reply with the answer only, in as few words as possible, without a sentence "
-        "around it. Only if you do not know the answer, reply: No answer"
+        "Answer the question. Write only the answer, in as few words as possible. If you do not know it, "
+        "write: No answer"
     ),
     passage="[{number}] {text}",
     question="Question: {question}\nAnswer:",
@@ -63,6 +63,11 @@ JAPANESE = Wording(
 def wording_of(language: str) -> Wording:
     """The prompt for a language: Japanese for Japanese, English for all others."""
     return JAPANESE if language == "ja" else ENGLISH
+
+
+def no_answers() -> tuple[str, ...]:
+    """The replies that say that there is no answer, in any language: an LLM may reply in another one."""
+    return ENGLISH.no_answer, JAPANESE.no_answer
 
 
 def messages(question: str, passages: Sequence[str], language: str) -> Messages:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, Protocol, runtime_checkable
 
 from provence_rag import Provence, PruningOptions
@@ -108,34 +110,31 @@ class Prune:
         **options: Any,
     ) -> None:
         given = {"top_k": top_k, "score_threshold": score_threshold, **options}
-        chosen = ",".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        chosen = ",".join(f"{name}={_shown(value)}" for name, value in given.items() if value is not None)
         self.name = f"prune:{chosen}" if chosen else "prune"
         self._model = model
         self._ranking: dict[str, Any] = {"top_k": top_k, "score_threshold": score_threshold}
+        self._reorder = model.config.can_rank
         self._options = PruningOptions(**options)
         self._options.check(model.config)
 
     def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:
         """What is left of each passage, best passage first."""
         pruned = self._model.process(
-            question.text, passages, options=self._options, reorder=True, **self._ranking
+            question.text, passages, options=self._options, reorder=self._reorder, **self._ranking
         )
         return [passage.text for passage in pruned if not passage.is_empty]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 _FORMS = (
     "none, all, oracle, rerank:N, prune, prune:NAME=VALUE[,NAME=VALUE...], embedding-filter:MODEL[:SHARE], "
     "llmlingua2:MODEL[:SHARE]"
 )
-_PRUNE_OPTIONS: Mapping[str, type[int] | type[float]] = {
-    "top_k": int,
-    "score_threshold": float,
-    "keep_answers": float,
-    "threshold": float,
-    "ratio": float,
-    "max_tokens": int,
-    "min_sentences": int,
-}
+_PRUNE_OPTIONS = ("top_k", "score_threshold", *(field.name for field in fields(PruningOptions)))
 
 
 def parse_strategy(specification: str, model: Callable[[], Provence]) -> Strategy:
@@ -163,11 +162,13 @@ def _prune_options(specification: str, text: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
-        try:
-            options[name] = _PRUNE_OPTIONS[name](value)
-        except (KeyError, ValueError) as error:
+        if name not in _PRUNE_OPTIONS or not value:
             raise InvalidInputError(
-                f"strategy {specification!r} has {part!r}, which must be NAME=NUMBER with one of the names "
+                f"strategy {specification!r} has {part!r}, which must be NAME=VALUE with one of the names "
                 f"{', '.join(_PRUNE_OPTIONS)}"
-            ) from error
+            )
+        try:
+            options[name] = json.loads(value)  # a number, true or false
+        except ValueError:
+            options[name] = value
     return options
