@@ -53,7 +53,7 @@ def evaluate_qa(
             "-s",
             metavar="NAME",
             help="What the LLM reads, given several times: none, all, rerank:N, prune, prune:NAME=VALUE,..., "
-            "oracle. By default all and prune.",
+            "oracle, embedding-filter:MODEL[:SHARE], llmlingua2:MODEL[:SHARE]. By default all and prune.",
         ),
     ] = None,
     k: Annotated[
@@ -66,6 +66,17 @@ def evaluate_qa(
             help="Questions of each file, at most, in a random sample; a smaller one is part of a larger."
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Strategy that the others are compared with; all by default."),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Chat model that judges whether a reply is right.")
+    ] = None,
+    price_in: Annotated[
+        float | None, typer.Option(help="Price of a million tokens read, in any currency.")
+    ] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens written.")] = None,
     concurrency: Annotated[
         int, typer.Option(help="Questions asked at the same time; more than 1 lengthens the times measured.")
     ] = 1,
@@ -78,6 +89,7 @@ def evaluate_qa(
     cached_only: Annotated[
         bool, typer.Option("--cached-only", help="Ask nothing; report on the questions with all replies.")
     ] = False,
+    examples: Annotated[int, typer.Option(help="Lost answers of each strategy that the report shows.")] = 10,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
@@ -87,47 +99,50 @@ def evaluate_qa(
         str | None, typer.Option(help="Where the checkpoint runs, such as cpu or cuda:0.")
     ] = None,
     dtype: Dtype = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Also write the report and plots to DIR."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure what reranking and pruning do to an LLM's answers, tokens and time."""
     with needs_extra("evaluate-qa", "qa"):
         from provence_rag import Provence
         from provence_rag.cli.writing import to_json, write
-        from provence_training.qa.cache import CachedChat
-        from provence_training.qa.evaluator import QAEvaluator
-        from provence_training.qa.llm import ChatModel
-        from provence_training.qa.questions import load_questions
-        from provence_training.qa.strategies import parse_strategy
+        from provence_training.qa import ChatModel, QAEvaluator, load_questions, parse_strategy
 
     @cache
     def loaded() -> Provence:
         return Provence.from_pretrained(model, backend=backend, device=device, dtype=dtype)  # type: ignore[arg-type]
 
-    # Everything that can be wrong first, before an LLM is paid.
-    strategies = [parse_strategy(one, loaded) for one in strategy or ("all", "prune")]
+    if (price_in is None) != (price_out is None):
+        raise InvalidInputError("--price-in and --price-out belong together: give both, or neither")
     depths = sorted(set(k or (5,)))
-    chat = CachedChat(ChatModel(llm, url=llm_url, parameters=_arguments(llm_args)), replies)
-    evaluator = QAEvaluator(chat, strategies, k=depths, concurrency=concurrency)
-    sets = {path.name.split(".")[0]: load_questions(path, k=depths[-1], limit=limit) for path in files}
-    result = {}
-    for name, questions in sets.items():
-        answered = evaluator.answer(questions, stored_only=cached_only, show_progress=sys.stderr.isatty())
-        complete = [(q, a) for q, a in zip(questions, answered, strict=True) if a is not None]
-        result[name] = {
-            "questions": len(complete),
-            **{
-                f"{one} @{depth}": {
-                    "match": sum(
-                        any(gold.lower() in a[depth, one].reply.text.lower() for gold in q.answers)
-                        for q, a in complete
-                    ),
-                    "seconds": sum(a[depth, one].reply.seconds for _, a in complete),
-                    "context_seconds": sum(a[depth, one].context_seconds for _, a in complete),
-                }
-                for depth in depths
-                for one in (s.name for s in strategies)
-            },
-        }
-    write(to_json(result), None)
+    # All that can be wrong comes before the first question, which costs time or money.
+    evaluator = QAEvaluator(
+        ChatModel(llm, url=llm_url, parameters=_arguments(llm_args)),
+        [parse_strategy(one, loaded) for one in strategy or ("all", "prune")],
+        k=depths,
+        reference=reference,
+        judge=judge,
+        prices=None if price_in is None or price_out is None else (price_in, price_out),
+        cache=replies,
+        cached_only=cached_only,
+        concurrency=concurrency,
+        examples=examples,
+    )
+    sets = {}
+    for path in files:
+        name = path.name.split(".")[0]
+        if name in sets:
+            raise InvalidInputError(
+                f"files must have different names up to the first dot, got {name!r} twice"
+            )
+        sets[name] = load_questions(path, k=depths[-1], limit=limit)
+    report = evaluator(sets, show_progress=sys.stderr.isatty())
+    if output is not None:
+        report.save(output)
+    write(to_json(report.to_dict()) if as_json else report.to_markdown(), None)
 
 
 def _arguments(text: str) -> dict[str, Any]:

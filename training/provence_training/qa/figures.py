@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from provence_training.arrays import FloatArray
+from provence_training.qa.answers import Answered
 from provence_training.qa.comparison import Difference, paired_difference
-from provence_training.qa.evaluator import Answered
 from provence_training.qa.metrics import exact_match, is_no_answer, match, token_f1
 from provence_training.qa.questions import QAQuestion
 

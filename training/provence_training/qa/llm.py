@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.hub import BUNDLED
+from provence_rag.inference.encoding import PairTokenizer
 from provence_training.qa.prompts import Messages
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-__all__ = ["DEFAULTS", "ChatModel", "Reply"]
+__all__ = ["DEFAULTS", "ChatModel", "Reply", "estimated_tokens"]
 
 DEFAULTS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 48}
 """Parameters of an LLM that is named by a specification."""
@@ -109,8 +113,19 @@ def _load(model: str, url: str | None, parameters: Mapping[str, Any]) -> BaseCha
         from langchain_openai import ChatOpenAI
     except ImportError as error:
         raise MissingExtraError("an LLM by its URL", "qa") from error
-    import os
-
     # Servers of one's own have no keys, but the client wants one.
     key: Any = os.environ.get("OPENAI_API_KEY") or "none"
     return ChatOpenAI(model=model, base_url=url, api_key=key, stream_usage=True, **parameters)
+
+
+def estimated_tokens(texts: Sequence[str]) -> int:
+    """The tokens of texts, as the bundled model's tokenizer counts them.
+
+    An LLM's tokenizer counts others, by a factor that is much the same for all prompts.
+    """
+    return sum(map(len, _tokenizer().tokenize(texts)))
+
+
+@cache
+def _tokenizer() -> PairTokenizer:
+    return PairTokenizer.from_directory(BUNDLED)

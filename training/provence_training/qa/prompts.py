@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Messages", "Wording", "messages", "no_answers", "wording_of"]
+__all__ = ["Messages", "Wording", "judge_messages", "messages", "no_answers", "wording_of"]
 
 Messages = list[tuple[str, str]]
 """Roles and texts, as LangChain's chat models take them."""
@@ -59,6 +59,11 @@ JAPANESE = Wording(
     no_answer="回答なし",
 )
 
+JUDGE = (
+    "Does the reply give one of the right answers to the question? It may use other words or say more, but "
+    "must not contradict them. Your whole reply is: yes or no"
+)
+
 
 def wording_of(language: str) -> Wording:
     """The prompt for a language: Japanese for Japanese, English for all others."""
@@ -84,3 +89,12 @@ def messages(question: str, passages: Sequence[str], language: str) -> Messages:
     ]
     parts.append(wording.question.format(question=question))
     return [("system", wording.with_passages if passages else wording.alone), ("human", "\n\n".join(parts))]
+
+
+def judge_messages(question: str, answers: Sequence[str], reply: str) -> Messages:
+    """The messages that ask an LLM whether a reply is right, to be answered with yes or no."""
+    right = "\n".join(f"- {answer}" for answer in answers)
+    return [
+        ("system", JUDGE),
+        ("human", f"Question: {question}\n\nRight answers, any of them:\n{right}\n\nReply: {reply.strip()}"),
+    ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from provence_rag import Provence, PruningOptions
@@ -12,7 +11,7 @@ from provence_rag.errors import InvalidInputError
 from provence_rag.validation import check_count
 from provence_training.qa.questions import QAQuestion
 
-__all__ = ["AllPassages", "NoContext", "Oracle", "Prune", "Rerank", "Strategy", "parse_strategy"]
+__all__ = ["AllPassages", "NoContext", "Oracle", "Prune", "Rerank", "Strategy"]
 
 
 @runtime_checkable
@@ -128,47 +127,3 @@ class Prune:
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-_FORMS = (
-    "none, all, oracle, rerank:N, prune, prune:NAME=VALUE[,NAME=VALUE...], embedding-filter:MODEL[:SHARE], "
-    "llmlingua2:MODEL[:SHARE]"
-)
-_PRUNE_OPTIONS = ("top_k", "score_threshold", *(field.name for field in fields(PruningOptions)))
-
-
-def parse_strategy(specification: str, model: Callable[[], Provence]) -> Strategy:
-    """Make a strategy from its specification.
-
-    Args:
-        specification: One of the forms that the error lists.
-        model: Gives the model to those that need one.
-
-    Raises:
-        InvalidInputError: It has none of the forms.
-    """
-    kind, _, rest = specification.partition(":")
-    match kind:
-        case "none" | "all" | "oracle" if not rest:
-            return {"none": NoContext, "all": AllPassages, "oracle": Oracle}[kind]()
-        case "rerank" if rest.isdecimal():
-            return Rerank(model(), int(rest))
-        case "prune":
-            return Prune(model(), **_prune_options(specification, rest))
-    raise InvalidInputError(f"strategy {specification!r} is unknown: it must be one of {_FORMS}")
-
-
-def _prune_options(specification: str, text: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        name, _, value = part.partition("=")
-        if name not in _PRUNE_OPTIONS or not value:
-            raise InvalidInputError(
-                f"strategy {specification!r} has {part!r}, which must be NAME=VALUE with one of the names "
-                f"{', '.join(_PRUNE_OPTIONS)}"
-            )
-        try:
-            options[name] = json.loads(value)  # a number, true or false
-        except ValueError:
-            options[name] = value
-    return options
