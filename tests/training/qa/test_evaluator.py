@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from provence_rag import InvalidInputError
+from provence_rag import InvalidInputError, ProvenceError
 from provence_rag.testing import fake_provence
 from provence_training.qa import (
     AllPassages,
@@ -122,7 +122,9 @@ def test_an_interrupted_run_goes_on(
     path = tmp_path / "replies.jsonl"
     whole = QAEvaluator(reader(), STRATEGIES, k=[2, 4])({"coffee": questions})
     failing, rest = reader(fail_at=30), reader()
-    with pytest.raises(ConnectionError, match="the server is gone"):
+    with pytest.raises(
+        ProvenceError, match="ScriptedReader gave no reply: ConnectionError: the server is gone"
+    ):
         QAEvaluator(failing, STRATEGIES, k=[2, 4], cache=path)({"coffee": questions})
     assert len(failing.prompts) == 30
     resumed = QAEvaluator(rest, STRATEGIES, k=[2, 4], cache=path)({"coffee": questions})

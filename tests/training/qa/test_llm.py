@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from provence_rag import InvalidInputError
+from provence_rag import InvalidInputError, ProvenceError
 from provence_training.qa import ChatModel
 from provence_training.qa.cache import CachedChat, ReplyStore
 from provence_training.qa.llm import Reply, estimated_tokens
@@ -104,6 +104,19 @@ def test_parameters_of_the_server(server: tuple[str, type[Handler]], monkeypatch
     assert "secret" not in json.dumps(model.parameters)  # they are stored with each reply
 
 
+def test_a_server_that_is_not_there() -> None:
+    model = ChatModel("small", url="http://127.0.0.1:9/v1", parameters={"max_retries": 0})
+    with pytest.raises(ProvenceError, match="small gave no reply: APIConnectionError"):
+        model.ask(MESSAGES)
+
+
+@pytest.mark.parametrize("name", ["gpt", "nobody:gpt", "openai:gpt"])
+def test_a_model_that_cannot_be_loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(InvalidInputError, match=f"llm '{name}' could not be loaded: "):
+        ChatModel(name)
+
+
 def test_what_belongs_to_a_name(reader: Callable[..., Any]) -> None:
     with pytest.raises(
         InvalidInputError, match="url and parameters belong to a model that is given by its name"
@@ -122,14 +135,17 @@ class Counting:
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.calls, self.fail_at = 0, fail_at
+        self.lock = threading.Lock()
 
     def ask(self, messages: Any) -> Reply:
-        self.calls += 1
-        if self.calls == self.fail_at:
+        with self.lock:
+            self.calls += 1
+            number = self.calls
+        if number == self.fail_at:
             raise ConnectionError("gone")
         time.sleep(0.01)
         return Reply(
-            text=f"{self.calls} \ud800",
+            text=f"{number} \ud800",
             input_tokens=1,
             output_tokens=None,
             cached_tokens=None,

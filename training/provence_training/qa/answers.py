@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,29 +79,38 @@ class Answerer:
         """All replies to each question.
 
         Questions are answered one after the other, each with all contexts, so that an interrupted run has
-        replies that can be compared. After an error, the replies on their way are still stored.
+        replies that can be compared. After an error, nothing more is asked, and replies on their way are
+        still stored.
         """
-        rows = []
+        stop = threading.Event()
+
+        def answer(question: QAQuestion) -> Mapping[ArmKey, Answered] | None:
+            try:
+                return self._answer(question, stop)
+            except BaseException:
+                stop.set()  # here, since this thread is at its next question before the others hear of it
+                raise
+
         with ThreadPoolExecutor(concurrency) as pool:
             try:
                 answered = tqdm(
-                    zip(questions, pool.map(self._answer, questions), strict=True),
+                    zip(questions, pool.map(answer, questions), strict=True),
                     desc=description,
                     total=len(questions),
                     disable=not show_progress,
                     unit="question",
                 )
-                rows = [(question, arms) for question, arms in answered if arms is not None]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return rows
+                return [(question, arms) for question, arms in answered if arms is not None]
+            finally:
+                stop.set()
 
-    def _answer(self, question: QAQuestion) -> Mapping[ArmKey, Answered] | None:
+    def _answer(self, question: QAQuestion, stop: threading.Event) -> Mapping[ArmKey, Answered] | None:
         """The replies with all contexts; None if one is missing and must not be asked for."""
         arms: dict[ArmKey, Answered] = {}
         for k in self._k:
             for strategy in self._strategies:
+                if stop.is_set():
+                    return None
                 answered = self._answer_with(strategy, question, k)
                 if answered is None:
                     return None

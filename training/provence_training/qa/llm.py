@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.errors import InvalidInputError, MissingExtraError, ProvenceError
 from provence_rag.hub import BUNDLED
 from provence_rag.inference.encoding import PairTokenizer
 from provence_training.qa.prompts import Messages
@@ -81,7 +81,17 @@ class ChatModel:
         self._model = model
 
     def ask(self, messages: Messages) -> Reply:
-        """Get a reply, and measure the time that it takes."""
+        """Get a reply, and measure the time that it takes.
+
+        Raises:
+            ProvenceError: There is no reply; the cause is the provider's error.
+        """
+        try:
+            return self._ask(messages)
+        except Exception as error:  # providers' errors have no common base
+            raise ProvenceError(f"{self.name} gave no reply: {type(error).__name__}: {error}") from error
+
+    def _ask(self, messages: Messages) -> Reply:
         start = time.perf_counter()
         first: float | None = None
         whole: Any = None
@@ -107,7 +117,12 @@ def _load(model: str, url: str | None, parameters: Mapping[str, Any]) -> BaseCha
     except ImportError as error:
         raise MissingExtraError("an LLM by its name", "qa") from error
     if url is None:
-        loaded: BaseChatModel = init_chat_model(model, **parameters)
+        try:
+            loaded: BaseChatModel = init_chat_model(model, **parameters)
+        except (
+            Exception
+        ) as error:  # an unknown provider, its missing package, a missing key, a wrong argument
+            raise InvalidInputError(f"llm {model!r} could not be loaded: {error}") from error
         return loaded
     try:
         from langchain_openai import ChatOpenAI
