@@ -36,7 +36,9 @@ ALLOWED = {
     "onnx": {"provence_rag/modeling/activations.py", "provence_rag/modeling/quantization.py"},
     "openvino": {"provence_rag/backends/openvino.py", "provence_rag/modeling/openvino.py"},
     "nncf": {"provence_rag/modeling/openvino.py"},
-    "langchain": {"integrations/langchain_provence/middleware.py"},
+    "langchain": {"integrations/langchain_provence/middleware.py", "training/provence_training/qa/llm.py"},
+    "langchain_openai": {"training/provence_training/qa/llm.py"},
+    "llmlingua": {"training/provence_training/qa/rivals.py"},
     "langgraph": {"integrations/langchain_provence/middleware.py"},
     "langchain_core": {"integrations/langchain_provence", "training"},
     "llama_index": {"integrations/llama_index_provence"},
@@ -91,6 +93,7 @@ WINGS = [
     {"teachers"},
     {"evaluation"},
     {"cross_encoder"},
+    {"qa"},
     {"run"},
     {"cli"},
 ]

@@ -171,10 +171,11 @@ def test_dependencies() -> None:
             "pyyaml",
             "transformers",
         },
+        "qa": {"provence-rag[train]", "langchain", "langchain-openai"},
         "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
         "docs": {"mkdocs", "mkdocs-material", "mkdocstrings[python]"},
-        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,sentence-transformers,train]"},
+        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,sentence-transformers]"},
     }

@@ -12,7 +12,7 @@ import typer
 
 from provence_rag.errors import InvalidInputError
 from provence_training.augmentation import FORMS, LANGUAGES
-from provence_training.cli.extra import needs_train
+from provence_training.cli.extra import needs_extra
 
 if TYPE_CHECKING:
     from provence_training.augmentation import AugmentedPage
@@ -86,7 +86,7 @@ def augment(
     seed: Annotated[int, typer.Option(help="The same seed makes the same pages.")] = 0,
 ) -> None:
     """Make training pages of many forms, such as FAQ, records and captions, from passages with questions."""
-    with needs_train("augment"):
+    with needs_extra("augment"):
         from provence_training.augmentation import Wordings
         from provence_training.augmentation import augment as run
         from provence_training.augmentation.neighbours import nearest_questions

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from provence_training.cli.extra import needs_train
+from provence_training.cli.extra import needs_extra
 from provence_training.cli.options import Backend, Distractors, Dtype, Limit
 
 __all__ = ["calibrate"]
@@ -60,7 +60,7 @@ def calibrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the result and write nothing.")] = False,
 ) -> None:
     """Choose a checkpoint's temperatures, rules and threshold on questions with known answers."""
-    with needs_train("calibrate"):
+    with needs_extra("calibrate"):
         from provence_rag import Provence
         from provence_rag.cli.writing import write
         from provence_training.evaluation import load_topics

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from provence_training.cli.extra import needs_train
+from provence_training.cli.extra import needs_extra
 from provence_training.cli.options import Backend, Distractors, Dtype, Limit
 
 __all__ = ["evaluate"]
@@ -57,7 +57,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure ranking and pruning on questions with known answers, beside BM25 and an embedding filter."""
-    with needs_train("evaluate"):
+    with needs_extra("evaluate"):
         from provence_rag import Provence
         from provence_rag.cli.writing import to_json, write
         from provence_training.evaluation import EmbeddingFilter, ProvenceEvaluator

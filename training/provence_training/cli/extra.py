@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from provence_rag.errors import MissingExtraError
 
-__all__ = ["needs_train"]
+__all__ = ["needs_extra"]
 
 
 @contextmanager
-def needs_train(command: str) -> Iterator[None]:
+def needs_extra(command: str, extra: str = "train") -> Iterator[None]:
     """Around a command's imports.
 
     Raises:
@@ -20,4 +20,4 @@ def needs_train(command: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise MissingExtraError(f"provence {command}", "train") from error
+        raise MissingExtraError(f"provence {command}", extra) from error

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from provence_rag.errors import InvalidInputError
-from provence_training.cli.extra import needs_train
+from provence_training.cli.extra import needs_extra
 
 __all__ = ["shrink"]
 
@@ -51,7 +51,7 @@ def shrink(
         raise InvalidInputError(
             "give --vocabulary and --corpus together: the corpus decides which pieces are kept"
         )
-    with needs_train("shrink"):
+    with needs_extra("shrink"):
         from transformers import AutoConfig
 
         from provence_rag.hub import TORCH_WEIGHTS, checkpoint_directory

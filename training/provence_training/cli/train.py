@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from provence_training.cli.extra import needs_train
+from provence_training.cli.extra import needs_extra
 
 __all__ = ["train"]
 
@@ -27,7 +27,7 @@ def train(
     ] = False,
 ) -> None:
     """Fine-tune a model on your data. Called again, an interrupted run continues where it was."""
-    with needs_train("train"):
+    with needs_extra("train"):
         from provence_training.config.yaml_file import read_config
         from provence_training.data.sources import load_data
         from provence_training.run.checks import check_data, check_environment

@@ -19,6 +19,7 @@ __all__ = [
     "AnswerSpans",
     "CellQuestion",
     "ContextRelevance",
+    "Identifier",
     "Integer",
     "LabelledSentences",
     "LabelledSpans",

@@ -1,13 +1,14 @@
-"""A plot of answer retention against compression."""
+"""Plots: of answer retention against compression, and the empty figure of all plots."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from provence_rag.errors import MissingExtraError
 
-__all__ = ["plot_curves"]
+__all__ = ["empty_figure", "plot_curves"]
 
 Point = tuple[float, float]
 
@@ -26,11 +27,7 @@ def plot_curves(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("a plot", "train") from error
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = empty_figure()
     axes = figure.subplots()
     for name, points in lines.items():
         axes.plot(*zip(*points, strict=True), label=name)
@@ -42,3 +39,16 @@ def plot_curves(
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize="small")
     figure.savefig(path)
+
+
+def empty_figure() -> Any:
+    """A figure of matplotlib, which needs no screen.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("a plot", "train") from error
+    return Figure(figsize=(8, 5), layout="constrained")

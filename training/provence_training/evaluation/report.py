@@ -15,7 +15,7 @@ from provence_training.evaluation.plot import plot_curves
 from provence_training.evaluation.pruning import CurvePoint, PruningFigures
 from provence_training.evaluation.ranking import RankingFigures
 
-__all__ = ["EvaluationReport", "SetReport", "SystemReport", "markdown_table"]
+__all__ = ["EvaluationReport", "SetReport", "SystemReport", "markdown_table", "rounded"]
 
 _DIGITS = 4
 _LEVELS = tuple(round(0.1 * step, 1) for step in range(1, 10))
@@ -66,7 +66,7 @@ class EvaluationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON-safe Python types, with figures rounded to four digits."""
-        values: dict[str, Any] = _rounded(asdict(self))
+        values: dict[str, Any] = rounded(asdict(self))
         return values
 
     def to_markdown(self) -> str:
@@ -124,12 +124,13 @@ def _plot(one: SetReport, path: Path) -> None:
     plot_curves(lines, marks, title=one.name, path=path)
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A value for JSON with all its floats rounded to four digits."""
     if isinstance(value, float):
         return round(value, _DIGITS)
     if isinstance(value, dict):
-        return {name: _rounded(entry) for name, entry in value.items()}
-    return [_rounded(entry) for entry in value] if isinstance(value, list) else value
+        return {name: rounded(entry) for name, entry in value.items()}
+    return [rounded(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _ranking_table(one: SetReport, k: int) -> list[str]:

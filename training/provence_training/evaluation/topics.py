@@ -16,11 +16,11 @@ from pydantic import BaseModel, TypeAdapter
 from provence_rag.chunking import Span
 from provence_rag.errors import InvalidInputError
 from provence_rag.languages import check_language
-from provence_training.data import JSON_LINES, Passage, load_passages, read_json_lines
+from provence_training.data import JSON_LINES, Passage, Question, load_passages, read_json_lines
 from provence_training.data.shapes import Integer, Text, Words, validated
 from provence_training.evaluation.bm25 import BM25
 
-__all__ = ["Topic", "TopicSet", "load_topics"]
+__all__ = ["Topic", "TopicSet", "answered_topics", "load_topics"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +150,29 @@ def _ranked(record: Any, relevant_grade: int, place: str) -> Topic:
 
 def _answered(passages: Sequence[Passage], distractors: int, limit: int | None) -> list[Topic]:
     asked = [(number, q) for number, p in enumerate(passages) for q in p.questions if q.is_answered]
+    return answered_topics(passages, _sample(asked, limit), distractors)
+
+
+def answered_topics(
+    passages: Sequence[Passage], asked: Sequence[tuple[int, Question]], distractors: int
+) -> list[Topic]:
+    """A topic for each of some questions: its own passage, then its best BM25 passages, best first.
+
+    Args:
+        passages: All passages of a file.
+        asked: Questions that their passage answers, each after the number of that passage.
+        distractors: Other passages in the same language, not known to answer it, that a question meets.
+    """
     topics: list[Topic] = []
     if not asked:
         return topics
     answering: dict[str, set[str]] = defaultdict(set)
-    for number, question in asked:
-        answering[question.text].add(passages[number].text)
+    for passage in passages:
+        for question in passage.questions:
+            if question.is_answered:
+                answering[question.text].add(passage.text)
     index = BM25([p.text for p in passages])
-    for number, question in _sample(asked, limit):
+    for number, question in asked:
         own = passages[number]
         scores = index.scores(question.text)
         order = np.argsort(-scores, kind="stable").tolist()

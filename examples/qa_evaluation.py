@@ -1,0 +1,80 @@
+"""What does pruning do to an LLM's answers? The same questions, with whole and with shortened passages.
+
+pip install -e '.[qa]' && python examples/qa_evaluation.py openai:gpt-5-mini
+
+Without an argument, a stand-in answers, offline. It knows the answers, and gives those that it can read, so that
+the figures show what each strategy loses.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+
+from provence_rag import Provence
+from provence_training.qa import (
+    AllPassages,
+    NoContext,
+    Oracle,
+    Prune,
+    QAEvaluator,
+    QAQuestion,
+    Rerank,
+    load_questions,
+)
+
+DATA = Path(__file__).with_name("evaluation.jsonl")
+
+
+class StandIn(BaseChatModel):
+    """Gives an answer that is in its prompt."""
+
+    answers: dict[str, tuple[str, ...]]
+
+    @property
+    def _llm_type(self) -> str:
+        return "stand-in"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        prompt = str(messages[-1].content)
+        known = next(answers for question, answers in self.answers.items() if question in prompt)
+        reply = next((answer for answer in known if answer in prompt), "No answer")
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=reply))])
+
+
+class FirstCharacters:
+    """A strategy of one's own: the beginning of each passage."""
+
+    name = "first 100 characters"
+
+    def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:
+        """Cut each passage."""
+        return [text[:100] for text in passages]
+
+
+def main(arguments: Sequence[str]) -> None:
+    questions = load_questions(DATA, k=6)
+    stand_in = StandIn(answers={question.text: question.answers for question in questions})
+    model = Provence.from_pretrained()
+    strategies = [
+        AllPassages(),
+        Rerank(model, 2),
+        Prune(model),
+        Prune(model, keep_answers=0.9),
+        Prune(model, max_tokens=60),
+        FirstCharacters(),
+        NoContext(),
+        Oracle(),
+    ]
+    evaluator = QAEvaluator(arguments[0] if arguments else stand_in, strategies, k=[3, 6], examples=1)
+    print(evaluator({"examples": questions}).to_markdown())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

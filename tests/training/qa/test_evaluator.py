@@ -1,0 +1,222 @@
+"""The whole evaluation, with a chat model that answers by rule and the model of words in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provence_rag import InvalidInputError, ProvenceError
+from provence_rag.testing import fake_provence
+from provence_training.qa import (
+    AllPassages,
+    NoContext,
+    Oracle,
+    Prune,
+    QAEvaluator,
+    QAQuestion,
+    QAReport,
+    Rerank,
+)
+
+STRATEGIES = [AllPassages(), Prune(fake_provence()), Rerank(fake_provence(), 1), NoContext(), Oracle()]
+
+
+class FirstWords:
+    """A strategy of a user's: it often loses the answer."""
+
+    name = "first words"
+
+    def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:
+        return [text[:30] for text in passages]
+
+
+@pytest.fixture
+def report(questions: list[QAQuestion], reader: Callable[..., Any]) -> QAReport:
+    evaluator = QAEvaluator(reader(), [*STRATEGIES, FirstWords()], k=[4, 2], prices=(2.0, 10.0))
+    return evaluator({"coffee": questions})
+
+
+def without_times(report: QAReport) -> Any:
+    def cleaned(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: cleaned(entry) for name, entry in value.items() if "seconds" not in name}
+        return list(map(cleaned, value)) if isinstance(value, list) else value
+
+    values = report.to_dict()
+    del values["settings"]
+    return cleaned(values)
+
+
+def test_figures(report: QAReport, questions: list[QAQuestion]) -> None:
+    (one,) = report.sets
+    assert (one.name, one.languages, one.num_questions, one.num_left_out) == ("coffee", ["en", "ja"], 12, 0)
+    arms = {(arm.k, arm.strategy): arm for arm in one.arms}
+    assert list(arms)[:2] == [(2, "all"), (2, "prune")]
+    for k in (2, 4):
+        # The reader finds any answer that it can read, and wraps it in a sentence.
+        for name in ("all", "oracle"):
+            arm = arms[k, name]
+            assert (arm.match, arm.exact_match, arm.no_answer, arm.in_context) == (1.0, 0.0, 0.0, 1.0)
+            assert 0 < arm.f1 < 1
+        nothing = arms[k, "none"]
+        assert (nothing.match, nothing.f1, nothing.no_answer, nothing.in_context) == (0.0, 0.0, 1.0, 0.0)
+        for arm in (arms[k, name] for name in ("prune", "rerank:1", "first words")):
+            assert arm.match == arm.in_context == pytest.approx(1 - arm.no_answer)
+        assert arms[k, "first words"].match < 1
+        assert arms[k, "prune"].input_tokens < arms[k, "all"].input_tokens
+        for arm in (arms[k, name] for name in ("all", "prune")):
+            assert arm.cost == pytest.approx((2 * arm.input_tokens + 10 * arm.output_tokens) / 1e6)
+            assert arm.output_tokens == 2 * len(questions)
+            assert arm.reply_seconds >= arm.first_token_seconds > 0
+    assert arms[2, "all"].input_tokens < arms[4, "all"].input_tokens
+    assert arms[4, "prune"].context_seconds > arms[4, "all"].context_seconds
+
+
+def test_differences(report: QAReport) -> None:
+    (one,) = report.sets
+    arms = {(arm.k, arm.strategy): arm for arm in one.arms}
+    assert {(c.k, c.strategy) for c in one.comparisons} == {key for key in arms if key[1] != "all"}
+    for comparison in one.comparisons:
+        arm, whole = arms[comparison.k, comparison.strategy], arms[comparison.k, "all"]
+        assert comparison.reference == "all"
+        assert comparison.match.mean == pytest.approx(arm.match - whole.match)
+        assert comparison.match.low <= comparison.match.mean <= comparison.match.high
+        assert comparison.gained - comparison.lost == round(12 * comparison.match.mean)
+        assert comparison.input_tokens == pytest.approx(arm.input_tokens / whole.input_tokens)
+        assert comparison.seconds > 0
+        assert len(comparison.examples) == min(10, comparison.lost)
+        # This reader loses nothing that it can read.
+        assert comparison.lost_by_pruner == comparison.lost
+        for lost in comparison.examples:
+            assert lost.lost_by == "pruner"
+            assert lost.reference_reply == f"It is {lost.answers[0]}!"
+            assert lost.reply == "no answer"
+
+
+def test_what_the_reader_loses(questions: list[QAQuestion], reader: Callable[..., Any]) -> None:
+    class Reworded(AllPassages):
+        name = "with a distraction"
+
+        def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:
+            return [*passages, "Distraction."]
+
+    class Distracted(type(reader())):  # type: ignore[misc]
+        def reply(self, prompt: str) -> str:
+            return "no idea" if "Distraction." in prompt else str(super().reply(prompt))
+
+    model = Distracted(answers=reader().answers, prompts=[])
+    report = QAEvaluator(model, [AllPassages(), Reworded()], k=[2], examples=3)({"coffee": questions})
+    (comparison,) = report.sets[0].comparisons
+    assert (comparison.lost, comparison.lost_by_pruner, comparison.gained) == (12, 0, 0)
+    assert [lost.lost_by for lost in comparison.examples] == ["reader"] * 3
+    assert (comparison.match.mean, comparison.match.low, comparison.match.high) == (-1.0, -1.0, -1.0)
+
+
+def test_an_interrupted_run_goes_on(
+    questions: list[QAQuestion], reader: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "replies.jsonl"
+    whole = QAEvaluator(reader(), STRATEGIES, k=[2, 4])({"coffee": questions})
+    failing, rest = reader(fail_at=30), reader()
+    with pytest.raises(
+        ProvenceError, match="ScriptedReader gave no reply: ConnectionError: the server is gone"
+    ):
+        QAEvaluator(failing, STRATEGIES, k=[2, 4], cache=path)({"coffee": questions})
+    assert len(failing.prompts) == 30
+    resumed = QAEvaluator(rest, STRATEGIES, k=[2, 4], cache=path)({"coffee": questions})
+    assert without_times(resumed) == without_times(whole)
+    assert not set(rest.prompts) & set(failing.prompts[:29])
+    # Nothing is asked twice, even if two strategies have the same context.
+    assert len(rest.prompts) == len(set(rest.prompts))
+    # More strategies reuse the replies of the others.
+    more = reader()
+    QAEvaluator(more, [*STRATEGIES, FirstWords()], k=[2, 4], cache=path)({"coffee": questions})
+    assert len(more.prompts) <= 2 * 12
+
+
+def test_a_report_on_stored_replies(
+    questions: list[QAQuestion], reader: Callable[..., Any], tmp_path: Path
+) -> None:
+    path, silent = tmp_path / "replies.jsonl", reader(fail_at=1)
+    QAEvaluator(reader(), STRATEGIES, k=[2], cache=path)({"coffee": questions[:5]})
+    stored = QAEvaluator(silent, STRATEGIES, k=[2], cache=path, cached_only=True)
+    report = stored({"coffee": questions})
+    assert (report.sets[0].num_questions, report.sets[0].num_left_out) == (5, 7)
+    assert "5 questions, en, ja. 7 left out." in report.to_markdown()
+    assert not silent.prompts
+    with pytest.raises(InvalidInputError, match=r"'tea'.* has no question whose replies are all stored"):
+        stored({"tea": questions[5:]})
+
+
+def test_questions_at_the_same_time(questions: list[QAQuestion], reader: Callable[..., Any]) -> None:
+    one, many = (
+        QAEvaluator(reader(), STRATEGIES, k=[2, 4], concurrency=concurrency)({"coffee": questions})
+        for concurrency in (1, 8)
+    )
+    assert without_times(one) == without_times(many)
+
+
+def test_a_judge(questions: list[QAQuestion], reader: Callable[..., Any], tmp_path: Path) -> None:
+    judge, path = reader(), tmp_path / "replies.jsonl"
+    report = QAEvaluator(reader(), [AllPassages(), NoContext()], k=[2], judge=judge, cache=path)(
+        {"coffee": questions}
+    )
+    whole, nothing = report.sets[0].arms
+    right = sum(len(f"It is {q.answers[0]}!") > 7 for q in questions) / 12
+    assert (whole.judged, nothing.judged) == (right, 0.0)
+    assert report.sets[0].comparisons[0].judged is not None
+    assert report.sets[0].comparisons[0].judged.mean == -right
+    # A reply without an answer is not judged, and no reply twice.
+    assert len(judge.prompts) == 12
+    assert all("Right answers" in prompt for prompt in judge.prompts)
+
+
+def test_tokens_are_estimated_where_the_provider_counts_none(
+    questions: list[QAQuestion], reader: Callable[..., Any]
+) -> None:
+    report = QAEvaluator(reader(with_usage=False), STRATEGIES[:2], k=[2])({"coffee": questions})
+    whole, pruned = report.sets[0].arms
+    assert whole.estimated_tokens
+    assert 0 < pruned.input_tokens < whole.input_tokens
+    assert "The bundled model's tokenizer counted some tokens" in report.to_markdown()
+
+
+def test_the_report_is_saved(report: QAReport, tmp_path: Path) -> None:
+    report.save(tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"qa.json", "qa.md", "qa-coffee.svg"}
+    assert json.loads((tmp_path / "out" / "qa.json").read_text()) == report.to_dict()
+    text = (tmp_path / "out" / "qa.md").read_text(encoding="utf-8")
+    assert "![Replies in which an answer occurs, over tokens of a prompt](qa-coffee.svg)" in text
+    assert "### coffee, 2 passages\n\n| strategy | match | exact match | F1 | no answer |" in text
+    assert "| against all | match | exact match | F1 | gained | lost | lost by the pruner |" in text
+    assert "### coffee, 4 passages: lost by first words" in text
+    assert "judged" not in text.replace("judge", "", 1)
+    assert (tmp_path / "out" / "qa-coffee.svg").read_text(encoding="utf-8").count("k=") >= 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"k": [0]}, r"k\[0\] must be an integer >= 1, got 0"),
+        ({"concurrency": 0}, "concurrency must be an integer >= 1, got 0"),
+        ({"reference": "prune"}, "reference must be one of the strategies all, got 'prune'"),
+        ({"prices": (1.0, "2")}, "prices must be a number, got '2'"),
+        ({"strategies": []}, "strategies must be at least one, with different names"),
+        (
+            {"strategies": [AllPassages(), AllPassages()]},
+            "strategies must be at least one, with different names",
+        ),
+    ],
+)
+def test_arguments(reader: Callable[..., Any], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        QAEvaluator(reader(), **({"strategies": [AllPassages()]} | settings))
+
+
+def test_a_set_without_questions(reader: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidInputError, match=r"sets\['none'\] has no question"):
+        QAEvaluator(reader(), [AllPassages()])({"none": []})

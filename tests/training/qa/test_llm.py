@@ -1,0 +1,215 @@
+"""A chat model on a server with OpenAI's API, and replies on disk."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provence_rag import InvalidInputError, ProvenceError
+from provence_training.qa import ChatModel
+from provence_training.qa.cache import CachedChat, ReplyStore
+from provence_training.qa.llm import Reply, estimated_tokens
+
+MESSAGES = [("system", "Answer."), ("human", "When?")]
+DELAY = 0.2
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Streams "in 1977", as OpenAI's API does."""
+
+    requests: list[tuple[str, dict[str, Any]]]
+    usage: dict[str, Any] | None
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.requests.append((self.headers["Authorization"], body))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.send_chunk(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}])
+        for part in ("in ", "1977"):
+            time.sleep(DELAY)
+            self.send_chunk(choices=[{"index": 0, "delta": {"content": part}}])
+        self.send_chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        if self.usage is not None and body.get("stream_options") == {"include_usage": True}:
+            self.send_chunk(choices=[], usage=self.usage)
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def send_chunk(self, **fields: Any) -> None:
+        chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "small"} | fields
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Handler]]]:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    handler = type("OwnHandler", (Handler,), {"requests": [], "usage": None})
+    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{running.server_port}/v1", handler
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_a_server(server: tuple[str, type[Handler]]) -> None:
+    url, handler = server
+    handler.usage = {
+        "prompt_tokens": 12,
+        "completion_tokens": 3,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+    reply = ChatModel("small", url=url, parameters={"max_tokens": 7}).ask(MESSAGES)
+    assert reply.text == "in 1977"
+    assert (reply.input_tokens, reply.output_tokens, reply.cached_tokens) == (12, 3, 4)
+    # The first chunk has no text.
+    assert DELAY <= reply.first_token_seconds <= reply.seconds - DELAY / 2
+    ((authorization, body),) = handler.requests
+    assert authorization == "Bearer none"
+    assert body["messages"] == [
+        {"role": "system", "content": "Answer."},
+        {"role": "user", "content": "When?"},
+    ]
+    assert (body["model"], body["temperature"], body["stream"]) == ("small", 0, True)
+    assert 7 in (body.get("max_tokens"), body.get("max_completion_tokens"))
+
+
+def test_a_server_that_counts_no_tokens(server: tuple[str, type[Handler]]) -> None:
+    reply = ChatModel("small", url=server[0]).ask(MESSAGES)
+    assert (reply.input_tokens, reply.output_tokens, reply.cached_tokens) == (None, None, None)
+
+
+def test_parameters_of_the_server(server: tuple[str, type[Handler]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    parameters = {"temperature": None, "extra_body": {"cache_prompt": False}}
+    model = ChatModel("small", url=server[0], parameters=parameters)
+    model.ask(MESSAGES)
+    ((authorization, body),) = server[1].requests
+    assert authorization == "Bearer secret"
+    assert "temperature" not in body
+    assert body["cache_prompt"] is False
+    assert "secret" not in json.dumps(model.parameters)  # they are stored with each reply
+
+
+def test_a_server_that_is_not_there() -> None:
+    model = ChatModel("small", url="http://127.0.0.1:9/v1", parameters={"max_retries": 0})
+    with pytest.raises(ProvenceError, match="small gave no reply: APIConnectionError"):
+        model.ask(MESSAGES)
+
+
+@pytest.mark.parametrize("name", ["gpt", "nobody:gpt", "openai:gpt"])
+def test_a_model_that_cannot_be_loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(InvalidInputError, match=f"llm '{name}' could not be loaded: "):
+        ChatModel(name)
+
+
+def test_what_belongs_to_a_name(reader: Callable[..., Any]) -> None:
+    with pytest.raises(
+        InvalidInputError, match="url and parameters belong to a model that is given by its name"
+    ):
+        ChatModel(reader(), url="http://localhost")
+
+
+def test_estimated_tokens() -> None:
+    assert estimated_tokens(["a word"]) < estimated_tokens(["a word and some more", "東京"]) < 20
+
+
+class Counting:
+    """A model that gives numbered replies."""
+
+    name, parameters = "counting", {"temperature": 0}
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.calls, self.fail_at = 0, fail_at
+        self.lock = threading.Lock()
+
+    def ask(self, messages: Any) -> Reply:
+        with self.lock:
+            self.calls += 1
+            number = self.calls
+        if number == self.fail_at:
+            raise ConnectionError("gone")
+        time.sleep(0.01)
+        return Reply(
+            text=f"{number} \ud800",
+            input_tokens=1,
+            output_tokens=None,
+            cached_tokens=None,
+            first_token_seconds=0.5,
+            seconds=1.0,
+        )
+
+
+def chat(model: Any, path: Path | None) -> CachedChat:
+    return CachedChat(model, ReplyStore(path))
+
+
+def test_replies_are_asked_for_once(tmp_path: Path) -> None:
+    path, model = tmp_path / "new" / "replies.jsonl", Counting()
+    first = chat(model, path).ask(MESSAGES)
+    again = chat(model, path)
+    assert again.ask(MESSAGES) == first == again.stored(MESSAGES)
+    assert model.calls == 1
+    assert again.ask([("human", "Where?")]) != first
+    (entry, _) = map(json.loads, path.read_text().splitlines())
+    assert entry["messages"] == [list(message) for message in MESSAGES]
+    assert (entry["model"], entry["parameters"]) == ("counting", {"temperature": 0})
+
+
+def test_other_parameters_give_other_replies(tmp_path: Path) -> None:
+    path, other = tmp_path / "replies.jsonl", Counting()
+    chat(Counting(), path).ask(MESSAGES)
+    other.parameters = {"temperature": 1}
+    assert chat(other, path).stored(MESSAGES) is None
+
+
+def test_errors_are_not_stored(tmp_path: Path) -> None:
+    asking = chat(Counting(fail_at=1), tmp_path / "replies.jsonl")
+    with pytest.raises(ConnectionError):
+        asking.ask(MESSAGES)
+    assert asking.stored(MESSAGES) is None
+    assert asking.ask(MESSAGES).text.startswith("2")
+
+
+def test_a_line_that_was_cut_off_is_asked_for_again(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    asking = chat(Counting(), path)
+    kept, lost = asking.ask(MESSAGES), [("human", "Where?")]
+    asking.ask(lost)
+    path.write_bytes(path.read_bytes()[:-30])
+    again = chat(Counting(), path)
+    assert again.stored(MESSAGES) == kept
+    assert again.stored(lost) is None
+    asked = again.ask(lost)
+    assert chat(Counting(), path).stored(lost) == asked
+
+
+def test_threads_ask_for_the_same_reply_once(tmp_path: Path) -> None:
+    model = Counting()
+    asking = chat(model, tmp_path / "replies.jsonl")
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda number: asking.ask([("human", str(number % 4))]), range(32)))
+    assert model.calls == 4
+    assert len(set(replies)) == 4
+    assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "When?"}\n')
+    with pytest.raises(InvalidInputError, match=r"questions\.jsonl:1: is not a stored reply"):
+        ReplyStore(path)

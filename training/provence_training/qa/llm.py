@@ -1,0 +1,146 @@
+"""The LLM that answers: any chat model of LangChain, with its time and its tokens."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from provence_rag.errors import InvalidInputError, MissingExtraError, ProvenceError
+from provence_rag.hub import BUNDLED
+from provence_rag.inference.encoding import PairTokenizer
+from provence_training.qa.prompts import Messages
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+__all__ = ["DEFAULTS", "ChatModel", "Reply", "estimated_tokens"]
+
+DEFAULTS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 48}
+"""Parameters of an LLM that is named by a specification."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An LLM's reply, and its cost."""
+
+    text: str
+
+    input_tokens: int | None
+    """As the provider counts them; None if it does not."""
+
+    output_tokens: int | None
+    """Likewise."""
+
+    cached_tokens: int | None
+    """Those of the input that the provider had in its cache, if it says so."""
+
+    first_token_seconds: float
+    """Until the first text came."""
+
+    seconds: float
+    """Until the last came."""
+
+
+class ChatModel:
+    """A chat model that answers as a stream.
+
+    Args:
+        model: A specification of LangChain's `init_chat_model` ("openai:gpt-5-mini", "ollama:qwen3"), or a
+            chat model of LangChain.
+        url: The address of a server with OpenAI's API, such as "http://127.0.0.1:8000/v1"; `model` is then
+            the name of a model on it. The key is taken from `OPENAI_API_KEY`, if that is set.
+        parameters: Arguments of the chat model, over `DEFAULTS`; None leaves one out. Not with a model that
+            exists.
+
+    Raises:
+        InvalidInputError: An argument cannot be used.
+        MissingExtraError: LangChain, or its package for the provider, is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | BaseChatModel,
+        *,
+        url: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        if isinstance(model, str):
+            chosen = {**DEFAULTS, **(parameters or {})}
+            self.parameters = {name: value for name, value in chosen.items() if value is not None}
+            self.name = model
+            self._model = _load(model, url, self.parameters)
+            return
+        if url is not None or parameters is not None:
+            raise InvalidInputError("url and parameters belong to a model that is given by its name")
+        self.parameters = {name: str(value) for name, value in model._identifying_params.items()}
+        self.name = type(model).__name__
+        self._model = model
+
+    def ask(self, messages: Messages) -> Reply:
+        """Get a reply, and measure the time that it takes.
+
+        Raises:
+            ProvenceError: There is no reply; the cause is the provider's error.
+        """
+        try:
+            return self._ask(messages)
+        except Exception as error:  # providers' errors have no common base
+            raise ProvenceError(f"{self.name} gave no reply: {type(error).__name__}: {error}") from error
+
+    def _ask(self, messages: Messages) -> Reply:
+        start = time.perf_counter()
+        first: float | None = None
+        whole: Any = None
+        for chunk in self._model.stream(messages):
+            if first is None and chunk.text:
+                first = time.perf_counter() - start
+            whole = chunk if whole is None else whole + chunk
+        seconds = time.perf_counter() - start
+        usage = (None if whole is None else whole.usage_metadata) or {}
+        return Reply(
+            text="" if whole is None else str(whole.text),
+            input_tokens=usage.get("input_tokens"),
+            output_tokens=usage.get("output_tokens"),
+            cached_tokens=usage.get("input_token_details", {}).get("cache_read"),
+            first_token_seconds=seconds if first is None else first,
+            seconds=seconds,
+        )
+
+
+def _load(model: str, url: str | None, parameters: Mapping[str, Any]) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise MissingExtraError("an LLM by its name", "qa") from error
+    if url is None:
+        try:
+            loaded: BaseChatModel = init_chat_model(model, **parameters)
+        except (
+            Exception
+        ) as error:  # an unknown provider, its missing package, a missing key, a wrong argument
+            raise InvalidInputError(f"llm {model!r} could not be loaded: {error}") from error
+        return loaded
+    try:
+        from langchain_openai import ChatOpenAI
+    except ImportError as error:
+        raise MissingExtraError("an LLM by its URL", "qa") from error
+    # Servers of one's own have no keys, but the client wants one.
+    key: Any = os.environ.get("OPENAI_API_KEY") or "none"
+    return ChatOpenAI(model=model, base_url=url, api_key=key, stream_usage=True, **parameters)
+
+
+def estimated_tokens(texts: Sequence[str]) -> int:
+    """The tokens of texts, as the bundled model's tokenizer counts them.
+
+    An LLM's tokenizer counts others, by a factor that is much the same for all prompts.
+    """
+    return sum(map(len, _tokenizer().tokenize(texts)))
+
+
+@cache
+def _tokenizer() -> PairTokenizer:
+    return PairTokenizer.from_directory(BUNDLED)
