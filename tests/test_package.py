@@ -151,7 +151,7 @@ def test_dependencies() -> None:
         "typer",
     }
     extras = {extra: names(needed) for extra, needed in PROJECT["project"]["optional-dependencies"].items()}
-    assert extras.pop("dev") >= {"provence-rag[all,docs,examples]", "hypothesis", "mypy", "pytest", "ruff"}
+    assert extras.pop("dev") >= {"provence-rag[all,docs,notebooks]", "hypothesis", "mypy", "pytest", "ruff"}
     assert extras == {
         "torch": {"torch", "transformers"},
         "langchain": {"langchain-core"},
@@ -176,6 +176,12 @@ def test_dependencies() -> None:
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
+        "notebooks": {
+            "provence-rag[examples,langchain-agents,train]",
+            "ipykernel",
+            "nbclient",
+            "nbformat",
+        },
         "docs": {"mkdocs", "mkdocs-material", "mkdocstrings[python]"},
         "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,sentence-transformers]"},
     }
