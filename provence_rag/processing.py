@@ -42,6 +42,14 @@ class PassageProcessor:
         """What runs the model."""
         return self._engine.backend
 
+    def count_tokens(self, text: str) -> int:
+        """The length of a text in tokens of the checkpoint's tokenizer, without special tokens.
+
+        Raises:
+            InvalidInputError: `text` is not a string.
+        """
+        return self._engine.count_tokens(check_text("text", text))
+
     def process(
         self,
         query: str,

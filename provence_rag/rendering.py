@@ -17,18 +17,34 @@ if TYPE_CHECKING:
 
     from provence_rag.results import PrunedPassage, Sentence
 
-__all__ = ["html_fragment", "html_page", "plain_text", "printable", "progress_bar", "terminal_view"]
+__all__ = [
+    "DROPPED_STYLE",
+    "HEADER_STYLE",
+    "KEPT_STYLE",
+    "STYLE",
+    "article",
+    "escaped",
+    "html_fragment",
+    "html_page",
+    "is_styled",
+    "one_line",
+    "page",
+    "plain_text",
+    "printable",
+    "progress_bar",
+    "terminal_view",
+]
 
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
-_KEPT_STYLE = "bold"
-_DROPPED_STYLE = "dim strike"
-_HEADER_STYLE = "cyan"
+KEPT_STYLE = "bold"
+DROPPED_STYLE = "dim strike"
+HEADER_STYLE = "cyan"
 _QUERY_STYLE = "bold cyan"
 
 # Translucent colours, and the text colour of the page: one rule serves light and dark pages.
-_STYLE = """<style>
+STYLE = """<style>
 .provence { margin: 1rem 0; line-height: 1.6; }
 .provence header { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .875em; opacity: .8; }
 .provence div { white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -49,14 +65,14 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
-<title>{query}</title>
+<title>{title}</title>
 <style>
 body {{ max-width: 48rem; margin: 2rem auto; padding: 0 1rem; font-family: system-ui, sans-serif; }}
 h1 {{ font-size: 1.375rem; }}
 </style>
 {style}</head>
 <body>
-<h1 dir="auto">{query}</h1>
+<h1 dir="auto">{title}</h1>
 {articles}</body>
 </html>
 """
@@ -91,9 +107,14 @@ def terminal_view(passages: Sequence[PrunedPassage], query: str | None = None) -
     return _TerminalView(tuple(passages), query)
 
 
+def is_styled(console: Console) -> bool:
+    """Whether a console shows styles: the old Windows console has colours, but cannot strike through."""
+    return console.color_system is not None and not console.legacy_windows
+
+
 def html_fragment(passage: PrunedPassage) -> str:
     """One passage as HTML for use in a page; notebooks show it."""
-    return _STYLE + _article(passage)
+    return STYLE + _article_of(passage)
 
 
 def html_page(query: str, passages: Sequence[PrunedPassage]) -> str:
@@ -101,8 +122,23 @@ def html_page(query: str, passages: Sequence[PrunedPassage]) -> str:
 
     Kept sentences are `<mark>`, dropped ones `<del>`; a sentence's tooltip is its score.
     """
-    articles = "".join(_article(passage) for passage in passages)
-    return _PAGE.format(query=_escaped(query), style=_STYLE, articles=articles)
+    return page(query, map(_article_of, passages))
+
+
+def page(title: str, articles: Iterable[str]) -> str:
+    """A complete HTML page: a title as plain text, and articles made by `article`."""
+    return _PAGE.format(title=escaped(title), style=STYLE, articles="".join(articles))
+
+
+def article(header: Iterable[str], body: str) -> str:
+    """A text with a line above it, as HTML that needs `STYLE`.
+
+    Args:
+        header: The parts of the line, as plain text.
+        body: The text, as HTML.
+    """
+    line = "".join(f'<span dir="auto">{escaped(part)}</span>' for part in header)
+    return _ARTICLE.format(header=line, body=body)
 
 
 @dataclass(frozen=True)
@@ -113,14 +149,13 @@ class _TerminalView:
     query: str | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # The old Windows console has colours, but cannot strike through.
-        styled = console.color_system is not None and not console.legacy_windows
+        styled = is_styled(console)
         if self.query is not None:
             yield Text(printable(self.query) + "\n", style=_QUERY_STYLE)
         for number, passage in enumerate(self.passages):
             if number:
                 yield Text()
-            yield Text(" | ".join(_header(passage)), style=_HEADER_STYLE)
+            yield Text(" | ".join(_header(passage)), style=HEADER_STYLE)
             yield _body(passage, styled)
 
 
@@ -130,16 +165,14 @@ def _body(passage: PrunedPassage, styled: bool) -> Text:
         if sentence is None:
             body.append(piece)
         elif sentence.kept:
-            body.append(piece, style=_KEPT_STYLE)
+            body.append(piece, style=KEPT_STYLE)
         else:
-            body.append(piece if styled else f"[-{piece}-]", style=_DROPPED_STYLE)
+            body.append(piece if styled else f"[-{piece}-]", style=DROPPED_STYLE)
     return body
 
 
-def _article(passage: PrunedPassage) -> str:
-    header = "".join(f'<span dir="auto">{escape(part)}</span>' for part in _header(passage))
-    body = "".join(_element(piece, sentence) for piece, sentence in _pieces(passage))
-    return _ARTICLE.format(header=header, body=body)
+def _article_of(passage: PrunedPassage) -> str:
+    return article(_header(passage), "".join(_element(*piece) for piece in _pieces(passage)))
 
 
 def _element(piece: str, sentence: Sentence | None) -> str:
@@ -167,7 +200,7 @@ def _header(passage: PrunedPassage) -> list[str]:
     num_kept = sum(sentence.kept for sentence in passage.sentences)
     parts = [
         f"#{passage.index}",
-        " ".join(printable(passage.title or "").split()),
+        one_line(passage.title or ""),
         "" if passage.score is None else f"score {passage.score:.3f}",
         f"{num_kept}/{len(passage.sentences)} sentences",
         f"{passage.num_tokens} -> {passage.num_kept_tokens} tokens",
@@ -185,5 +218,11 @@ def _pieces(passage: PrunedPassage) -> Iterator[tuple[str, Sentence | None]]:
         end = sentence.end
 
 
-def _escaped(text: str) -> str:
+def one_line(text: str) -> str:
+    """Text as a part of a line, safe to show."""
+    return " ".join(printable(text).split())
+
+
+def escaped(text: str) -> str:
+    """Text as HTML, safe to show."""
     return escape(printable(text))

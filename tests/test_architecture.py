@@ -48,6 +48,7 @@ ALLOWED = {
     "matplotlib": {"training/provence_training/evaluation/plot.py"},
     "rich": {
         "provence_rag/cli",
+        "provence_rag/prompting",
         "provence_rag/rendering.py",
         "provence_rag/results.py",
     },
@@ -78,6 +79,7 @@ ROOMS = [
     {"inputs"},
     {"processing"},
     {"provence"},
+    {"prompting"},
     {"adapters", "cli", "testing"},
 ]
 
@@ -160,9 +162,8 @@ def test_integrations_import_public_names_and_themselves(path: Path) -> None:
             public = {f"provence_rag.{name}" for name in provence_rag.__all__}
             # What trains is imported on first use, by name; type checkers see it here.
             lazy = {"provence_training.cross_encoder"} if path.parent.name == SENTENCE_TRANSFORMERS else set()
-            assert imported in public or is_in(imported, {"provence_rag.adapters"} | lazy), (
-                f"{own} imports {imported}"
-            )
+            rooms = {"provence_rag.adapters", "provence_rag.prompting"}
+            assert imported in public or is_in(imported, rooms | lazy), f"{own} imports {imported}"
 
 
 def test_the_adapter_for_sentence_transformers_imports_training_on_first_use() -> None:

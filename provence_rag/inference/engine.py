@@ -78,8 +78,13 @@ class Engine:
         self.backend = backend
         self.config = config
         self._pad_token_id = pad_token_id
+        self._tokenizer = tokenizer
         self._layout = tokenizer.layout
         self._planner = Planner(tokenizer, config, chunker, unknown_token_id)
+
+    def count_tokens(self, text: str) -> int:
+        """The number of tokens of a text, without special tokens."""
+        return len(self._tokenizer.tokenize([text])[0])
 
     def score(
         self,

@@ -1,0 +1,315 @@
+"""From passages to the context of a prompt: one number per source, no sentence twice, within a budget."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+
+from provence_rag.errors import InvalidInputError
+from provence_rag.hub import BUNDLED
+from provence_rag.inference.assembly import assemble
+from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.prompting.context import ContextSource, PromptContext
+from provence_rag.prompting.copies import sentence_keys
+from provence_rag.prompting.passages import CutPassage, Passage, cut_passages
+from provence_rag.prompting.template import SEPARATOR, SourceTemplate
+from provence_rag.validation import check_count, check_flag, shown
+
+__all__ = ["Order", "build_context"]
+
+Order = Literal["best-first", "edges", "given"]
+
+TokenCounter = Callable[[str], int]
+
+
+def build_context(
+    passages: Iterable[Passage],
+    *,
+    max_tokens: int | None = None,
+    citations: bool = True,
+    order: Order = "best-first",
+    template: str | None = None,
+    count_tokens: TokenCounter | None = None,
+) -> PromptContext:
+    """Join pruned passages for a prompt: numbered, without repetitions, within a budget.
+
+    Each passage is a source with one number, which stands for all that is sent of it: a model that reads
+    whole sentences with few numbers makes fewer mistakes than one that reads a number at each sentence.
+
+    A sentence that occurs in several passages is sent once, with the best of them, whose number then stands
+    for all its places. Copies may differ in case, white space, punctuation, forms of a character (NFKC),
+    articles and linking words, and in nothing else. A sentence with a pronoun is a copy only if the sentence
+    before it is one too. What belongs together (`Sentence.needs`), such as a table or an answer with its
+    question, is compared, kept and left out as a whole.
+
+    A text cannot forge a source: `[2]` in it is written as `[ 2 ]`, and tags of the template begin with
+    `&lt;`.
+
+    Args:
+        passages: What `Provence.process` returns, strings, or `ContextPassage`; `(id, passage)` for a
+            passage or a string with an id. Empty ones are left out.
+        max_tokens: Maximum number of tokens of the text, with numbers, template and separators. The best
+            sentences come first, by their keep probability; where it is unknown for a passage, by the order
+            of the passages. One that no longer fits is left out, whole; shorter ones after it may fit.
+        citations: Whether sources have numbers.
+        order: `best-first` by score, or in the order given unless all passages have one; `edges`: the best
+            at both ends, the worst in the middle, where models overlook most (Liu et al., "Lost in the
+            Middle", TACL 2024, arXiv 2307.03172); `given`: in the order of `passages`.
+        template: How a source looks, with the fields `{number}`, `{id}`, `{title}` and `{text}`; None is
+            `[{number}] {text}`, or `{text}` without citations. With citations it has to show `[{number}]` or
+            a tag with the number, such as `<source id="{number}">`. A line with a title is left out for a
+            source without one.
+        count_tokens: Counts the tokens of a text, for `max_tokens`; None is the tokenizer of the bundled
+            checkpoint. `Provence.count_tokens` is that of any checkpoint.
+
+    Raises:
+        InvalidInputError: An argument has a value that cannot be used.
+    """
+    if max_tokens is not None:
+        check_count("max_tokens", max_tokens, 1)
+    check_flag("citations", citations)
+    if order not in get_args(Order):
+        raise InvalidInputError(f"order must be one of {', '.join(get_args(Order))}, got {shown(order)}")
+    if count_tokens is not None and not callable(count_tokens):
+        raise InvalidInputError(f"count_tokens must be a function of a text, got {shown(count_tokens)}")
+    layout = SourceTemplate(template, citations=citations)
+    cut = cut_passages(passages)
+    ranked = _by_score(cut)
+    blocks, copies = _without_copies(ranked)
+    draft = _Draft(cut if order == "given" else ranked, order, layout, copies)
+    chosen, num_tokens = blocks, None
+    if max_tokens is not None:
+        counter = _Counter(_bundled_counter() if count_tokens is None else count_tokens)
+        chosen, num_tokens = _within_budget(draft, blocks, max_tokens, counter)
+    taken = set(map(id, chosen))
+    rest = [block for block in blocks if id(block) not in taken]
+    return PromptContext(
+        text=draft.text(chosen),
+        sources=tuple(draft.sources(chosen)),
+        left_out=tuple(span for block in rest for span in block.passage.cited(block.sentences)),
+        num_tokens=num_tokens,
+        citations=citations,
+        documents={one.index: one.document for one in cut if one.document is not None},
+    )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Sentences of one passage that are sent together or not at all."""
+
+    passage: CutPassage
+
+    sentences: tuple[int, ...]
+    """Their numbers, in order."""
+
+    @property
+    def score(self) -> float | None:
+        """The keep probability of the best one."""
+        scores = self.passage.scores
+        return None if scores is None else max(scores[number] or 0.0 for number in self.sentences)
+
+
+_Copies = dict[int, list[_Block]]
+"""The copies that are not sent of a block, by its identity."""
+
+
+def _by_score(passages: Sequence[CutPassage]) -> list[CutPassage]:
+    scores = [passage.score for passage in passages]
+    if None in scores:
+        return list(passages)
+    return sorted(passages, key=lambda passage: -(passage.score or 0.0))
+
+
+def _blocks(passage: CutPassage) -> list[_Block]:
+    """Join kept sentences that need each other, directly or through others."""
+    parent = {number: number for number in passage.kept}
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = number = parent[parent[number]]
+        return number
+
+    for number in passage.kept:
+        for needed in passage.needs.get(number, ()):
+            if needed in parent:
+                first, second = sorted((root(number), root(needed)))
+                parent[second] = first
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for number in passage.kept:
+        members[root(number)].append(number)
+    return [_Block(passage, tuple(numbers)) for numbers in members.values()]
+
+
+def _without_copies(passages: Sequence[CutPassage]) -> tuple[list[_Block], _Copies]:
+    """The blocks to send, best passage first, and for each the copies that need not be sent."""
+    owners: dict[tuple[bytes, ...], _Block] = {}
+    blocks: list[_Block] = []
+    copies: _Copies = defaultdict(list)
+    for passage in passages:
+        own = _blocks(passage)
+        keys = sentence_keys([passage.text[start:end] for start, end in passage.spans])
+        kept: list[_Block] = []
+        leaning: set[int] = set()  # sentences that are sent and need the one before them
+        for block in reversed(own):
+            digests = [d for number in block.sentences if (d := keys[number].digest) is not None]
+            owner = owners.get(tuple(digests))
+            is_needed = any(number + 1 in leaning for number in block.sentences)
+            if digests and owner is not None and not is_needed:
+                copies[id(owner)].append(block)
+                continue
+            kept.append(block)
+            leaning.update(number for number in block.sentences if keys[number].needs_context)
+        kept.reverse()
+        blocks += kept
+        for block in kept:  # after the loop, since a passage may repeat itself
+            digests = [d for number in block.sentences if (d := keys[number].digest) is not None]
+            owners.setdefault(tuple(digests), block)
+    return blocks, copies
+
+
+class _Draft:
+    """Writes chosen blocks as a context.
+
+    Args:
+        passages: The passages, best first, or in the order of the caller with `order="given"`.
+        order: As in `build_context`.
+        template: How a source looks.
+        copies: See `_without_copies`.
+    """
+
+    def __init__(
+        self, passages: Sequence[CutPassage], order: Order, template: SourceTemplate, copies: _Copies
+    ) -> None:
+        self._passages = passages
+        self._order = order
+        self._template = template
+        self._copies = copies
+
+    def sources(self, blocks: Iterable[_Block]) -> list[ContextSource]:
+        """The sources of these blocks, in the order of the text."""
+        by_passage: defaultdict[int, list[_Block]] = defaultdict(list)
+        for block in blocks:
+            by_passage[block.passage.index].append(block)
+        used = [passage for passage in self._passages if passage.index in by_passage]
+        if self._order == "edges":
+            used = used[::2] + used[1::2][::-1]
+        return [
+            self._source(number, passage, by_passage[passage.index])
+            for number, passage in enumerate(used, start=1)
+        ]
+
+    def _source(self, number: int, passage: CutPassage, blocks: Sequence[_Block]) -> ContextSource:
+        sentences = _sentences(blocks)
+        spans = passage.cited(sentences)
+        elsewhere: defaultdict[int, list[_Block]] = defaultdict(list)
+        for block in blocks:
+            for copy in self._copies.get(id(block), ()):
+                elsewhere[copy.passage.index].append(copy)
+        for own in elsewhere.values():
+            spans += own[0].passage.cited(_sentences(own))
+        return ContextSource(
+            number=number,
+            id=passage.id,
+            index=passage.index,
+            title=passage.title,
+            score=passage.score,
+            text=self._template.shown(_assembled(passage, sentences)),
+            spans=tuple(spans),
+        )
+
+    def text(self, blocks: Iterable[_Block]) -> str:
+        """The text of the context."""
+        return SEPARATOR.join(
+            self._template.source(number=one.number, id_=one.id, title=one.title, text=one.text)
+            for one in self.sources(blocks)
+        )
+
+    def frame(self, passage: CutPassage) -> str:
+        """What a source adds to its text: the template and a separator."""
+        number = len(self._passages)
+        return SEPARATOR + self._template.source(number=number, id_=passage.id, title=passage.title, text="")
+
+    def part(self, block: _Block) -> str:
+        """The text of a block alone, with what separates it from the one before it."""
+        return "\n" + self._template.shown(_assembled(block.passage, block.sentences))
+
+
+def _sentences(blocks: Iterable[_Block]) -> list[int]:
+    return sorted(number for block in blocks for number in block.sentences)
+
+
+def _assembled(passage: CutPassage, sentences: Sequence[int]) -> str:
+    mask = np.zeros(len(passage.spans), dtype=bool)
+    mask[list(sentences)] = True
+    return assemble(passage.text, passage.spans, mask)
+
+
+class _Counter:
+    """Counts tokens with a function of the user's, and checks what it returns."""
+
+    def __init__(self, count: TokenCounter) -> None:
+        self._count = count
+
+    def __call__(self, text: str) -> int:
+        number = self._count(text)
+        check_count("count_tokens(text)", number, 0)
+        return int(number)
+
+
+@lru_cache(maxsize=1)
+def _bundled_counter() -> TokenCounter:
+    tokenizer = PairTokenizer.from_directory(BUNDLED)
+    return lambda text: len(tokenizer.tokenize([text])[0])
+
+
+def _within_budget(
+    draft: _Draft, blocks: Sequence[_Block], max_tokens: int, count: TokenCounter
+) -> tuple[list[_Block], int]:
+    """The best blocks whose text fits, and its length.
+
+    Parts are counted once, by themselves. Their sum is nearly the length of the whole, which is counted in
+    the end; if that is too long, less is taken.
+    """
+    total = count(draft.text(blocks))
+    if total <= max_tokens:
+        return list(blocks), total
+    nothing = count("")  # special tokens, if the function counts them
+    costs = [count(draft.part(block)) - nothing for block in blocks]
+    passages = {block.passage.index: block.passage for block in blocks}
+    frames = {index: count(draft.frame(passage)) - nothing for index, passage in passages.items()}
+    ranked: Sequence[int] = range(len(blocks))
+    scores = [block.score for block in blocks]
+    if None not in scores:
+        ranked = sorted(ranked, key=lambda number: -(scores[number] or 0.0))
+    room = max_tokens
+    while True:
+        chosen = _fitting(ranked, blocks, costs, frames, room - nothing)
+        total = count(draft.text(chosen))
+        if total <= max_tokens or not chosen:
+            return chosen, total
+        room -= total - max_tokens
+
+
+def _fitting(
+    ranked: Sequence[int],
+    blocks: Sequence[_Block],
+    costs: Sequence[int],
+    frames: dict[int, int],
+    room: int,
+) -> list[_Block]:
+    """Take blocks in the order of `ranked` as long as they fit; in the order of `blocks`."""
+    taken: set[int] = set()
+    begun: set[int] = set()
+    for number in ranked:
+        index = blocks[number].passage.index
+        cost = costs[number] + (0 if index in begun else frames[index])
+        if cost <= room:
+            room -= cost
+            taken.add(number)
+            begun.add(index)
+    return [block for number, block in enumerate(blocks) if number in taken]

@@ -1,0 +1,59 @@
+"""Citation markers: how they look in a reply, and how a text is kept from forging one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Marker", "find_markers", "without_markers"]
+
+_SPACE = "[ \u00a0\u3000]?"
+_NUMBER = rf"\d{{1,4}}(?:{_SPACE}[-‐‑–—~〜～]{_SPACE}\d{{1,4}})?"
+_NUMBERS = rf"{_NUMBER}(?:{_SPACE}[,，、;；]{_SPACE}{_NUMBER})*"
+# Models trained on file search write 【1†source】.
+_MARKER = rf"(?:\[{_NUMBERS}\]|［{_NUMBERS}］|【{_NUMBERS}(?:†[^】\n]{{0,200}})?】)"
+
+_IN_TEXT = re.compile(_MARKER)
+
+# In Markdown, brackets before a parenthesis or an address are a link, and what stands in code is code.
+_IN_REPLY = re.compile(
+    rf"(?P<code>```.*?(?:```|\Z)|`[^`\n]+`)|(?<![\\!])(?P<marker>{_MARKER})(?!\(|:\s*<?\w+://)", re.DOTALL
+)
+
+_ENTRY = re.compile(r"[,，、;；]")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A citation in a reply: `[1]`, `[1, 3]`, `[2-4]`."""
+
+    start: int
+    """Offset of its opening bracket in the reply."""
+
+    end: int
+    """Offset after its closing bracket."""
+
+    ranges: tuple[tuple[int, int], ...]
+    """First and last number of each of its entries; equal for a single number."""
+
+
+def find_markers(reply: str) -> Iterator[Marker]:
+    """Find the citations of a reply; code and Markdown links are none."""
+    for match in _IN_REPLY.finditer(reply):
+        if match["marker"] is not None:
+            yield Marker(match.start(), match.end(), tuple(_ranges(match["marker"])))
+
+
+def _ranges(marker: str) -> Iterator[tuple[int, int]]:
+    for entry in _ENTRY.split(marker.partition("†")[0]):
+        numbers = [int(number) for number in re.findall(r"\d+", entry)]
+        yield min(numbers), max(numbers)
+
+
+def without_markers(text: str) -> str:
+    """The text with a space inside the brackets of everything that looks like a citation.
+
+    `[2]` becomes `[ 2 ]`, which `find_markers` does not find. JSON and source code mean the same after it.
+    """
+    return _IN_TEXT.sub(lambda match: f"{match[0][0]} {match[0][1:-1]} {match[0][-1]}", text)
