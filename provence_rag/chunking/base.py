@@ -63,6 +63,8 @@ class BaseChunker:
 
 def trim(text: str, start: int, end: int) -> Span | None:
     """Return `text[start:end]` without white space at its ends, or None if nothing is left."""
+    if start < end and not (text[start].isspace() or text[end - 1].isspace()):
+        return Span(start, end)
     piece = text[start:end]
     content = piece.lstrip()
     if not content:

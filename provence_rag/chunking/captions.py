@@ -16,7 +16,7 @@ __all__ = ["phrase_parser", "split_unpunctuated"]
 _MOST_WORDS = 40
 _MOST_CHARACTERS = 120
 _WORDS_A_MARK = 40
-_MARKS = re.compile(r"[,;:()\[\]\"“”«»、。，；：！？]|[.!?…–—]+(?=\s)")
+_MARKS = re.compile(r"[,;:()\[\]\"“”«»、。，；：！？.!?…–—](?:(?<![.!?…–—])|[.!?…–—]*(?=\s))")
 _END = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")
 _LONG_WITH_END = 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["EMOJI", "FACE", "emoji_borders"]
+__all__ = ["EMOJI", "FACE", "FACES", "emoji_borders"]
 
 _PICTURE = (
     r"[\u231a\u231b\u23e9-\u23f3\u2600-\u26ff\u2702\u2705-\u270d\u2728\u274c\u274e\u2753-\u2757\u2763\u2764"
@@ -18,9 +18,11 @@ EMOJI = rf"(?:{_PICTURE}{_TONE}*(?:\u200d{_PICTURE}{_TONE}*)*)"
 FACE = r"[:;=]['’]?-?[)(DP]"
 """A regular expression of an emoticon that stands upright when the head is tilted: `:-)`."""
 
+FACES = ":;=\u231a-\u2b55\U0001f000-\U0001faff"
+"""The characters that begin emoji and emoticons, and others, for a class of a regular expression."""
+
 _EMOTICON = rf"(?:(?<!\S){FACE}(?!\S))"
-_ANY_FACE = re.compile(FACE)
-_ANY = re.compile(r"[:;=\u231a-\u2b55\U0001f000-\U0001faff]")
+_FIRST = re.compile(f"[{FACES}]")
 _RUN = re.compile(rf"(?:{EMOJI}|[♪♡♥](?![ァ-ヶ一-龯])|{_EMOTICON})(?:[ \t]?(?:{EMOJI}|[♪♡♥]|{_EMOTICON}))*")
 _FEWEST_CHARACTERS = 10
 _FEWEST_EAST_ASIAN = 3
@@ -37,10 +39,7 @@ def emoji_borders(text: str, start: int, end: int) -> Iterator[int]:
     That is after them, or before them where the text begins with one: then they are bullets. An emoji is
     taken for a word ("I ❤️ New York") if the words before it are few or the next one is in lower case.
     """
-    quick = _ANY_FACE if text[start:end].isascii() else _ANY
-    if quick.search(text, start, end) is None:
-        return
-    runs = [match.span() for match in _RUN.finditer(text, start, end)]
+    runs = list(_runs(text, start, end))
     if not runs:
         return
     if len(runs) > 1 and not text[start : runs[0][0]].strip():
@@ -52,6 +51,17 @@ def emoji_borders(text: str, start: int, end: int) -> Iterator[int]:
         if last < end and _ends_sentence(text, sentence, last, end, several=len(runs) > 1):
             yield last
             begin = last
+
+
+def _runs(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield where emoji and emoticons are that only white space separates.
+
+    The search for one class of characters is many times as fast as that for the runs themselves.
+    """
+    for first in _FIRST.finditer(text, start, end):
+        if first.start() >= start and (run := _RUN.match(text, first.start(), end)):
+            yield run.span()
+            start = run.end()
 
 
 def _ends_sentence(text: str, sentence: str, last: int, end: int, *, several: bool) -> bool:

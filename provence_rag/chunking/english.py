@@ -131,6 +131,8 @@ class PunktChunker(BaseChunker):
         ends = _GREEK_ENDS if self.language == "el" else _ENDS
         begin = block.start  # of the sentence at hand
         for match in ends.finditer(text, block.start, block.end):
+            if match.end() == block.end:
+                return
             mark = match.group()
             if " ." in mark or "\xa0." in mark:
                 border = _ellipsis_border(text, match, block.end)

@@ -33,6 +33,7 @@ _DELIMITERS = re.compile(r"[,;|](?=\S)")
 _FEWEST_ROWS, _FEWEST_COMMAS = 3, 2
 
 _INLINE_TURN = re.compile(r"(?<!\S)([A-Z][\w.'’-]{0,20}(?: [A-Z][\w.'’-]{0,20})?):(?=[ \t]+\S)")
+_FIRST_TURN = re.compile(rf"\s*{_INLINE_TURN.pattern}")
 
 
 def entry_lines(lines: Sequence[str]) -> list[bool]:
@@ -61,12 +62,20 @@ def _name(line: str) -> str | None:
 
 
 def _rows(lines: Sequence[str]) -> list[bool]:
-    delimiters = [sorted(_DELIMITERS.findall(line) + ["\t"] * line.strip().count("\t")) for line in lines]
+    delimiters = [_delimiters(line) for line in lines]
     found = [False] * len(lines)
     for number in range(1, len(lines)):
         if delimiters[number] and delimiters[number] == delimiters[number - 1]:
             found[number - 1] = found[number] = True
     return found if any(found) or not _has_columns(lines) else [True] * len(lines)
+
+
+def _delimiters(line: str) -> list[str]:
+    delimiters = _DELIMITERS.findall(line)
+    if "\t" in line:
+        delimiters += ["\t"] * line.strip().count("\t")
+    delimiters.sort()
+    return delimiters
 
 
 def _has_columns(lines: Sequence[str]) -> bool:
@@ -82,10 +91,10 @@ def turn_borders(text: str, start: int, end: int) -> Iterator[int]:
 
     There is one where the text begins with a name and a colon, and a name comes twice.
     """
-    if text.count(": ", start, end) < 2:
+    if text.count(": ", start, end) < 2 or _FIRST_TURN.match(text, start, end) is None:
         return
     turns = list(_INLINE_TURN.finditer(text, start, end))
-    if len(turns) < 2 or text[start : turns[0].start()].strip():
+    if len(turns) < 2:
         return
     counts = Counter(turn.group(1) for turn in turns)
     if max(counts.values()) > 1:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-__all__ = ["ITEM", "item_borders"]
+__all__ = ["BULLETS", "ITEM", "item_borders"]
 
 # Bullets of word processors, the private characters that PDFs have for them, arrows and ticks.
 _GLYPHS = "•‣⁃∙◦▪▫■□▢●○◆◇◉★☆➢➣➤►▶▸▹✓✔✗✘☑☐❖✦\uf0b7\uf0a7\uf0d8\uf0fc\uf076"
@@ -23,10 +23,13 @@ _MARKERS = (rf"{_BULLET}{_GAP}*(?:{_NUMBER}{_GAP}+)?", rf"{_NUMBER}{_GAP}+", rf"
 ITEM = re.compile(rf"{_GAP}*(?:{'|'.join(_MARKERS)})(?=\S)")
 """The marker that begins a list item, with the white space around it."""
 
-_INLINE = re.compile(rf"[{_GLYPHS}・{_CIRCLED}]")
+BULLETS = f"{_GLYPHS}・{_CIRCLED}"
+"""The characters that begin list items in running text, for a class of a regular expression."""
+
+_INLINE = re.compile(f"[{BULLETS}]")
 _FIRST_DASH = re.compile(r"[:：] ([–—*-])(?= \S)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
-_FIRST_NUMBER = re.compile(r"[1ai](?:\.\)|[.)]) ")
+_FIRST_NUMBER = re.compile(r"[1ai](?:(?<!\S.)|(?<=[(0].))(?:\.\)|[.)]) ")
 _INLINE_NUMBERS = re.compile(
     r"(?<!\S)(?P<open>\(?)(?:(?P<number>\d{1,2})|(?P<roman>[ivx]{1,4})|(?P<letter>[a-z]))"
     r"(?P<close>\.\)|\)|\.)(?=[ \t]+\S)"
@@ -34,7 +37,8 @@ _INLINE_NUMBERS = re.compile(
 _NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 _ROMAN = {numeral: value for value, numeral in enumerate(_NUMERALS, 1)}
 _FEWEST_BETWEEN = 3
-_LIST_MARKS = re.compile(r"[:：;.!?](?=\s)|。")
+_COLON = re.compile(r"[:：](?=\s)")
+_LIST_MARKS = re.compile(r"[:：;.!?。](?:(?<=。)|(?=\s|$))")
 _LONGEST_ITEM = 160
 
 
@@ -100,10 +104,11 @@ def _numbers(text: str, start: int, end: int) -> Iterator[int]:
     """Yield the items that count up: each style of marker (`1.`, `1)`, `(a)`) has a count of its own."""
     if text.find(") ", start, end) < 0 and text.find(". ", start, end) < 0:
         return
-    if _FIRST_NUMBER.search(text, start, end) is None:
+    first = _FIRST_NUMBER.search(text, start, end)
+    if first is None:
         return
     runs: dict[tuple[str, str, str], list[int]] = {}
-    for match in _INLINE_NUMBERS.finditer(text, start, end):
+    for match in _INLINE_NUMBERS.finditer(text, max(start, first.start() - 2), end):
         for kind, value in _values(match):
             style = (match["open"], kind, match["close"])
             run = runs.setdefault(style, [])
@@ -142,14 +147,13 @@ def _if_items(text: str, run: list[int], start: int) -> list[int]:
 
 def _semicolons(text: str, start: int, end: int) -> Iterator[int]:
     """Yield the items of an enumeration within one sentence: a colon, then at least two semicolons."""
-    if text.find(";", start, end) < 0:
+    if text.count(";", start, end) < 2:
         return
-    items: list[int] = []
-    for match in _LIST_MARKS.finditer(text, start, end):
-        mark = match.group()
-        if mark == ";" and items and match.end() - items[-1] <= _LONGEST_ITEM:
-            items.append(match.end())
-        else:
-            yield from items[1:] if len(items) > 2 else ()
-            items = [match.end()] if mark in ":：" else []
-    yield from items[1:] if len(items) > 2 else ()
+    for colon in _COLON.finditer(text, start, end):
+        items = [colon.end()]
+        for mark in _LIST_MARKS.finditer(text, colon.end(), end):
+            if mark.group() != ";" or mark.end() - items[-1] > _LONGEST_ITEM:
+                break
+            items.append(mark.end())
+        if len(items) > 2:
+            yield from items[1:]

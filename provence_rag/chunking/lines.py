@@ -8,15 +8,17 @@ from functools import cached_property
 from itertools import pairwise
 
 from provence_rag.chunking.base import Span
-from provence_rag.chunking.emoji import EMOJI, emoji_borders
+from provence_rag.chunking.emoji import EMOJI, FACES, emoji_borders
 from provence_rag.chunking.entries import entry_lines, turn_borders
-from provence_rag.chunking.items import ITEM, item_borders
+from provence_rag.chunking.items import BULLETS, ITEM, item_borders
 from provence_rag.chunking.markup import tag_borders
 
 __all__ = ["HEADING", "LINE_BREAK", "line_spans", "prose_blocks"]
 
-LINE_BREAK = re.compile(r"\r\n|[\n\r\v\f\x85\u2028\u2029]")
-"""What ends a line."""
+_Line = tuple[int, str]  # where it begins, and what is in it without white space at its end
+
+LINE_BREAK = re.compile(r"[\n\r\v\f\x85\u2028\u2029](?:(?<=\r)\n)?")
+"""What ends a line. One class of characters comes first, since alternatives take several times as long."""
 
 HEADING = re.compile(r"[ ]{0,3}(#{1,6})(?=[ \t]|$)")
 """The number signs that begin a Markdown (ATX) heading."""
@@ -27,13 +29,18 @@ _SHORT_SHARE = 0.6
 _FITTING_SHARE = 0.8
 _FEWEST_LINES = 3
 
-_EMOJI_FIRST = re.compile(rf"\s*{EMOJI}")
+_EMOJI = re.compile(EMOJI)
 _CONNECTORS = frozenset(",;-–—(（&/、，")
 _CONNECTING_WORDS = re.compile(
     r"(?:^|\s)(?:and|or|of|the|to|a|an|in|on|for|with|by|from|at|as|that|which|is|are|und|der|die|das|et|de|la|le|y|e|o|и|в|vs?\.)$"
 )
 
 _FINDERS = (item_borders, turn_borders, tag_borders, emoji_borders)
+# Without one of these no finder finds anything: a single search passes over most prose.
+_SIGN = re.compile(
+    f"[<:;=：.)・{BULLETS}{FACES}]"
+    r"(?:(?<![.)・])|(?<=[\s：:。]・)|(?<=[1ai][.)])(?= )|(?<=[1ai]\.\))(?= ))"
+)
 
 _EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _WRAPPED_SHARE = 0.85
@@ -53,16 +60,18 @@ def line_spans(text: str) -> Iterator[Span]:
     yield Span(start, len(text))
 
 
-def _paragraphs(text: str) -> Iterator[list[Span]]:
+def _paragraphs(text: str) -> Iterator[list[_Line]]:
     """Yield the runs of lines that blank lines separate."""
-    lines: list[Span] = []
-    for line in line_spans(text):
-        content = text[line.start : line.end]
-        if content and not content.isspace():
-            lines.append(line)
+    lines: list[_Line] = []
+    start = 0
+    for end, after in [*(match.span() for match in LINE_BREAK.finditer(text)), (len(text), 0)]:
+        content = text[start:end].rstrip()
+        if content:
+            lines.append((start, content))
         elif lines:
             yield lines
             lines = []
+        start = after
     if lines:
         yield lines
 
@@ -76,11 +85,16 @@ def prose_blocks(text: str) -> Iterator[Span]:
     Other line breaks are taken for wrapped prose. Within lines, block-level tags, list items, turns of a
     dialogue and emoji separate.
     """
+    sign = -1
     for lines in _paragraphs(text):
-        start = lines[0].start
-        for border in (*_line_borders(text, lines), lines[-1].end):
-            yield from _pieces(text, start, border)
-            start = border
+        for start, end in _line_blocks(lines):
+            if sign < start:
+                found = _SIGN.search(text, start)
+                sign = found.start() if found else len(text)
+            if sign < end:
+                yield from _pieces(text, start, end)
+            else:
+                yield Span(start, end)
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[Span]:
@@ -92,36 +106,61 @@ def _pieces(text: str, start: int, end: int) -> Iterator[Span]:
             start = border
 
 
-def _line_borders(text: str, spans: Sequence[Span]) -> list[int]:
-    """Return where the lines of a paragraph begin that do not go on from the line above."""
-    if len(spans) == 1:
-        return []
-    lines = [text[start:end] for start, end in spans]
-    entries = entry_lines(lines)
-    wrapping = _Wrapping(lines)
-    return [
-        spans[number].start
-        for number in range(1, len(lines))
-        if entries[number]
-        or ITEM.match(lines[number])
-        or HEADING.match(lines[number])
-        or HEADING.match(lines[number - 1])
-        or wrapping.is_ended(lines[number - 1], lines[number], after_entry=entries[number - 1])
-    ]
+def _line_blocks(lines: Sequence[_Line]) -> Iterator[tuple[int, int]]:
+    """Cut a paragraph before each line that does not go on from the line above."""
+    start, content = lines[0]
+    end = start + len(content)
+    paragraph = _Paragraph([content for _, content in lines])
+    for number in range(1, len(lines)):
+        begin, content = lines[number]
+        if paragraph.is_ended_before(number):
+            yield start, end
+            start = begin
+        end = begin + len(content)
+    yield start, end
 
 
-class _Wrapping:
-    """How the lines of one paragraph are wrapped, if they are.
+class _Paragraph:
+    """Some lines, and how they are wrapped, if they are.
 
     The lines of wrapped prose are about equally long, so what counts is the longest line.
+
+    Args:
+        lines: None is blank, or has white space at its end.
     """
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self._longest = max(len(line.rstrip()) for line in lines)
         self._lines = lines
-        # Wrapped prose begins some of its lines in lower case. Where none does, nothing was wrapped.
-        self._has_lower_case = any(line.lstrip()[0].islower() for line in lines)
-        self._short = max(_SHORT_SHARE * self._longest, 0 if self._has_lower_case else _SHORT_LINE)
+
+    def is_ended_before(self, number: int) -> bool:
+        """Whether something new begins with a line, from 1."""
+        before, line = self._lines[number - 1], self._lines[number]
+        if before[-1] in _EAST_ASIAN_ENDS and _EAST_ASIAN.match(line):
+            return True  # what is true of most lines of Japanese comes first
+        return bool(
+            self._entries[number]
+            or ITEM.match(line)
+            or HEADING.match(line)
+            or HEADING.match(before)
+            or self._is_ended(before, line, after_entry=self._entries[number - 1])
+        )
+
+    @cached_property
+    def _entries(self) -> list[bool]:
+        return entry_lines(self._lines)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._lines))
+
+    @cached_property
+    def _has_lower_case(self) -> bool:
+        """Wrapped prose begins some of its lines in lower case. Where none does, nothing was wrapped."""
+        return any(line.lstrip()[0].islower() for line in self._lines)
+
+    @cached_property
+    def _short(self) -> float:
+        return max(_SHORT_SHARE * self._longest, 0 if self._has_lower_case else _SHORT_LINE)
 
     @cached_property
     def _is_list(self) -> bool:
@@ -137,13 +176,13 @@ class _Wrapping:
     def _has_pauses(self) -> bool:
         return any(_MID_LINE_PAUSE.search(line) for line in self._lines)
 
-    def is_ended(self, line: str, following: str, *, after_entry: bool) -> bool:
+    def _is_ended(self, line: str, following: str, *, after_entry: bool) -> bool:
         """Whether `line` was ended on purpose, so that `following` begins something new."""
-        line = line.rstrip()
-        if _EAST_ASIAN.match(line[-1]) or _EAST_ASIAN.match(following.lstrip()[:1]):
-            return not self._goes_on(line, following)
-        if line[-1] in _CONNECTORS or _EMOJI_FIRST.match(following):
-            return line[-1] not in _CONNECTORS
+        last, first = line[-1], following.lstrip()[0]
+        if _EAST_ASIAN.match(last) or _EAST_ASIAN.match(first):
+            return not self._goes_on(line, first)
+        if last in _CONNECTORS or _EMOJI.match(first):
+            return last not in _CONNECTORS
         begin = following.lstrip("\"'“‘«([ \t¿¡")[:1]
         if not (begin.isdigit() or (begin.isalpha() and not begin.islower())):
             return False
@@ -153,11 +192,11 @@ class _Wrapping:
 
     def _fits(self, line: str, following: str) -> bool:
         """Whether the first word of `following` would have fitted in `line`."""
-        return len(line.rstrip()) + 1 + len(following.split(maxsplit=1)[0]) < _FITTING_SHARE * self._longest
+        return len(line) + 1 + len(following.split(maxsplit=1)[0]) < _FITTING_SHARE * self._longest
 
-    def _goes_on(self, line: str, following: str) -> bool:
+    def _goes_on(self, line: str, first: str) -> bool:
         """Whether a line of Japanese or Chinese goes on below: it is full, or ends with a particle."""
-        if line[-1] in _EAST_ASIAN_ENDS or not _EAST_ASIAN.match(following.lstrip()[0]):
+        if line[-1] in _EAST_ASIAN_ENDS or not _EAST_ASIAN.match(first):
             return False
         if line[-1] in _PARTICLES or line[-1] in _CONNECTORS:
             return True

@@ -23,10 +23,13 @@ _TAGS = re.compile(r"<[^<>]*>")
 # What may stand after the last mark of a sentence: quotation marks, brackets, emphasis.
 _CLOSERS = "\"'”’»)*_]】」』 \t"
 # Without any of these nothing belongs together: most prose is done with at this point.
-_SIGN = re.compile(r"[?？؟⸮|#•]|[:：](?:\s|$)|[か吗嗎呢](?:[。．]|\s|$)|[\n\r]|\*\*|__")
+_SIGN = re.compile(
+    r"[?？؟⸮|#•\n\r:：か吗嗎呢*_]"
+    r"(?:(?<=[?？؟⸮|#•\n\r])|(?<=[:：])(?:\s|$)|(?<=[か吗嗎呢])(?:[。．]|\s|$)|(?<=\*)\*|(?<=_)_)"
+)
 _QUESTION_MARKS = ("?", "？", "؟", "⸮")
 _KA = re.compile(r"(?:です|ます|でしょう|ません|ました|の|だろう|い|る|た)か[。．]?$")
-_QUESTION_PARTICLES = ("か", "吗", "嗎", "呢")
+_PARTICLES = frozenset("か吗嗎呢")
 _LONGEST_QUESTION = 80
 _MA = re.compile(r"[吗嗎呢][。．]?$")
 _ITEM = re.compile(
@@ -52,7 +55,7 @@ _MARKED_HEADING = re.compile(r"[【■●◆▼□◇]\s*[^。\n]{1,40}$")
 _HTML_HEADING = re.compile(r"<(?:h[1-6]|dt|summary|legend|caption)\b", re.IGNORECASE)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Piece:
     """What links are found by, of one sentence."""
 
@@ -107,7 +110,7 @@ def with_partners(text: str, chunks: Chunks, *, is_markup: bool = False) -> Chun
         *_answers(pieces),
         *_lists(pieces),
         *_sections(pieces),
-        *_rows(pieces),
+        *(_rows(pieces) if "|" in text else ()),
     ]
     rows = {piece.number for piece in pieces if piece.is_row and not _TABLE_HEADER.match(piece.content)}
     records = chunks.records | rows
@@ -120,32 +123,26 @@ def _pieces(text: str, chunks: Chunks, *, is_markup: bool) -> list[_Piece]:
     position = 0
     breaks = 0
     for number, span in enumerate(chunks.spans):
-        gap = text[position : span.start]
-        breaks = max(breaks, min(2, len(LINE_BREAK.findall(gap))) if gap else 0)
-        position = span.end
+        start, end = span
+        gap = text[position:start]
+        if gap and gap != " ":
+            breaks = max(breaks, min(2, len(LINE_BREAK.findall(gap))))
+        position = end
         if number in chunks.frames:
-            depth += -1 if text.startswith("</", span.start) else 1
+            depth += -1 if text.startswith("</", start) else 1
             breaks = max(breaks, 1)
             continue
-        sentence = text[span.start : span.end]
+        sentence = text[start:end]
         content = _TAGS.sub(" ", sentence).strip() if is_markup else sentence
         content = content.rstrip(_CLOSERS)
         if is_markup and sentence.startswith("<"):
             breaks = max(breaks, 1)
-        is_row = _is_row(sentence, pieces)
+        is_heading = _is_heading(sentence, is_markup)
+        is_row = "|" in sentence and _is_row(sentence, pieces)
+        is_item = not is_row and _ITEM.match(content) is not None
+        is_question = _is_question(content)
         pieces.append(
-            _Piece(
-                number,
-                span.start,
-                span.end,
-                content,
-                breaks,
-                depth,
-                is_heading=_is_heading(sentence, is_markup),
-                is_row=is_row,
-                is_question=_is_question(content),
-                is_item=not is_row and _ITEM.match(content) is not None,
-            )
+            _Piece(number, start, end, content, breaks, depth, is_heading, is_row, is_question, is_item)
         )
         breaks = 1 if is_markup and sentence.endswith(">") else 0
     return pieces
@@ -154,15 +151,13 @@ def _pieces(text: str, chunks: Chunks, *, is_markup: bool) -> list[_Piece]:
 def _is_question(content: str) -> bool:
     if content.endswith(_QUESTION_MARKS):
         return True
-    if content[-2:].rstrip("。．")[-1:] not in _QUESTION_PARTICLES or len(content) > _LONGEST_QUESTION:
+    if len(content) > _LONGEST_QUESTION or _PARTICLES.isdisjoint(content[-2:]):
         return False
     return _KA.search(content) is not None or _MA.search(content) is not None
 
 
 def _is_row(sentence: str, pieces: Sequence[_Piece]) -> bool:
-    """Whether it is a row of a Markdown table, or the header, with which a table begins."""
-    if "|" not in sentence:
-        return False
+    """Whether text with a bar is a row of a Markdown table, or the header, with which a table begins."""
     if sentence[0] == sentence[-1] == "|" or _TABLE_HEADER.match(sentence):
         return True
     return bool(pieces) and pieces[-1].is_row
@@ -239,8 +234,7 @@ def _lists(pieces: Sequence[_Piece]) -> Iterator[Link]:
         following = pieces[index + 1] if index + 1 < len(pieces) else None
         if following is None:
             return
-        ends_open = piece.content[-1:] not in ".!?。！？…" and following.breaks == 1
-        if following.is_item and not piece.is_heading and (piece.is_lead_in or ends_open):
+        if following.is_item and not piece.is_heading and (piece.is_lead_in or _is_open(piece, following)):
             end = _list_end(pieces, index + 1)
             yield from _list_links(pieces[index + 1 : end], piece)
             index = end
@@ -249,6 +243,11 @@ def _lists(pieces: Sequence[_Piece]) -> Iterator[Link]:
             yield Link(piece.number, following.number, "announces")
             yield Link(following.number, piece.number, "needs")
         index += 1
+
+
+def _is_open(piece: _Piece, following: _Piece) -> bool:
+    """Whether a line ends without the end of a sentence, and another one comes below it."""
+    return piece.content[-1:] not in ".!?。！？…" and following.breaks == 1
 
 
 def _list_end(pieces: Sequence[_Piece], first: int) -> int:

@@ -161,6 +161,13 @@ def test_spans_cover_the_text(chunker: BaseChunker, text: str) -> None:
     assert chunker.spans(text) == spans
 
 
+@pytest.mark.parametrize("chunker", CHUNKERS[:2], ids=lambda chunker: type(chunker).__name__)
+@_settings
+@given(text=TEXTS)
+def test_white_space_at_the_end_changes_nothing(chunker: BaseChunker, text: str) -> None:
+    assert chunker.spans(f"{text} \n") == chunker.spans(text)
+
+
 @_settings
 @given(text=TEXTS)
 def test_any_text_has_a_language(text: str) -> None:
