@@ -29,6 +29,7 @@ from llama_index.core.llms import MockLLM
 from provence_rag import Provence, attach_pruning_head
 from provence_rag.cli import app
 from provence_training import load_passages, load_topics, read_config
+from provence_training.qa import load_questions
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -104,6 +105,10 @@ def test_records_can_be_read(block: str, tmp_path: Path) -> None:
         path = tmp_path / "ranked.jsonl"
         path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
         assert len(load_topics(path).topics) == len(records)
+    elif "passages" in records[0]:
+        path = tmp_path / "retrieved.jsonl"
+        path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+        assert len(load_questions(path, k=1)) == len(records)
     else:
         assert load_passages(records)
 
