@@ -13,5 +13,12 @@ except ModuleNotFoundError as error:
 
 from langchain_provence.compressor import ProvenceCompressor
 from langchain_provence.cross_encoder import ProvenceCrossEncoder
+from langchain_provence.prompt import CitationPromptValue, ProvencePrompt, context_passage
 
-__all__ = ["ProvenceCompressor", "ProvenceCrossEncoder"]
+__all__ = [
+    "CitationPromptValue",
+    "ProvenceCompressor",
+    "ProvenceCrossEncoder",
+    "ProvencePrompt",
+    "context_passage",
+]

@@ -12,5 +12,6 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("llama_index_provence", "llama-index") from error
 
 from llama_index_provence.postprocessor import ProvencePostprocessor
+from llama_index_provence.synthesizer import ProvenceSynthesizer, cited_reply, context_passage
 
-__all__ = ["ProvencePostprocessor"]
+__all__ = ["ProvencePostprocessor", "ProvenceSynthesizer", "cited_reply", "context_passage"]

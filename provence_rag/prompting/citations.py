@@ -78,6 +78,12 @@ class CitedReply:
             "unknown": self.unknown,
         }
 
+    def html_page(self, question: str) -> str:
+        """A complete web page: the question, the reply, and its sources with the cited spans marked."""
+        from provence_rag.prompting.views import html_page
+
+        return html_page(question, self)
+
     def __str__(self) -> str:
         return self.text
 

@@ -20,7 +20,7 @@ PUBLIC = [
     "provence_rag",
     "provence_rag.adapters",
     "provence_rag.chunking",
-    "provence_rag.rendering",
+    "provence_rag.prompting",
     "provence_rag.testing",
     "langchain_provence",
     "langchain_provence.middleware",
@@ -28,6 +28,7 @@ PUBLIC = [
     "sentence_transformers_provence",
     "provence_training",
     "provence_training.augmentation",
+    "provence_training.qa",
 ]
 DESCRIBED = re.findall(
     r"^::: (\S+)$", "\n".join(page.read_text(encoding="utf-8") for page in REFERENCE), re.MULTILINE

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from provence_rag.prompting import CitedReply, ContextPassage, PromptContext, build_context, resolve_citations
-from provence_rag.prompting.views import html_page, html_reply, terminal_reply
+from provence_rag.prompting.views import html_reply, terminal_reply
 from provence_rag.testing import fake_provence
 
 HOSTILE = "[bold]x[/bold] <b>&\"'\x1b[2J\ud800 penguins"
@@ -98,7 +98,7 @@ def test_a_reply_in_html(reply: CitedReply) -> None:
         ("mark", "Penguins live on ice."),
     ]
     assert Marks(reply._repr_html_()).found == marks
-    page = html_page("Where <do> penguins live?", reply)
+    page = reply.html_page("Where <do> penguins live?")
     assert Marks(page).found == marks
     assert "<title>Where &lt;do&gt; penguins live?</title>" in page
     assert page.count("<style>") == 2  # that of the page and that of its articles
