@@ -114,6 +114,8 @@ class ProvenceSynthesizer(CompactAndRefine):
 
     Example:
         ```python
+        from llama_index_provence import ProvencePostprocessor, ProvenceSynthesizer
+
         engine = index.as_query_engine(
             node_postprocessors=[ProvencePostprocessor(top_n=3)], response_synthesizer=ProvenceSynthesizer()
         )
