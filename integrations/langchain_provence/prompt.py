@@ -88,7 +88,12 @@ class ProvencePrompt(RunnableSerializable[dict[str, Any], CitationPromptValue]):
 
     Example:
         ```python
+        from operator import itemgetter
+
+        from langchain_core.output_parsers import StrOutputParser
         from langchain_core.runnables import RunnablePassthrough
+        from langchain_provence import ProvencePrompt
+        from provence_rag.prompting import resolve_citations
 
         chain = (
             RunnablePassthrough.assign(documents=itemgetter("question") | retriever)
