@@ -43,8 +43,9 @@ def test_the_facade_loads_no_inference_engine_before_it_needs_one() -> None:
     code = """
 import sys
 from provence_rag import Provence
+from provence_rag.prompting import build_context
 from provence_rag.testing import fake_provence
-fake_provence().process("penguins", ["Penguins swim."])
+build_context(fake_provence().process("penguins", ["Penguins swim."]), max_tokens=100)
 heavy = {"torch", "onnxruntime", "transformers", "huggingface_hub", "nltk", "budoux", "pydantic", "rich"}
 print(sorted(heavy & set(sys.modules)))
 """
