@@ -323,11 +323,11 @@ def test_both_heads_train_with_the_trainer_of_sentence_transformers(
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument")
-def test_the_training_of_the_readme_runs(
+def test_the_training_of_the_guide_runs(
     tiny_reranker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = Path(__file__).parents[1] / "integrations" / "sentence_transformers_provence" / "README.md"
-    (block,) = re.findall(r"^```py\n(.*?)^```$", readme.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    guide = Path(__file__).parents[1] / "docs" / "sentence-transformers.md"
+    (block,) = re.findall(r"^```py\n(.*?)^```$", guide.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     name = "cross-encoder/ms-marco-MiniLM-L6-v2"
     assert name in block
     monkeypatch.chdir(tmp_path)
