@@ -2,8 +2,8 @@
 
 pip install -e '.[qa]' && python examples/qa_evaluation.py openai:gpt-5-mini
 
-Without an argument, a stand-in answers, offline. It knows the answers, and gives those that it can read, so that
-the figures show what each strategy loses.
+Without an argument, a stand-in answers, offline. It knows the answers and gives those that it can read: the
+figures show what each strategy loses.
 """
 
 from __future__ import annotations
