@@ -62,17 +62,21 @@ def main(arguments: Sequence[str]) -> None:
     questions = load_questions(DATA, k=6)
     stand_in = StandIn(answers={question.text: question.answers for question in questions})
     model = Provence.from_pretrained()
-    strategies = [
-        AllPassages(),
-        Rerank(model, 2),
-        Prune(model),
-        Prune(model, keep_answers=0.9),
-        Prune(model, max_tokens=60),
-        FirstCharacters(),
-        NoContext(),
-        Oracle(),
-    ]
-    evaluator = QAEvaluator(arguments[0] if arguments else stand_in, strategies, k=[3, 6], examples=1)
+    evaluator = QAEvaluator(
+        arguments[0] if arguments else stand_in,
+        [
+            AllPassages(),
+            Rerank(model, 2),
+            Prune(model),
+            Prune(model, keep_answers=0.9),
+            Prune(model, max_tokens=60),
+            FirstCharacters(),
+            NoContext(),
+            Oracle(),
+        ],
+        k=[3, 6],
+        examples=1,
+    )
     print(evaluator({"examples": questions}).to_markdown())
 
 
