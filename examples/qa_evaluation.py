@@ -18,16 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from provence_rag import Provence
-from provence_training.qa import (
-    AllPassages,
-    NoContext,
-    Oracle,
-    Prune,
-    QAEvaluator,
-    QAQuestion,
-    Rerank,
-    load_questions,
-)
+from provence_training import qa
 
 DATA = Path(__file__).with_name("evaluation.jsonl")
 
@@ -53,26 +44,26 @@ class FirstCharacters:
 
     name = "first 100 characters"
 
-    def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:
+    def context(self, question: qa.QAQuestion, passages: Sequence[str]) -> list[str]:
         """Cut each passage."""
         return [text[:100] for text in passages]
 
 
 def main(arguments: Sequence[str]) -> None:
-    questions = load_questions(DATA, k=6)
+    questions = qa.load_questions(DATA, k=6)
     stand_in = StandIn(answers={question.text: question.answers for question in questions})
     model = Provence.from_pretrained()
-    evaluator = QAEvaluator(
+    evaluator = qa.QAEvaluator(
         arguments[0] if arguments else stand_in,
         [
-            AllPassages(),
-            Rerank(model, 2),
-            Prune(model),
-            Prune(model, keep_answers=0.9),
-            Prune(model, max_tokens=60),
+            qa.AllPassages(),
+            qa.Rerank(model, 2),
+            qa.Prune(model),
+            qa.Prune(model, keep_answers=0.9),
+            qa.Prune(model, max_tokens=60),
             FirstCharacters(),
-            NoContext(),
-            Oracle(),
+            qa.NoContext(),
+            qa.Oracle(),
         ],
         k=[3, 6],
         examples=1,
