@@ -2,8 +2,8 @@
 
 pip install -e '.[qa]' && python examples/qa_evaluation.py openai:gpt-5-mini
 
-Without an argument, a stand-in answers, offline. It knows the answers, and gives those that it can read, so that
-the figures show what each strategy loses.
+Without an argument, a stand-in answers, offline. It knows the answers and gives those that it can read: the
+figures show what each strategy loses.
 """
 
 from __future__ import annotations
@@ -18,16 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from provence_rag import Provence
-from provence_training.qa import (
-    AllPassages,
-    NoContext,
-    Oracle,
-    Prune,
-    QAEvaluator,
-    QAQuestion,
-    Rerank,
-    load_questions,
-)
+from provence_training import qa
 
 DATA = Path(__file__).with_name("evaluation.jsonl")
 
@@ -53,26 +44,30 @@ class FirstCharacters:
 
     name = "first 100 characters"
 
-    def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:
+    def context(self, question: qa.QAQuestion, passages: Sequence[str]) -> list[str]:
         """Cut each passage."""
         return [text[:100] for text in passages]
 
 
 def main(arguments: Sequence[str]) -> None:
-    questions = load_questions(DATA, k=6)
+    questions = qa.load_questions(DATA, k=6)
     stand_in = StandIn(answers={question.text: question.answers for question in questions})
     model = Provence.from_pretrained()
-    strategies = [
-        AllPassages(),
-        Rerank(model, 2),
-        Prune(model),
-        Prune(model, keep_answers=0.9),
-        Prune(model, max_tokens=60),
-        FirstCharacters(),
-        NoContext(),
-        Oracle(),
-    ]
-    evaluator = QAEvaluator(arguments[0] if arguments else stand_in, strategies, k=[3, 6], examples=1)
+    evaluator = qa.QAEvaluator(
+        arguments[0] if arguments else stand_in,
+        [
+            qa.AllPassages(),
+            qa.Rerank(model, 2),
+            qa.Prune(model),
+            qa.Prune(model, keep_answers=0.9),
+            qa.Prune(model, max_tokens=60),
+            FirstCharacters(),
+            qa.NoContext(),
+            qa.Oracle(),
+        ],
+        k=[3, 6],
+        examples=1,
+    )
     print(evaluator({"examples": questions}).to_markdown())
 
 

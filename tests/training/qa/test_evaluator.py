@@ -195,7 +195,8 @@ def test_the_report_is_saved(report: QAReport, tmp_path: Path) -> None:
     assert "| against all | match | exact match | F1 | gained | lost | lost by the pruner |" in text
     assert "### coffee, 4 passages: lost by first words" in text
     assert "judged" not in text.replace("judge", "", 1)
-    assert (tmp_path / "out" / "qa-coffee.svg").read_text(encoding="utf-8").count("k=") >= 0
+    plot = (tmp_path / "out" / "qa-coffee.svg").read_text(encoding="utf-8")
+    assert plot.count("<!-- k=2 -->") == plot.count("<!-- k=4 -->") == 6  # one for each strategy
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_parameters_of_the_server(server: tuple[str, type[Handler]], monkeypatch
 
 def test_a_server_that_is_not_there() -> None:
     model = ChatModel("small", url="http://127.0.0.1:9/v1", parameters={"max_retries": 0})
-    with pytest.raises(ProvenceError, match="small gave no reply: APIConnectionError"):
+    with pytest.raises(ProvenceError, match=r"small gave no reply: \w+: Connection error"):
         model.ask(MESSAGES)
 
 

@@ -47,6 +47,10 @@ class ArmFigures:
     input_tokens: int
     """Tokens of all prompts."""
 
+    cached_tokens: int | None
+    """Those of the prompts that the provider still had from an earlier prompt, which lowers times and prices;
+    None if it does not say."""
+
     output_tokens: int
     """Tokens of all replies."""
 
@@ -155,6 +159,7 @@ class Arm:
     def figures(self, prices: tuple[float, float] | None) -> ArmFigures:
         """The figures of this arm; `prices` are those of a million tokens read and written."""
         output_tokens = sum(a.output_tokens for a in self._answered)
+        cached = [a.reply.cached_tokens for a in self._answered if a.reply.cached_tokens is not None]
         cost = None
         if prices is not None:
             cost = (self._input_tokens * prices[0] + output_tokens * prices[1]) / 1e6
@@ -168,6 +173,7 @@ class Arm:
             no_answer=float(self._no_answer.mean()),
             in_context=float(self._in_context.mean()),
             input_tokens=self._input_tokens,
+            cached_tokens=sum(cached) if cached else None,
             output_tokens=output_tokens,
             estimated_tokens=any(a.estimated_tokens for a in self._answered),
             context_seconds=self._context_seconds,

@@ -43,9 +43,10 @@ def plot_answers(lines: Mapping[str, Sequence[Point]], *, title: str, path: Path
                 ha="center",
                 fontsize="small",
             )
-    axes.set(title=title, xlabel="tokens of a prompt", ylabel="replies in which an answer occurs")
-    axes.set_xscale("log")
-    axes.margins(y=0.15)
+    axes.set(
+        title=title, xlabel="tokens of a prompt", ylabel="replies in which an answer occurs", ylim=(0, 1)
+    )
+    axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize="small")
     figure.savefig(path)

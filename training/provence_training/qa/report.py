@@ -118,6 +118,10 @@ def _figures(one: QASet, k: int) -> str:
         "no answer": [arm.no_answer for arm in arms],
         "answer in context": [arm.in_context for arm in arms],
         "prompt tokens": [round(arm.input_tokens / one.num_questions) for arm in arms],
+        "of those cached": [
+            None if arm.cached_tokens is None else round(arm.cached_tokens / one.num_questions)
+            for arm in arms
+        ],
         "reply tokens": [round(arm.output_tokens / one.num_questions) for arm in arms],
         "s for context": [arm.context_seconds / one.num_questions for arm in arms],
         "s to first token": [arm.first_token_seconds / one.num_questions for arm in arms],

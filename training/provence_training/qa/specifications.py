@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +18,7 @@ _FORMS = (
     "none, all, oracle, rerank:N, prune, prune:NAME=VALUE[,NAME=VALUE...], embedding-filter:MODEL[:SHARE], "
     "llmlingua2:MODEL[:SHARE]"
 )
+_SIMPLE: Mapping[str, Callable[[], Strategy]] = {"none": NoContext, "all": AllPassages, "oracle": Oracle}
 _PRUNE_OPTIONS = ("top_k", "score_threshold", *(field.name for field in fields(PruningOptions)))
 
 
@@ -34,7 +35,7 @@ def parse_strategy(specification: str, model: Callable[[], Provence]) -> Strateg
     kind, _, rest = specification.partition(":")
     match kind:
         case "none" | "all" | "oracle" if not rest:
-            return {"none": NoContext, "all": AllPassages, "oracle": Oracle}[kind]()
+            return _SIMPLE[kind]()
         case "rerank" if rest.isdecimal():
             return Rerank(model(), int(rest))
         case "prune":
