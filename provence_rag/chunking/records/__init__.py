@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from provence_rag.chunking.base import Span, trim
+from provence_rag.chunking.escapes import reading_of
 from provence_rag.chunking.links import Chunks
 from provence_rag.chunking.records.code import brace_code_chunks, python_code_chunks
 from provence_rag.chunking.records.literals import (
@@ -40,7 +42,7 @@ def record_chunks(text: str, prose: Callable[[str], Sequence[Span]]) -> Chunks |
         json_chunks(text, prose) if "{" in text or "[" in text or '"' in text[:100] else None,
     ):
         if chunks is not None:
-            return chunks
+            return replace(chunks, reading=reading_of(text, chunks.spans))
     found = python_literal_chunks(text, prose)
     if found is not None:
         return found

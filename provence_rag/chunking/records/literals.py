@@ -12,6 +12,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 from provence_rag.chunking.base import Span
+from provence_rag.chunking.escapes import ESCAPE
 from provence_rag.chunking.lines import line_spans
 from provence_rag.chunking.links import Chunks
 from provence_rag.chunking.records.outline import LONG, MAX_DEPTH, Outline
@@ -37,8 +38,6 @@ _CALL = re.compile(r"[\[\s]*[A-Z]\w{0,60}\(\s*[a-z_]\w{0,60}=")
 _MOST_PYTHON = 1_000_000
 
 _PYTHON_LINE_BREAK = re.compile(r"\r\n|\r|\n")
-
-_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]\w{2}\\u[dD][c-fC-F]\w{2}|u\w{4}|.)", re.DOTALL)
 
 
 class _Item(NamedTuple):
@@ -164,7 +163,7 @@ def _is_worth_opening(item: _Item, size: int, *, in_object: bool) -> bool:
     length = item.end - item.value_start
     dominates = 2 * length > size
     if isinstance(item.value, str):
-        return length > LONG and (in_object or dominates)
+        return len(item.value) > LONG and (in_object or dominates)
     if not isinstance(item.value, dict | list) or not item.value:
         return False
     values = item.value.values() if isinstance(item.value, dict) else item.value
@@ -198,7 +197,7 @@ def _add_string(outline: Outline, text: str, item: _Item, opener: int, prose: Pr
     decoded: list[str] = []
     offsets: list[int] = []
     position, end = item.value_start + 1, item.end - 1
-    for match in _ESCAPE.finditer(text, position, end):
+    for match in ESCAPE.finditer(text, position, end):
         decoded.append(text[position : match.start()])
         offsets.extend(range(position, match.start()))
         characters = json.loads(f'"{match.group()}"')
