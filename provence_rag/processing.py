@@ -33,6 +33,11 @@ class PassageProcessor:
         self._directory = directory
 
     @property
+    def engine(self) -> Engine:
+        """Scores pairs once, and selects their sentences as often as you like: for evaluation."""
+        return self._engine
+
+    @property
     def config(self) -> ProvenceConfig:
         """The checkpoint's configuration."""
         return self._engine.config

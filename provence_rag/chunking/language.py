@@ -6,6 +6,7 @@ import re
 import threading
 from typing import Any
 
+from provence_rag.chunking.escapes import without_escapes
 from provence_rag.languages import language_code
 from provence_rag.surrogates import without_surrogates
 
@@ -47,10 +48,11 @@ def detect_language(text: str) -> str:
 
     Japanese, Chinese and Korean are told by their script. Text in Latin letters is English unless
     langdetect is sure of another language; it is asked only about text of at least 40 letters
-    without the common words of English. Only the first 2,000 characters count. The same text always gives
-    the same answer, and no text raises an error.
+    without the common words of English. Only the first 2,000 characters count; what JSON escapes counts as
+    the characters that it stands for. The same text always gives the same answer, and no text raises an
+    error.
     """
-    sample = text[:_SAMPLE]
+    sample = without_escapes(text[:_SAMPLE])
     if not sample.isascii():
         east_asian = _east_asian_language(sample)
         if east_asian is not None:

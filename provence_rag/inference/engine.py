@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from provence_rag.chunking import BaseChunker, heading_level
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError
-from provence_rag.inference.arrays import FloatArray, IntArray
+from provence_rag.inference.arrays import FloatArray, IntArray, Mask
 from provence_rag.inference.assembly import assemble
 from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.batching import batches, padded
@@ -203,11 +203,14 @@ class Engine:
             indices: The position of each in the caller's list.
             options: How sentences are selected.
         """
-        if not self.config.can_prune or options.mode == "off":
-            masks = [np.ones(len(one.document.spans), dtype=bool) for one in scored]
-        else:
-            masks = select([_candidates(one, options) for one in scored], options, self.config)
+        masks = self.select(scored, options)
         return [_passage(*of_one) for of_one in zip(scored, indices, masks, strict=True)]
+
+    def select(self, scored: Sequence[ScoredPair], options: PruningOptions) -> list[Mask]:
+        """Choose the sentences of the documents of one query: for each, which are kept, shape (S,)."""
+        if not self.config.can_prune or options.mode == "off":
+            return [np.ones(len(one.document.spans), dtype=bool) for one in scored]
+        return select([_candidates(one, options) for one in scored], options, self.config)
 
 
 def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:

@@ -273,7 +273,16 @@ def test_prose_is_not_taken_for_data(prose: str) -> None:
     [
         ('[{"name": "Orlen", "mayor": "Voss"}, {"name": "Bri', "JSON that does not parse"),
         ("<list><item><name>Orlen</item></list>", "XML that is not well-formed"),
+        (
+            f"[{', '.join([repr(ROWS[0])] * 30_000)}]",
+            "neither JSON nor short enough to be read as Python (at most 1,000,000 characters)",
+        ),
+        (
+            f"[{'Document(page_content=1), ' * 50_000}]",
+            "neither JSON nor short enough to be read as Python (at most 1,000,000 characters)",
+        ),
     ],
+    ids=["JSON", "XML", "long literal", "long repr"],
 )
 def test_broken_data_is_one_piece_with_the_reason(text: str, reason: str) -> None:
     chunks = CHUNKER.chunks(f" {text}\n")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from provence_rag.chunking.base import Span, trim
+from provence_rag.chunking.escapes import reading_of
 from provence_rag.chunking.links import Chunks
 from provence_rag.chunking.records.code import brace_code_chunks, python_code_chunks
 from provence_rag.chunking.records.literals import (
     json_chunks,
     json_line_chunks,
-    looks_like_literal,
     python_literal_chunks,
+    why_unread,
 )
 from provence_rag.chunking.records.markup import markup_chunks
 from provence_rag.chunking.records.rows import csv_chunks
@@ -40,14 +42,15 @@ def record_chunks(text: str, prose: Callable[[str], Sequence[Span]]) -> Chunks |
         json_chunks(text, prose) if "{" in text or "[" in text or '"' in text[:100] else None,
     ):
         if chunks is not None:
-            return chunks
+            return replace(chunks, reading=reading_of(text, chunks.spans))
     found = python_literal_chunks(text, prose)
     if found is not None:
         return found
-    if looks_like_literal(text):
+    reason = why_unread(text)
+    if reason is not None:
         extent = trim(text, 0, len(text))
-        assert extent is not None  # it begins with a bracket
-        return Chunks([extent], kept_whole="JSON that does not parse")
+        assert extent is not None  # it begins with a bracket or a name
+        return Chunks([extent], kept_whole=reason)
     if "<" in text and (found := markup_chunks(text, prose)) is not None:
         return found
     return csv_chunks(text) or yaml_chunks(text) or python_code_chunks(text) or brace_code_chunks(text)

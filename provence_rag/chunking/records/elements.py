@@ -122,13 +122,14 @@ def tags(text: str, *, html: bool) -> Iterator[Tag]:
     missing: set[str] = set()  # what does not occur any more
     while match := _TAG.search(text, position):
         start, position = match.span()
-        if match.group(4):
-            position = _after(text, _END_OF[match.group(4)], position, missing)
+        slash, name, attributes, other = match.groups()
+        if other:
+            position = _after(text, _END_OF[other], position, missing)
             yield Tag(start, position, "", closes=False, is_empty=True)
             continue
-        name = match.group(2).lower() if html else match.group(2)
-        closes = bool(match.group(1))
-        yield Tag(start, position, name, closes, match.group(3).endswith("/"))
+        name = name.lower() if html else name
+        closes = bool(slash)
+        yield Tag(start, position, name, closes, attributes.endswith("/"))
         if html and name in _RAW and not closes:
             position = _before_end_tag(text, name, position, missing)
 

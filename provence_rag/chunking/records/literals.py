@@ -12,11 +12,12 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 from provence_rag.chunking.base import Span
+from provence_rag.chunking.escapes import ESCAPE
 from provence_rag.chunking.lines import line_spans
 from provence_rag.chunking.links import Chunks
 from provence_rag.chunking.records.outline import LONG, MAX_DEPTH, Outline
 
-__all__ = ["json_chunks", "json_line_chunks", "looks_like_literal", "python_literal_chunks"]
+__all__ = ["json_chunks", "json_line_chunks", "python_literal_chunks", "why_unread"]
 
 Prose = Callable[[str], Sequence[Span]]
 
@@ -38,8 +39,6 @@ _MOST_PYTHON = 1_000_000
 
 _PYTHON_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
-_ESCAPE = re.compile(r"\\(?:u[dD][89abAB]\w{2}\\u[dD][c-fC-F]\w{2}|u\w{4}|.)", re.DOTALL)
-
 
 class _Item(NamedTuple):
     """An element of a list, or a member of an object with its key."""
@@ -50,9 +49,17 @@ class _Item(NamedTuple):
     value: Any
 
 
-def looks_like_literal(text: str) -> bool:
+def _looks_like_literal(text: str) -> bool:
     """Whether `text` begins like JSON or the repr of a Python container."""
     return _LITERAL.match(text) is not None
+
+
+def why_unread(text: str) -> str | None:
+    """Return why data stays whole that no function here has read; None if `text` does not begin like data."""
+    begins_like_data = _looks_like_literal(text)
+    if len(text) > _MOST_PYTHON and (begins_like_data or _CALL.match(text)):
+        return f"neither JSON nor short enough to be read as Python (at most {_MOST_PYTHON:,} characters)"
+    return "JSON that does not parse" if begins_like_data else None
 
 
 def json_chunks(text: str, prose: Prose) -> Chunks | None:
@@ -105,7 +112,7 @@ def _json_in(text: str) -> tuple[int, int, Any] | None:
     """Return where the JSON value that makes up most of `text` begins and ends, and the value."""
     begin = len(text) - len(text.lstrip())
     starts = [match.start() for match in _first(_START.finditer(text, begin), _MOST_STARTS)]
-    if looks_like_literal(text):
+    if _looks_like_literal(text):
         starts = [begin]  # what is inside is no JSON of its own
     if text[begin : begin + 1] == '"':
         starts.insert(0, begin)
@@ -164,7 +171,7 @@ def _is_worth_opening(item: _Item, size: int, *, in_object: bool) -> bool:
     length = item.end - item.value_start
     dominates = 2 * length > size
     if isinstance(item.value, str):
-        return length > LONG and (in_object or dominates)
+        return len(item.value) > LONG and (in_object or dominates)
     if not isinstance(item.value, dict | list) or not item.value:
         return False
     values = item.value.values() if isinstance(item.value, dict) else item.value
@@ -198,7 +205,7 @@ def _add_string(outline: Outline, text: str, item: _Item, opener: int, prose: Pr
     decoded: list[str] = []
     offsets: list[int] = []
     position, end = item.value_start + 1, item.end - 1
-    for match in _ESCAPE.finditer(text, position, end):
+    for match in ESCAPE.finditer(text, position, end):
         decoded.append(text[position : match.start()])
         offsets.extend(range(position, match.start()))
         characters = json.loads(f'"{match.group()}"')
@@ -222,7 +229,7 @@ def python_literal_chunks(text: str, prose: Prose) -> Chunks | None:
         None if it is no such repr, or so long that parsing would take too much memory.
     """
     start = len(text) - len(text.lstrip())
-    if len(text) > _MOST_PYTHON or not (looks_like_literal(text) or _CALL.match(text)):
+    if len(text) > _MOST_PYTHON or not (_looks_like_literal(text) or _CALL.match(text)):
         return None
     try:
         tree = ast.parse(text[start:], mode="eval")

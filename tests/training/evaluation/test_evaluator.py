@@ -22,7 +22,9 @@ from provence_training.evaluation import (
     EvaluationReport,
     JudgedSentences,
     ProvenceEvaluator,
+    PruningFigures,
     Scored,
+    SystemReport,
     Topic,
     load_topics,
     score_with,
@@ -85,25 +87,52 @@ def test_the_figures_are_those_of_the_parts(report: EvaluationReport) -> None:
     model = fake_provence()
     rows = JudgedSentences(topics, score_with(model, topics))
     own = report.sets[0].systems[0]
-    assert own.pruning["dynamic"] == rows.figures(rows.kept_by(model.config.dynamic_rule))
-    assert own.pruning["threshold 0.2"] == rows.figures(rows.scores >= 0.2)
     assert list(own.pruning) == ["dynamic", "threshold 0.2", "best 1", "best 2", "best 3"]
     assert list(own.promises) == ["0.9", "0.97", "0.99"]
-    for promise, figures in own.promises.items():
-        passages = [
-            model.process(
-                topic.query,
-                topic.documents,
-                options=PruningOptions(keep_answers=float(promise), language=topic.language),
-            )
-            for topic in topics
-        ]
-        kept = [s.kept for row in passages for passage in row for s in passage.sentences]
-        assert figures == rows.figures(np.array(kept))
+    for figures, options in _settings(own):
+        assert figures == rows.figures(_kept(model, topics, options))
     assert own.promises["0.97"] == own.pruning["dynamic"] != own.promises["0.9"]
     assert own.curves["threshold"] == rows.curve(rows.scores)
     languages = [one.systems[0].pruning["dynamic"].answer_kept for one in report.sets[2:]]
     assert own.pruning["dynamic"].answer_kept == pytest.approx(np.mean(languages))
+
+
+def _settings(own: SystemReport) -> list[tuple[PruningFigures, dict[str, Any]]]:
+    """The figures that a model has for settings of its own, and the options of each."""
+    return [
+        (own.pruning["dynamic"], {}),
+        (own.pruning["threshold 0.2"], {"mode": "threshold"}),
+        *((figures, {"keep_answers": float(promise)}) for promise, figures in own.promises.items()),
+    ]
+
+
+def _kept(model: Provence, topics: Sequence[Topic], options: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """What `process` keeps of all passages."""
+    passages = [
+        model.process(t.query, t.documents, options=PruningOptions(**options, language=t.language))
+        for t in topics
+    ]
+    return np.array([s.kept for row in passages for passage in row for s in passage.sentences])
+
+
+def test_settings_keep_together_what_belongs_together(tmp_path: Path) -> None:
+    page = "## Do otters sleep?\n\nOn their backs. In kelp.\n\n## Do penguins fly?\n\nThey swim."
+    rows = '[{"animal": "otter", "food": "fish"}, {"animal": "crow", "food": "seeds"}]'
+    answers = [(page, "Do otters sleep?", "On their backs"), (rows, "What food for the crow?", "seeds")]
+    file = tmp_path / "pages.jsonl"
+    lines = []
+    for number, (text, question, answer) in enumerate(answers):
+        start = text.index(answer)
+        marked = {"id": "1", "question": question, "answers": [{"start": start, "end": start + len(answer)}]}
+        lines.append(json.dumps({"id": str(number), "lang": "en", "text": text, "questions": [marked]}))
+    file.write_text("\n".join(lines), encoding="utf-8")
+    model, topics = fake_provence(), load_topics(file).topics
+    judged = JudgedSentences(topics, score_with(model, topics))
+    own = ProvenceEvaluator([file])(model).sets[0].systems[0]
+    for figures, options in _settings(own):
+        assert figures == judged.figures(_kept(model, topics, options))
+    by_score_alone = judged.figures(judged.scores >= 0.2)  # the answer has no word of the question
+    assert own.pruning["threshold 0.2"].answer_kept > by_score_alone.answer_kept
 
 
 def test_the_curve_of_shares_keeps_nothing_below_the_floor(report: EvaluationReport) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from provence_rag import Provence
-from provence_rag.config import ProvenceConfig
+from provence_rag import Provence, PruningOptions
 from provence_rag.errors import InvalidInputError
 from provence_rag.validation import check_count
-from provence_training.evaluation.pruning import JudgedSentences
+from provence_training.arrays import BoolArray
+from provence_training.evaluation.pruning import JudgedSentences, PruningFigures
 from provence_training.evaluation.ranking import ranking_figures
 from provence_training.evaluation.report import EvaluationReport, SetReport, SystemReport
 from provence_training.evaluation.systems import EmbeddingFilter, Scored, score_by_first_stage, score_with
@@ -102,8 +101,8 @@ class ProvenceEvaluator:
             systems = []
             for name, scored in columns.items():
                 label = section.first_stage if name == "first stage" else name
-                config = model.config if name == "provence" else None
-                systems.append(self._system(label, topics, [scored[i] for i in section.rows], config))
+                own = model if name == "provence" else None
+                systems.append(self._system(label, topics, [scored[i] for i in section.rows], own))
             sets.append(
                 SetReport(
                     name=section.name,
@@ -116,9 +115,9 @@ class ProvenceEvaluator:
         return EvaluationReport(model=repr(model), settings=dict(self.settings), sets=sets)
 
     def _system(
-        self, name: str, topics: Sequence[Topic], scored: Sequence[Scored], config: ProvenceConfig | None
+        self, name: str, topics: Sequence[Topic], scored: Sequence[Scored], model: Provence | None
     ) -> SystemReport:
-        """Figures of one system; the model's own rules need its configuration."""
+        """Figures of one system; a model selects sentences as `Provence.process` does."""
         relevance = [one.relevance for one in scored if one.relevance is not None]
         ranking = None
         if len(relevance) == len(topics):
@@ -128,14 +127,16 @@ class ProvenceEvaluator:
         sentences = JudgedSentences(topics, scored)
         pruning, promises = {}, {}
         curves = {"threshold": sentences.curve(sentences.scores)}
-        if config is not None:
-            pruning["dynamic"] = sentences.figures(sentences.kept_by(config.dynamic_rule))
-            pruning[f"threshold {config.threshold:g}"] = sentences.figures(
-                sentences.scores >= config.threshold
-            )
+        if model is not None:
+            config = model.config
+
+            def figures(**options: Any) -> PruningFigures:
+                return sentences.figures(_kept(model, topics, scored, PruningOptions(**options)))
+
+            pruning["dynamic"] = figures()
+            pruning[f"threshold {config.threshold:g}"] = figures(mode="threshold")
             for promise in sorted(config.promises):
-                kept = sentences.kept_by(partial(config.dynamic_rule, keep_answers=promise))
-                promises[f"{promise:g}"] = sentences.figures(kept)
+                promises[f"{promise:g}"] = figures(keep_answers=promise)
             floors = sentences.by_language(lambda language: config.dynamic_rule(language).floor)
             above = np.where(sentences.scores >= floors, sentences.shares(), -1.0)
             curves["share of the best"] = sentences.curve(above)
@@ -143,6 +144,14 @@ class ProvenceEvaluator:
         for count in _BEST:
             pruning[f"best {count}"] = sentences.figures(ranks < count)
         return SystemReport(name=name, ranking=ranking, pruning=pruning, promises=promises, curves=curves)
+
+
+def _kept(
+    model: Provence, topics: Sequence[Topic], scored: Sequence[Scored], options: PruningOptions
+) -> BoolArray:
+    """The sentences that options keep, in the order of `JudgedSentences`, shape (N,)."""
+    rows = [one.pairs for topic, one in zip(topics, scored, strict=True) if topic.answers is not None]
+    return np.concatenate([mask for pairs in rows for mask in model.engine.select(pairs, options)])
 
 
 class _Section(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 from provence_rag import MissingExtraError, Provence, PrunedPassage, PruningOptions
 from provence_rag.chunking import MultilingualChunker, Span
 from provence_rag.config import ProvenceConfig
+from provence_rag.inference.engine import ScoredPair
+from provence_rag.inputs import pairs_of_query
+from provence_rag.rendering import progress_bar
 from provence_training.arrays import FloatArray
 from provence_training.evaluation.topics import Topic
 
@@ -32,6 +36,9 @@ class Scored:
     keep: tuple[FloatArray, ...] | None = None
     """For each document, one score per sentence, shape (S,); None if the system does not prune."""
 
+    pairs: tuple[ScoredPair, ...] = ()
+    """What a model selects sentences from, for each document; empty if the system is none."""
+
 
 def score_by_first_stage(topics: Sequence[Topic]) -> list[Scored]:
     """The first stage as a system that only ranks."""
@@ -43,20 +50,24 @@ def score_with(model: Provence, topics: Sequence[Topic], *, show_progress: bool 
 
     Relevance is the ranking logit, since probabilities near 1 round to the same number.
     """
+    engine = model.engine
     scored: dict[int, Scored] = {}
     for language in sorted({topic.language for topic in topics}):
         numbers = [i for i, topic in enumerate(topics) if topic.language == language]
-        results = model.process_batch(
-            [topics[i].query for i in numbers],
-            [topics[i].documents for i in numbers],
-            options=PruningOptions(mode="off", language=language),
-            show_progress=show_progress,
-        )
-        scored.update(zip(numbers, (_scored(row, model.config) for row in results), strict=True))
+        options = PruningOptions(mode="off", language=language)
+        pairs = [pair for i in numbers for pair in pairs_of_query(topics[i].query, topics[i].documents, None)]
+        progress = progress_bar if show_progress else None
+        found = iter(engine.score(pairs, language=options.language, progress=progress))
+        for i in numbers:
+            own = tuple(islice(found, len(topics[i].documents)))
+            passages = engine.prune(own, range(len(own)), options)
+            scored[i] = _scored(own, passages, model.config)
     return [scored[i] for i in range(len(topics))]
 
 
-def _scored(passages: Sequence[PrunedPassage], config: ProvenceConfig) -> Scored:
+def _scored(
+    pairs: tuple[ScoredPair, ...], passages: Sequence[PrunedPassage], config: ProvenceConfig
+) -> Scored:
     relevance: FloatArray | None = None
     sentences: tuple[tuple[Span, ...], ...] = ()
     keep: tuple[FloatArray, ...] | None = None
@@ -65,7 +76,7 @@ def _scored(passages: Sequence[PrunedPassage], config: ProvenceConfig) -> Scored
     if config.can_prune:
         sentences = tuple(tuple(Span(s.start, s.end) for s in p.sentences) for p in passages)
         keep = tuple(np.array([s.score for s in p.sentences], dtype=np.float64) for p in passages)
-    return Scored(relevance=relevance, sentences=sentences, keep=keep)
+    return Scored(relevance=relevance, sentences=sentences, keep=keep, pairs=pairs)
 
 
 class EmbeddingFilter:
