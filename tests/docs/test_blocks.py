@@ -19,12 +19,15 @@ import pytest
 import transformers
 import typer
 import yaml
+from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from llama_index.core import MockEmbedding, VectorStoreIndex
 from llama_index.core.llms import MockLLM
+from llama_index.core.schema import TextNode
 
 from provence_rag import Provence, attach_pruning_head
 from provence_rag.cli import app
@@ -136,8 +139,11 @@ def placeholders() -> dict[str, Any]:
     return {
         "question": "Who patented the filter?",
         "passages": ["Melitta Bentz patented the filter. It is round.", "Tea is hot."],
+        "retriever": RunnableLambda(lambda _: [Document("Melitta Bentz patented the filter.")]),
         "vector_store": InMemoryVectorStore(DeterministicFakeEmbedding(size=8)),
-        "index": VectorStoreIndex([], embed_model=MockEmbedding(embed_dim=8)),
+        "index": VectorStoreIndex(
+            [TextNode(text="Melitta Bentz patented the filter.")], embed_model=MockEmbedding(embed_dim=8)
+        ),
         "chat_model": _ChatModel(messages=iter([AIMessage("")])),
         "search": search,
     }
