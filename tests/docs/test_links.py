@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
         "docs/**/*.md",
         "integrations/*/*.md",
         "benchmarks/*.md",
+        "examples/**/*.md",
         "training/**/*.md",
         "provence_rag/**/*.md",
     )
