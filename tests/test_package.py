@@ -143,7 +143,7 @@ def test_dependencies() -> None:
         "typer",
     }
     extras = {extra: names(needed) for extra, needed in PROJECT["project"]["optional-dependencies"].items()}
-    assert extras.pop("dev") >= {"provence-rag[all,examples]", "hypothesis", "mypy", "pytest", "ruff"}
+    assert extras.pop("dev") >= {"provence-rag[all,notebooks]", "hypothesis", "mypy", "pytest", "ruff"}
     assert extras == {
         "torch": {"torch", "transformers"},
         "langchain": {"langchain-core"},
@@ -167,5 +167,11 @@ def test_dependencies() -> None:
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
+        "notebooks": {
+            "provence-rag[examples,langchain-agents,train]",
+            "ipykernel",
+            "nbclient",
+            "nbformat",
+        },
         "all": {"provence-rag[export-openvino,langchain-agents,llama-index,sentence-transformers,train]"},
     }
