@@ -32,7 +32,7 @@ def run(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
-        timeout=900,
+        timeout=3600,
         startup_timeout=300,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
