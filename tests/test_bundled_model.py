@@ -114,6 +114,24 @@ def test_a_question_in_other_words_finds_its_answer(model: Provence) -> None:
         assert FAQ[kept][1] in model.process(query, [page])[0].text, query
 
 
+TOWNS = [
+    ["city", "mayor", "population"],
+    ["Orlen", "Petra Voss", "48210"],
+    ["Mirefield", "Ivo Lund", "9120"],
+    ["Dunbry", "Sean Okoro", "22871"],
+]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("row", TOWNS[1:], ids=lambda row: row[0])
+def test_the_row_that_a_question_names_survives(model: Provence, row: list[str], end: str) -> None:
+    markdown = "\n".join(f"| {' | '.join(cells)} |" for cells in [TOWNS[0], ["---"] * 3, *TOWNS[1:]])
+    csv = "\n".join(map(",".join, TOWNS))
+    for question in (f"Who is the mayor of {row[0]}?", f"How many people live in {row[0]}?"):
+        for passage in model.process(question, [markdown + end, csv + end]):
+            assert ", ".join(row) in passage.text.replace(" |", ",").replace(",", ", ").replace("  ", " ")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -17,6 +17,7 @@ from provence_rag.inference.assembly import assemble
 from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.batching import batches, padded
 from provence_rag.inference.encoding import TextTokenizer, Window, separator_lengths
+from provence_rag.inference.naming import named
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
 from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 from provence_rag.inference.selection import Candidates, select
@@ -231,7 +232,18 @@ def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:
         seam_tokens=int(separators.max() - separators.min()) if len(separators) else 0,
         chunks=document.chunks,
         asks_how=asks_how(scored.pair.query),
+        named=_named(scored),
     )
+
+
+def _named(scored: ScoredPair) -> frozenset[int]:
+    """Numbers of the records that the query names; none without records to choose from."""
+    records = sorted(scored.document.chunks.records)
+    if len(records) < 2:
+        return frozenset()
+    spans = [scored.document.spans[number] for number in records]
+    rows = [scored.document.text[span.start : span.end] for span in spans]
+    return frozenset(np.array(records)[named(scored.pair.query, rows)].tolist())
 
 
 def _num_title_sentences(document: Document, title: str | None) -> int:

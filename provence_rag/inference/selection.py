@@ -12,6 +12,7 @@ from provence_rag.config import ProvenceConfig
 from provence_rag.inference.arrays import FloatArray, IntArray, Mask
 from provence_rag.inference.together import (
     Partners,
+    clearly_named,
     leading,
     outranked,
     settled,
@@ -54,6 +55,9 @@ class Candidates:
 
     asks_how: bool = False
     """Whether the question asks how something is done: then a step takes the others along."""
+
+    named: frozenset[int] = frozenset()
+    """Numbers of the records that the question names."""
 
 
 def select(documents: Sequence[Candidates], options: PruningOptions, config: ProvenceConfig) -> list[Mask]:
@@ -100,7 +104,9 @@ def _chosen(document: Candidates, options: PruningOptions, config: ProvenceConfi
     mask: Mask = scores >= rule.least_kept(float(scores.max(initial=0.0)))
     if not mask.any() and options.keep_together:
         mask[standing_out(scores, document.chunks, rule.floor)] = True
-    return mask & ~outranked(scores, document.chunks.records)
+    mask &= ~outranked(scores, document.chunks.records)
+    mask[clearly_named(document.named, scores, document.chunks.records, rule.floor)] = True
+    return mask
 
 
 def _without_worst(document: Candidates, ratio: float) -> Mask:
