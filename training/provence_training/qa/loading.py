@@ -40,7 +40,8 @@ def load_questions(path: str | Path, *, k: int, limit: int | None = None) -> lis
 
     - **Marked answers**, in any of the shapes and formats of `load_passages`: each question meets its own
       passage among the best BM25 passages of the file, in the same language, that are not known to answer it,
-      in the order of their BM25 scores. Questions without marked answers are left out.
+      in the order of their BM25 scores. Each begins with its title, if it has one, in a line of its own.
+      Questions without marked answers are left out.
     - **Retrieved passages**, JSON Lines, plain or gzip-compressed: `{"question", "answers": [text, ...],
       "passages": [text, ...]}`, the passages as a retriever found them, with or without `id` and `lang`.
 
@@ -69,8 +70,9 @@ def load_questions(path: str | Path, *, k: int, limit: int | None = None) -> lis
         raise InvalidInputError(f"{path} has no question with marked answers: no reply can be judged")
     asked = _sample(asked, limit)
     topics = answered_topics(passages, asked, k - 1)
+    titles = {passage.text: passage.title for passage in passages}
     return [
-        _marked(passages[number], question, topic)
+        _marked(passages[number], question, topic, titles)
         for (number, question), topic in zip(asked, topics, strict=True)
     ]
 
@@ -106,8 +108,11 @@ def _sample(items: list[T], limit: int | None) -> list[T]:
     return items[:limit]
 
 
-def _marked(passage: Passage, question: Question, topic: Topic) -> QAQuestion:
+def _marked(
+    passage: Passage, question: Question, topic: Topic, titles: Mapping[str, str | None]
+) -> QAQuestion:
     assert question.answers is not None
+    evidence = _evidence(passage, sentence_labels(passage.sentences, question.answers))
     order = sorted(range(len(topic.documents)), key=lambda i: -topic.first_stage[i])
     answers = (passage.text[span.start : span.end].strip() for span in question.answers)
     return QAQuestion(
@@ -115,10 +120,15 @@ def _marked(passage: Passage, question: Question, topic: Topic) -> QAQuestion:
         text=question.text,
         language=topic.language,
         answers=tuple(dict.fromkeys(answer for answer in answers if answer)),
-        passages=tuple(topic.documents[i] for i in order),
+        passages=tuple(_titled(topic.documents[i], titles[topic.documents[i]]) for i in order),
         own=order.index(0),
-        evidence=_evidence(passage, sentence_labels(passage.sentences, question.answers)),
+        evidence=_titled(evidence, passage.title) if evidence else evidence,
     )
+
+
+def _titled(text: str, title: str | None) -> str:
+    """A text after its title: an LLM that reads a sentence of it has to know what it is about."""
+    return text if title is None or text.startswith(title) else f"{title}\n{text}"
 
 
 def _evidence(passage: Passage, labels: Sequence[int]) -> str:
