@@ -52,6 +52,28 @@ def test_a_smaller_sample_is_the_beginning_of_a_larger_one() -> None:
         assert load_questions(DATA, k=2, limit=limit) == whole[:limit]
 
 
+def test_passages_begin_with_their_titles(tmp_path: Path) -> None:
+    tower = "It opened in 1976. A staircase of it has 2,579 steps."
+    start = tower.index("2,579")
+    question = {"question": "How many steps has the tower?", "answers": [{"start": start, "end": start + 5}]}
+    records = [
+        {"title": "CN Tower", "text": tower, "questions": [question]},
+        {"title": "Steps", "text": "Steps are stairs of a tower.", "questions": []},
+        {"text": "A tower has many steps.", "questions": []},
+    ]
+    path = tmp_path / "titled.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)))
+    (found,) = load_questions(path, k=3)
+    assert set(found.passages) == {
+        f"CN Tower\n{tower}",
+        "Steps are stairs of a tower.",  # its title is there
+        "A tower has many steps.",
+    }
+    assert found.own is not None
+    assert found.passages[found.own] == f"CN Tower\n{tower}"
+    assert found.evidence == "CN Tower\nA staircase of it has 2,579 steps."
+
+
 def test_questions_without_marked_answers(tmp_path: Path) -> None:
     record = {"text": "Cats purr.", "questions": [{"question": "Do cats purr?", "answers": None}]}
     path = tmp_path / "unmarked.jsonl"
