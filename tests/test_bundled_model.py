@@ -114,6 +114,19 @@ def test_a_question_in_other_words_finds_its_answer(model: Provence) -> None:
         assert FAQ[kept][1] in model.process(query, [page])[0].text, query
 
 
+GLUED = "The clinic opens at eight.The harbour was rebuilt in 1950.Boats still use it.It often rains."
+
+
+def test_glued_sentences_score_as_with_blanks(model: Provence) -> None:
+    apart = GLUED.replace(".T", ". T").replace(".B", ". B").replace(".It", ". It")
+    glued, spaced = model.process("When does the clinic open?", [GLUED, apart])
+    assert [s.text for s in glued.sentences] == [s.text for s in spaced.sentences]
+    assert [s.score for s in glued.sentences] == pytest.approx([s.score for s in spaced.sentences], abs=0.02)
+    assert glued.text == "The clinic opens at eight."
+    for passage, text in ((glued, GLUED), (spaced, apart)):
+        assert all(text[s.start : s.end] == s.text for s in passage.sentences)
+
+
 TOWNS = [
     ["city", "mayor", "population"],
     ["Orlen", "Petra Voss", "48210"],

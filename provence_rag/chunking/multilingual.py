@@ -14,6 +14,7 @@ from provence_rag.chunking.markdown import MarkdownChunker, looks_like_markdown
 from provence_rag.chunking.overlong import split_overlong
 from provence_rag.chunking.partners import with_partners
 from provence_rag.chunking.records import record_chunks
+from provence_rag.chunking.visible import visible_borders
 from provence_rag.errors import InvalidInputError
 from provence_rag.languages import check_language
 from provence_rag.surrogates import without_surrogates
@@ -45,7 +46,11 @@ class MultilingualChunker(BaseChunker):
         """Return where the sentences and records of `text` are, with what holds them together."""
         language = detect_language(text) if self.language == "auto" else self.language
         sentences = partial(_sentences, _chunker_of(language))
-        return record_chunks(text, sentences) or with_partners(text, Chunks(sentences(text)))
+        found = record_chunks(text, sentences)
+        if found is not None:
+            return found
+        spans = sentences(text)
+        return with_partners(text, Chunks(spans, reading=visible_borders(text, spans)))
 
     def chunk_text(
         self, text: str, language: str = "auto", tokenizer: Any = None, max_length: int | None = None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tokenizers import Encoding, Tokenizer, processors
 
-from provence_rag.chunking import Span, split_overlong
+from provence_rag.chunking import Span, is_glued, split_overlong
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.line_breaks import with_plain_line_breaks
@@ -30,6 +30,7 @@ __all__ = [
     "separator_lengths",
     "split_sentences",
     "split_units",
+    "tokenize_documents",
     "tokenize_sentences",
 ]
 
@@ -293,6 +294,37 @@ class Window(NamedTuple):
     document: int
     start: int
     end: int
+
+
+def tokenize_documents(
+    tokenizer: TextTokenizer, texts: Sequence[str], spans: Sequence[Sequence[Span]]
+) -> list[TokenizedText]:
+    """Tokenize texts as wholes; a sentence that is glued to the one before it is read with a space before it.
+
+    Args:
+        tokenizer: The checkpoint's.
+        texts: N texts.
+        spans: The sentences of each.
+    """
+    seams = [
+        [end for (_, end), (start, _) in pairwise(own) if start == end and is_glued(text, start)]
+        for text, own in zip(texts, spans, strict=True)
+    ]
+    # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
+    read = [
+        " ".join(text[a:b] for a, b in pairwise([0, *added, len(text)])) if own else ""
+        for text, own, added in zip(texts, spans, seams, strict=True)
+    ]
+    return [
+        TokenizedText(tokens.ids, _without_added(tokens.offsets, added)) if added else tokens
+        for tokens, added in zip(tokenizer.tokenize(read), seams, strict=True)
+    ]
+
+
+def _without_added(offsets: IntArray, seams: Sequence[int]) -> IntArray:
+    """Offsets in a text, given those in the text with a space added at each seam."""
+    added = np.array(seams) + np.arange(len(seams))
+    return offsets - np.searchsorted(added, offsets)
 
 
 def tokenize_sentences(

@@ -15,6 +15,7 @@ from provence_rag.inference.encoding import (
     PairTokenizer,
     TextTokenizer,
     TokenizedText,
+    tokenize_documents,
     tokenize_sentences,
 )
 
@@ -92,9 +93,7 @@ class PairEncoder:
         if self.config.tokenization != "document":
             spaced = self.config.tokenization == "spaced"
             return tokenize_sentences(self.tokenizer, texts, spans, spaced=spaced)
-        # Where there are no sentences there must be no tokens, but a tokenizer may have some for white space.
-        read = [text if own else "" for text, own in zip(texts, spans, strict=True)]
-        return self.tokenizer.tokenize(read)
+        return tokenize_documents(self.tokenizer, texts, spans)
 
 
 def _normalized(query: str) -> str:
