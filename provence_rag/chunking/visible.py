@@ -25,6 +25,7 @@ _BLANKS = re.compile(r"[ \t\xa0\u202f\u3000]+")
 _WRITTEN_WITHOUT_BLANKS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
 )
+_USUAL_ENDS = frozenset(".!?…。！？")
 _ENDS = frozenset(".!?…\"'”’»)]")
 
 
@@ -32,22 +33,23 @@ def visible_borders(text: str, spans: Sequence[Span]) -> str | None:
     """Return a text as a model reads it, in as many characters; None if that is the text itself.
 
     A model that cannot see where a sentence ends takes the next ones for parts of it. So reference marks
-    after a sentence are blank, and where a sentence ends without a mark, as in captions or with an emoji, the
-    blank after it is a line break.
+    after a sentence are blank. Where a sentence ends without a mark, as in captions or with an emoji, the
+    blank after it is a line break, and so are the blanks around the items of a list in running text.
     """
     parts: list[str] = []
     position = 0
+    in_list = False
     for (start, end), (following, limit) in pairwise(spans):
+        if text[end - 1] in _USUAL_ENDS and text[following].isalpha() and not in_list:
+            continue  # most sentences of prose, in a hurry
         reference = _reference(text, start, end)
         if reference < end:
             parts += (text[position:reference], " " * (end - reference))
             position = end
-        elif (
-            end < following
-            and _ends_without_mark(text, start, end)
-            and _BLANKS.fullmatch(text, end, following)
-            and not ITEM.match(text, following, limit)
-        ):
+        is_blank = _BLANKS.fullmatch(text, end, following) is not None
+        was_in_list, in_list = in_list, is_blank and ITEM.match(text, following, limit) is not None
+        ends_without_mark = reference == end and _ends_without_mark(text, start, end)
+        if is_blank and (was_in_list or in_list or ends_without_mark):
             parts += (text[position:end], "\n")
             position = end + 1
     if spans and (reference := _reference(text, *spans[-1])) < spans[-1].end:

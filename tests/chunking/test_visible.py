@@ -23,10 +23,8 @@ from provence_rag.chunking.visible import visible_borders
             "days 🔋\nThe strap broke 😢\nIt is blue 🎨",
         ),
         ("We met at 3.50 in Room B. The lift is out.", "We met at 3.50 in Room B. The lift is out."),
-        (
-            "Bring: • a coat • a hat • a map. The cafe is shut.",
-            "Bring: • a coat • a hat • a map. The cafe is shut.",
-        ),
+        ("Bring: • a coat • a hat. It is late. Go.", "Bring:\n• a coat\n• a hat.\nIt is late. Go."),
+        ("• Bring a coat. It is cold.\n• Go. Now.", "• Bring a coat. It is cold.\n• Go. Now."),
         (
             "A line\nand the next one.\n\nA third. A fourth.",
             "A line\nand the next one.\n\nA third. A fourth.",
