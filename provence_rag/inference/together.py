@@ -38,9 +38,9 @@ _FEWEST_RIVALS = 3
 _STANDS_OUT = 5.0
 _LEAST_SHARE_OF_FLOOR = 1 / 15
 """A question with its answer, or a record, is kept although nothing reaches the rule's floor, if it is at
-least this many times as likely as the next one, and reaches this share of the floor. Of 199 FAQ pages asked
-in other words, 147 instead of 93 keep a pair, all but one the right one; of 90 that do not answer, 6 instead
-of 3."""
+least this many times as likely as the next one, and reaches this share of the floor. Of the 120
+questions of examples/faq.jsonl, asked in other words, 72 instead of 51 keep their answer; of 120 pages that
+do not answer, 48 instead of 36 keep something."""
 
 _LEAST_SHARE_OF_BEST = 0.5
 """Share of the document's best score from which a step takes the others along."""
