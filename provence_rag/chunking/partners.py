@@ -11,11 +11,11 @@ from provence_rag.chunking.lines import LINE_BREAK
 from provence_rag.chunking.links import Chunks, Link
 from provence_rag.chunking.markdown import heading_level
 
-__all__ = ["with_partners"]
+__all__ = ["LONGEST_SECTION", "with_partners"]
 
 _LONGEST_ANSWER = 600
 _LONGEST_LIST = 1500
-_LONGEST_SECTION = 300
+LONGEST_SECTION = 300
 """Characters that a question, a lead-in and a heading take along. Of more, the scores decide."""
 
 _TABLE_HEADER = re.compile(r"[^\n]*\|[^\n]*\n[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[ \t:|-]*$")
@@ -289,7 +289,7 @@ def _sections(pieces: Sequence[_Piece]) -> Iterator[Link]:
                 break
             section.append(piece)
             length += piece.end - piece.start
-            if length > _LONGEST_SECTION:
+            if length > LONGEST_SECTION:
                 section = []
                 break
         for piece in section:

@@ -151,15 +151,39 @@ FORMS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "JSON with a long text": (json.dumps({"id": 7, "text": LONG + 'She said "no".\nThen ünï.'}), json.loads),
     "JSON string": (json.dumps(LONG + 'She said "no".\n\nThen she left.'), json.loads),
     "one big record": (json.dumps([NESTED, 1]), json.loads),
+    "JSON string without escapes": (json.dumps("It rained. She left. The door is open."), json.loads),
+    "short JSON string": ('"Yes. No."', json.loads),
     "JSON Lines": ("\n".join(map(json.dumps, ROWS)), lambda text: list(map(json.loads, text.split("\n")))),
     "repr": (repr(NESTED), ast.literal_eval),
     "repr in lines": ("[\n  {'a': 'é', 'b': 1},\n  {'a': 'x'},\n]", ast.literal_eval),
     "repr of objects": ("[Document(id='é', text='one two'), Document(text='three')]", ast.parse),
+    "repr of a text": (repr("It rained. She left. The door is open."), ast.literal_eval),
+    "repr of a text with escapes": (repr('It\'s "late".\n\nThen\x1b she left. É.'), ast.literal_eval),
+    "repr in double quotation marks": (repr("It's\x1b late. Then she left."), ast.literal_eval),
     "XML": (
         '<?xml version="1.0"?>\n<c a="1>0">\n <b><t>One &amp; two</t></b>\n <b><t>é</t></b>\n <n/>\n</c>',
         ElementTree.fromstring,
     ),
     "XML fragments": ("<b><t>One</t></b><b><t>Two</t></b>", lambda t: ElementTree.fromstring(f"<r>{t}</r>")),
+    "XML with names of HTML": (
+        "<book><title>Bridges</title><author>Kofi Osei</author><Address>Accra</Address></book>",
+        ElementTree.fromstring,
+    ),
+    "RSS": (
+        "<rss><channel><title>News</title><item><title>One</title><link>x</link></item>"
+        "<item><title>Two</title><link>y</link></item></channel></rss>",
+        ElementTree.fromstring,
+    ),
+    "Atom": (
+        "<feed><title>News</title><entry><title>One</title><summary>It is.</summary></entry>"
+        "<entry><title>Two</title><summary>It was.</summary></entry></feed>",
+        ElementTree.fromstring,
+    ),
+    "configuration": (
+        "<config><section name='a'><option>one</option><option>two</option></section><section name='b'>"
+        "<option>three</option></section></config>",
+        ElementTree.fromstring,
+    ),
     "HTML": (
         "<div><h2>Fees</h2><p>It is <b>free. For all.</b> Come in.</p>text<br/><ul><li>a</li><li>b</li></ul>"
         "<table><tr><th>x</th></tr><tr><td>1</td></tr><tr><td>2</td></tr></table></div>",
@@ -168,6 +192,14 @@ FORMS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "CSV": (written(ROWS, ","), as_csv(",")),
     "TSV": (written(ROWS, "\t"), as_csv("\t")),
     "YAML": (YAML, lambda text: list(yaml.safe_load_all(text))),
+    "YAML in other scripts": (
+        "店舗:\n  大阪:\n    電話番号（代表）: 06\n  1号店:\n    電話: 011\nसेवा:\n  город: Орёл\n",
+        yaml.safe_load,
+    ),
+    "OpenAPI": (
+        "paths:\n  /pets/{petId}:\n    get: {summary: a}\n  /pets:\n    $ref: b\n",
+        yaml.safe_load,
+    ),
     "Python": (PYTHON, ast.parse),
     "JavaScript": (JAVASCRIPT, balanced),
 }
@@ -259,6 +291,10 @@ def test_prose_around_json_is_cut_into_sentences() -> None:
         "He said {this} and <that> and left. 3 < 4 and 5 > 2.",
         "Ana: Have you seen it?\nLuis: It is here.\nAna: Good.",
         '"Never," she said. "Not once."',
+        "'Never,' she said. 'Not once.'",
+        '"It rained here.\nShe left then."',
+        "'Never.' 'Not once.'",
+        "1. Ana: it is here\n   - Luis: it is not\n   - Ana: it is\n2. Luis: well",
     ],
 )
 def test_prose_is_not_taken_for_data(prose: str) -> None:
@@ -288,6 +324,52 @@ def test_broken_data_is_one_piece_with_the_reason(text: str, reason: str) -> Non
     chunks = CHUNKER.chunks(f" {text}\n")
     assert chunks.spans == [(1, 1 + len(text))]
     assert chunks.kept_whole == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<div><button>Buy</button><h2>Lamps</h2><p>They glow. They last.</p></div>",
+        "<ul><li><my-price>Two</my-price></li><li>Three</li></ul>",
+        "<section><h2>Fees</h2><video><track/></video></section>",
+        "<context><p>It rained. She left.</p><p>It is late.</p></context>",
+    ],
+)
+def test_well_formed_html_is_not_read_as_xml(text: str) -> None:
+    assert CHUNKER.chunks(text).reading is not None
+
+
+def announced(text: str) -> list[tuple[str, str]]:
+    chunks = CHUNKER.chunks(text)
+    pieces = [text[start:end] for start, end in chunks.spans]
+    return [(pieces[a], pieces[b]) for a, b, kind in chunks.links if kind == "announces"]
+
+
+def test_a_key_of_yaml_takes_what_is_in_it_unless_it_is_long_or_several_sections() -> None:
+    short = "jobs:\n  backup:\n    run: |\n      pg_dump shop\n    at: 3\n  report:\n    run: mail\n"
+    run = "run: |\n      pg_dump shop"
+    assert announced(short) == [("report:", "run: mail"), ("backup:", run), ("backup:", "at: 3")]
+    assert announced(f"jobs:\n  backup:\n    run: |\n      {LONG}\n  report:\n    run: mail\n") == [
+        ("report:", "run: mail")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "competing"),
+    [
+        (PYTHON, ["# Of a circle.", "def push", "async def pop"]),
+        (JAVASCRIPT, ["// Finds a user.", "class Store", "const greet"]),
+        (
+            JAVASCRIPT.replace("all of them", "all of them, " * 10),
+            ["// Finds a user.", "constructor()", "add(item)", "clear()", "const greet"],
+        ),
+    ],
+)
+def test_functions_and_methods_compete(text: str, competing: list[str]) -> None:
+    chunks = CHUNKER.chunks(text)
+    records = [text[slice(*chunks.spans[number])] for number in sorted(chunks.records)]
+    assert len(records) == len(competing)
+    assert all(map(str.startswith, records, competing))
 
 
 def test_html_is_read_without_its_tags() -> None:

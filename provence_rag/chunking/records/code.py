@@ -20,6 +20,7 @@ _PYTHON = re.compile(
     r"|from[ ]+[\w.]+[ ]+import[ ]|import[ ]+\w+)",
     re.MULTILINE,
 )
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _PYTHON_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|$)")
 
 _BRACE_CODE = re.compile(
@@ -68,7 +69,7 @@ def _add_statements(
     depth: int,
 ) -> None:
     """Add the statements of a module or class between two offsets; text between them joins the next one."""
-    for number, (node, following) in enumerate(zip(body, [*body[1:], None], strict=True)):
+    for node, following in zip(body, [*body[1:], None], strict=True):
         behind = lines[(node.end_lineno or node.lineno) - 1].end
         if following is None:
             behind = end
@@ -85,8 +86,7 @@ def _add_statements(
             opener = outline.add(*header, parent)
             _add_statements(outline, text, lines, node.body[1:], header_end, extent.end, opener, depth - 1)
         else:
-            outline.add(*extent, parent)
-        del number
+            outline.add(*extent, parent, competes=isinstance(node, _DEFINITIONS))
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -223,9 +223,10 @@ def _add_units(
             _add_units(outline, text, inner, partners, opener, depth - 1)
             outline.close(unit.body.end, unit.end, opener)
         else:
-            outline.add(unit.start, unit.end, parent)
+            outline.add(unit.start, unit.end, parent, competes=_is_definition(text, unit))
 
 
+_IMPORT = re.compile(r"(?:pub[ ]+)?(?:import|use|using|from)\b|export[ ]*\{")
 _TYPE = re.compile(r"\b(?:class|interface|struct|impl|namespace|trait|module|mod|object|enum|record)\b")
 
 
@@ -234,3 +235,8 @@ def _is_type(text: str, unit: _Unit) -> bool:
     assert unit.body is not None
     head = text[unit.start : unit.body.start]
     return _TYPE.search(head) is not None
+
+
+def _is_definition(text: str, unit: _Unit) -> bool:
+    """Whether a declaration has a body, such as a function; an import in braces has none."""
+    return unit.body is not None and _IMPORT.match(text, unit.start) is None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from typing import NamedTuple
 
-__all__ = ["BLOCKS", "INLINE", "ROWS", "VOID", "Element", "Tag", "blank_tags", "tags", "tree"]
+__all__ = ["BLOCKS", "HTML", "INLINE", "ROWS", "VOID", "Element", "Tag", "blank_tags", "tags", "tree"]
 
 VOID = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr")
@@ -61,6 +61,21 @@ BLOCKS = frozenset(
     )
 )
 """HTML's elements that no sentence runs out of."""
+
+HTML = (
+    VOID
+    | INLINE
+    | BLOCKS
+    | frozenset(
+        (
+            *("acronym", "audio", "button", "canvas", "colgroup", "datalist", "dialog", "dir", "frame"),
+            *("frameset", "hgroup", "iframe", "map", "math", "meter", "nobr", "noscript", "object", "output"),
+            *("param", "picture", "progress", "rb", "rp", "rt", "ruby", "search", "slot", "template"),
+            *("track", "video"),
+        )
+    )
+)
+"""All of HTML's elements. Custom ones have a hyphen in their names."""
 
 ROWS = frozenset(("tr", "option"))
 """HTML's elements that are records of a table or menu."""

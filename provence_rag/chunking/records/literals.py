@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
-from provence_rag.chunking.base import Span
+from provence_rag.chunking.base import Span, trim
 from provence_rag.chunking.escapes import ESCAPE
 from provence_rag.chunking.lines import line_spans
 from provence_rag.chunking.links import Chunks
@@ -36,6 +36,15 @@ _LITERAL = re.compile(r"\s*[\[{](?:\s|[\[{(])*[\"'](?:[^\"'\\\n]|\\.){1,80}[\"']
 _CALL = re.compile(r"[\[\s]*[A-Z]\w{0,60}\(\s*[a-z_]\w{0,60}=")
 # `ast` makes an object of every value, which takes about a kilobyte.
 _MOST_PYTHON = 1_000_000
+
+_PYTHON_ESCAPE = re.compile(
+    r"\\(?:[\\'nrt]|x[0-9a-f]{2}|u[0-9a-f]{4}|U00(?:0[0-9a-f]|10)[0-9a-f]{4})", re.ASCII
+)
+_PYTHON_STRING = re.compile(
+    rf"\s*(?:'[^'\\\n]*(?:{_PYTHON_ESCAPE.pattern}[^'\\\n]*)*'"
+    rf"|\"[^\"\\\n]*(?:{_PYTHON_ESCAPE.pattern}[^\"\\\n]*)*\")\s*"
+)
+"""What `repr` makes of a text."""
 
 _PYTHON_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
@@ -115,7 +124,10 @@ def _json_in(text: str) -> tuple[int, int, Any] | None:
     if _looks_like_literal(text):
         starts = [begin]  # what is inside is no JSON of its own
     if text[begin : begin + 1] == '"':
-        starts.insert(0, begin)
+        decoded = _decoded(text, begin)
+        # Otherwise it is a quotation, or lines in quotation marks.
+        if decoded and _is_one_line(text, begin, decoded[1]) and decoded[0].strip():
+            return begin, decoded[1], decoded[0]
     for start in starts:
         if len(text) - start < max(_FEWEST_CHARACTERS, _LEAST_SHARE * len(text)):
             return None
@@ -126,10 +138,13 @@ def _json_in(text: str) -> tuple[int, int, Any] | None:
         is_long = end - start >= max(_FEWEST_CHARACTERS, _LEAST_SHARE * len(text))
         if not is_long or not value:
             continue
-        if isinstance(value, str) and (end < len(text.rstrip()) or "\\" not in text[start:end]):
-            continue  # a quotation, or a text in quotation marks
         return start, end, value
     return None
+
+
+def _is_one_line(text: str, start: int, end: int) -> bool:
+    """Whether a string from `start` to `end` is the whole text, and not several lines as they are."""
+    return end == len(text.rstrip()) and "\n" not in text[start:end]
 
 
 def _first(matches: Iterator[re.Match[str]], count: int) -> list[re.Match[str]]:
@@ -149,7 +164,7 @@ def _open_json(
     """Add a container or a long string piece by piece."""
     opener = outline.open(item.start, item.value_start + 1, parent)
     if isinstance(item.value, str):
-        _add_string(outline, text, item, opener, prose)
+        _add_string(outline, text, Span(item.value_start, item.end), opener, prose)
     else:
         size = item.end - item.value_start
         in_object = isinstance(item.value, dict)
@@ -200,15 +215,31 @@ def _after_space(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _add_string(outline: Outline, text: str, item: _Item, opener: int, prose: Prose) -> None:
-    """Add the sentences of a JSON string; what they are is seen in the text without escapes."""
+def _json_character(escape: str) -> str:
+    return str(json.loads(f'"{escape}"'))
+
+
+def _python_character(escape: str) -> str:
+    return str(ast.literal_eval(f"'{escape}'"))
+
+
+def _add_string(
+    outline: Outline,
+    text: str,
+    extent: Span,
+    opener: int,
+    prose: Prose,
+    escape: re.Pattern[str] = ESCAPE,
+    character: Callable[[str], str] = _json_character,
+) -> None:
+    """Add the sentences between quotation marks; what they are is seen in the text without escapes."""
     decoded: list[str] = []
     offsets: list[int] = []
-    position, end = item.value_start + 1, item.end - 1
-    for match in ESCAPE.finditer(text, position, end):
+    position, end = extent.start + 1, extent.end - 1
+    for match in escape.finditer(text, position, end):
         decoded.append(text[position : match.start()])
         offsets.extend(range(position, match.start()))
-        characters = json.loads(f'"{match.group()}"')
+        characters = character(match.group())
         decoded.append(characters)
         offsets.extend([match.start()] * len(characters))
         position = match.end()
@@ -219,15 +250,17 @@ def _add_string(outline: Outline, text: str, item: _Item, opener: int, prose: Pr
 
 
 def python_literal_chunks(text: str, prose: Prose) -> Chunks | None:
-    """Cut the repr of a Python list, dict, set or object, as a tool may return it.
+    """Cut the repr of a Python list, dict, set, object or text, as a tool may return it.
 
     Args:
         text: The whole text.
-        prose: Unused as yet: strings stay whole.
+        prose: Cuts a text. Strings in a container stay whole.
 
     Returns:
         None if it is no such repr, or so long that parsing would take too much memory.
     """
+    if _PYTHON_STRING.fullmatch(text):
+        return _python_string(text, prose)
     start = len(text) - len(text.lstrip())
     if len(text) > _MOST_PYTHON or not (_looks_like_literal(text) or _CALL.match(text)):
         return None
@@ -242,6 +275,20 @@ def python_literal_chunks(text: str, prose: Prose) -> Chunks | None:
     item = (places.of(tree.body), tree.body)
     if not _open_python(outline, text, places, item, None, MAX_DEPTH):
         return None
+    return outline.chunks()
+
+
+def _python_string(text: str, prose: Prose) -> Chunks | None:
+    """Cut the repr of a text into its sentences; None without one."""
+    extent = trim(text, 0, len(text))
+    assert extent is not None  # it has quotation marks
+    start, end = extent
+    if not text[start + 1 : end - 1].strip():
+        return None
+    outline = Outline()
+    opener = outline.open(start, start + 1, None)
+    _add_string(outline, text, extent, opener, prose, _PYTHON_ESCAPE, _python_character)
+    outline.close(end - 1, end, opener)
     return outline.chunks()
 
 

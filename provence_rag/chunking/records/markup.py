@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from xml.parsers import expat
 
 from provence_rag.chunking.base import Span, trim
 from provence_rag.chunking.links import Chunks
 from provence_rag.chunking.partners import with_partners
-from provence_rag.chunking.records.elements import BLOCKS, INLINE, ROWS, VOID, Element, blank_tags, tags, tree
+from provence_rag.chunking.records.elements import (
+    BLOCKS,
+    HTML,
+    INLINE,
+    ROWS,
+    VOID,
+    Element,
+    blank_tags,
+    tags,
+    tree,
+)
 from provence_rag.chunking.records.outline import LONG, Outline
 
 __all__ = ["markup_chunks"]
@@ -20,6 +30,9 @@ Prose = Callable[[str], Sequence[Span]]
 
 _SAMPLE = 20_000
 _FEWEST_XML_TAGS = 4
+_PROSE = frozenset(("html", "div", "p"))
+"""Where these are, other elements are extensions of HTML, or a wrapper around it."""
+
 _ITEMS = frozenset(("li", "dd", "dt", "td", "th"))
 _LONG_ITEM = {**dict.fromkeys(_ITEMS, LONG), **dict.fromkeys(ROWS, 3 * LONG)}
 """Characters up to which an item stays whole. Pages of old have their whole content in one row."""
@@ -41,7 +54,7 @@ def markup_chunks(text: str, prose: Prose) -> Chunks | None:
         None if it is neither. One piece, with the reason, if it begins like XML and is not well-formed.
     """
     names = Counter(tag.name for tag in tags(text[:_SAMPLE], html=True) if tag.name)
-    if not names.keys().isdisjoint(BLOCKS) and not text.lstrip().startswith("<?xml"):
+    if not names.keys().isdisjoint(BLOCKS) and not _is_xml(text.strip(), names.keys()):
         root = tree(text, html=True)
         if not root.children:
             return None
@@ -55,6 +68,16 @@ def markup_chunks(text: str, prose: Prose) -> Chunks | None:
     if not _is_well_formed(text[extent.start : extent.end]):
         return Chunks([extent], kept_whole="XML that is not well-formed")
     return _Writer(text, prose, html=False).chunks(tree(text, html=False))
+
+
+def _is_xml(text: str, names: Set[str]) -> bool:
+    """Whether markup with names that HTML has is XML: it says so, or it is well-formed and has other names."""
+    if text.startswith("<?xml"):
+        return True
+    own = {name for name in names - HTML if "-" not in name and ":" not in name}
+    if not own or not names.isdisjoint(_PROSE) or text[0] != "<" or text[-1] != ">":
+        return False
+    return _is_well_formed(text)
 
 
 def _is_well_formed(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from provence_rag.chunking.base import Span
-from provence_rag.chunking.links import Chunks, Link
+from provence_rag.chunking.links import Chunks, Link, LinkKind
 
 __all__ = ["LONG", "MAX_DEPTH", "Outline"]
 
@@ -48,9 +48,9 @@ class Outline:
         self._frames.add(number)
         self.link(opener, number)
 
-    def link(self, source: int, target: int) -> None:
-        """Let a piece take another one along that the result needs to parse."""
-        self._links.append(Link(source, target, "frame"))
+    def link(self, source: int, target: int, kind: LinkKind = "frame") -> None:
+        """Let a piece take another one along, by default one that the result needs to parse."""
+        self._links.append(Link(source, target, kind))
 
     def extend(self, spans: Iterable[Span], offset: int, parent: int | None = None) -> None:
         """Add sentences, whose offsets count from `offset`."""

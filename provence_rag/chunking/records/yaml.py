@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from provence_rag.chunking.lines import line_spans
 from provence_rag.chunking.links import Chunks
+from provence_rag.chunking.partners import LONGEST_SECTION
 from provence_rag.chunking.records.outline import Outline
 
 __all__ = ["yaml_chunks"]
 
 _FEWEST_ENTRIES = 3
+# A vowel sign of Hindi or Thai is no word character, so almost all that is not ASCII may be in a key.
+_LETTER = r"(?:[A-Za-z0-9_./$]|(?![。、！？：「」])[^\x00-\x7F\s])"
 _KEY = re.compile(
-    r"(?:[A-Za-z_][\w./$-]*(?: [\w./-]+){0,3}|\"[^\"\n]{1,80}\"|'[^'\n]{1,80}'|\d+)[ ]*:(?=[ \t]|$)"
+    rf"(?:(?!\d+\. )[\w./$](?:{_LETTER}|[{{}}@-])*(?: (?:{_LETTER}|-)+){{0,3}}"
+    r"|\"[^\"\n]{1,80}\"|'[^'\n]{1,80}'|<<)[ ]*:(?=[ \t]|$)"
 )
 _DASHES = re.compile(r"(?:-(?:[ ]+|$))+")
 _MARKER = re.compile(r"(?:---|\.\.\.)(?:[ \t]|$)")
@@ -36,7 +42,8 @@ class _Entry(NamedTuple):
 def yaml_chunks(text: str) -> Chunks | None:
     """Cut YAML that has nesting. Each entry takes along the keys and list items that it stands in.
 
-    Block scalars and values of several lines belong to their entry, comments to the entry below.
+    An entry announces those in it if they are short. Block scalars and values of several lines belong to
+    their entry, comments to the entry below.
 
     Returns:
         None if a line is none of YAML's, or nothing is nested: a list of `key: value` lines needs no frames.
@@ -56,6 +63,9 @@ class _Reader:
         self._spans: list[list[int]] = []
         self._links: list[tuple[int, int]] = []
         self._above: list[_Entry] = []
+        self._inner: defaultdict[int, list[int]] = defaultdict(list)
+        """The entries directly in an entry."""
+
         self._marker: int | None = None
         self._scalar = -1
         """Indentation of the entry whose block scalar is being read, or -1."""
@@ -67,7 +77,6 @@ class _Reader:
         """Where the comment above the next entry begins, or -1."""
 
         self._num_keys = 0
-        self._num_nested = 0
 
     def read(self, line: str, start: int) -> bool:
         """Read a line that is not blank; False if it is none of YAML's."""
@@ -106,14 +115,28 @@ class _Reader:
         """The entries; None if they are too few, or nothing is nested."""
         if len(self._spans) < _FEWEST_ENTRIES or self._num_keys < _FEWEST_ENTRIES:
             return None
-        if not self._num_nested or self._depth or self._comment >= 0:
+        if not self._inner or self._depth or self._comment >= 0:
             return None
         outline = Outline()
         for start, end in self._spans:
             outline.add(start, end, None, competes=True)
         for source, target in self._links:
             outline.link(source, target)
+        for source, target in self._announced():
+            outline.link(source, target, "announces")
         return outline.chunks()
+
+    def _announced(self) -> Iterator[tuple[int, int]]:
+        """Yield entries with those in them: without these a key has no value. One of several sections has."""
+        ends = [end for _, end in self._spans]
+        for number in reversed(range(len(ends))):
+            inner = self._inner.get(number)
+            if inner is None:
+                continue
+            ends[number] = ends[inner[-1]]
+            num_sections = sum(one in self._inner for one in inner)
+            if num_sections < 2 and ends[number] - self._spans[inner[0]][0] <= LONGEST_SECTION:
+                yield from ((number, one) for one in inner)
 
     def _add(self, start: int, line: str, indent: int) -> int:
         begin = start + indent if self._comment < 0 else self._comment
@@ -131,7 +154,8 @@ class _Reader:
         above = self._above[-1].number if self._above else self._marker
         if above is not None:
             self._links.append((number, above))
-        self._num_nested += bool(self._above)
+        if self._above:
+            self._inner[self._above[-1].number].append(number)
         self._above.append(_Entry(number, indent, is_item))
 
 
