@@ -80,8 +80,8 @@ def test_a_model_is_loaded_only_for_those_that_need_one() -> None:
         ("all:3", "strategy 'all:3' is unknown"),
         ("rerank:0", "top_n must be an integer >= 1, got 0"),
         (
-            "prune:treshold=0.1",
-            "strategy 'prune:treshold=0.1' has 'treshold=0.1', which must be NAME=VALUE with",
+            "prune:limit=0.1",
+            "strategy 'prune:limit=0.1' has 'limit=0.1', which must be NAME=VALUE with",
         ),
         ("prune:threshold", "has 'threshold', which must be NAME=VALUE"),
         ("prune:threshold=2", "threshold must be a number between 0 and 1, got 2"),
