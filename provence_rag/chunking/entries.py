@@ -72,7 +72,7 @@ def _rows(lines: Sequence[str]) -> list[bool]:
 
 
 def _delimiters(line: str) -> list[str]:
-    if "、" in line or "。" in line:  # prose: no row of numbers
+    if "," in line and ("、" in line or "。" in line):  # prose: no row of numbers
         line = _THOUSANDS.sub("", line)
     delimiters = _DELIMITERS.findall(line)
     if "\t" in line:

@@ -48,9 +48,11 @@ _WRAPPED_SHARE = 0.85
 _WRAPPED_LENGTH = 12
 # Of the lines of wrapped prose that end in the middle of a sentence, so many are full.
 _FULL_SHARE = 0.75
+_SAMPLE_LINES, _SAMPLE = 5, 200  # that show the language of a paragraph
 _MID_LINE_PAUSE = re.compile(r"[、。，；！？](?=.)")
 # A line that ends with one of these particles goes on below; 在 also ends nouns (現在, 存在).
-_PARTICLE = re.compile(r"[のはがをにへとでもやて的和于於从把]$|(?<![現现存所実实健潜駐驻正不内])在$")
+_PARTICLES = frozenset("のはがをにへとでもやて的和于於从把")
+_NOUN = re.compile(r"[現现存所実实健潜駐驻正不内]在$")
 _EAST_ASIAN_STOPS = frozenset("。！？!?：:.…；;")
 _EAST_ASIAN_CLOSERS = frozenset("」』】）)〉》")
 _QUOTED = re.compile(r"を|と[いの言思考問叫答聞述、]|って")
@@ -142,14 +144,15 @@ class _Paragraph:
     def is_ended_before(self, number: int) -> bool:
         """Whether something new begins with a line, from 1."""
         before, line = self._lines[number - 1], self._lines[number]
-        if before[-1] in _EAST_ASIAN_STOPS and _EAST_ASIAN.match(line):
+        last = before[-1]
+        if last == "。" or (last in _EAST_ASIAN_STOPS and _EAST_ASIAN.match(line)):
             return True  # what is true of most lines of Japanese comes first
         return bool(
             self._entries[number]
-            or (ITEM.match(line) and not self._is_cut_name(before, line))
+            or (ITEM.match(line) and not self._is_cut_name(number - 1, before, line))
             or HEADING.match(line)
             or HEADING.match(before)
-            or self._is_ended(before, line, after_entry=self._entries[number - 1])
+            or self._is_ended(number - 1, before, line, after_entry=self._entries[number - 1])
         )
 
     @cached_property
@@ -183,11 +186,11 @@ class _Paragraph:
     def _has_pauses(self) -> bool:
         return any(_MID_LINE_PAUSE.search(line) for line in self._lines)
 
-    def _is_ended(self, line: str, following: str, *, after_entry: bool) -> bool:
-        """Whether `line` was ended on purpose, so that `following` begins something new."""
+    def _is_ended(self, number: int, line: str, following: str, *, after_entry: bool) -> bool:
+        """Whether `line`, number `number`, was ended on purpose, so that `following` begins something new."""
         last, first = line[-1], following.lstrip()[0]
         if _EAST_ASIAN.match(last) or _EAST_ASIAN.match(first) or self._is_east_asian:
-            return not self._goes_on(line, following.lstrip())
+            return not self._goes_on(number, line, following.lstrip())
         if last in _CONNECTORS or _EMOJI.match(first):
             return last not in _CONNECTORS
         begin = following.lstrip("\"'“‘«([ \t¿¡")[:1]
@@ -206,30 +209,33 @@ class _Paragraph:
         """Whether most characters are Japanese or Chinese, so that a line may be cut inside a number."""
         if all(map(str.isascii, self._lines)):
             return False
-        return 2 * sum(len(_EAST_ASIAN.findall(line)) for line in self._lines) > sum(map(len, self._lines))
+        sample = "".join(self._lines[:_SAMPLE_LINES])[:_SAMPLE]
+        return 2 * len(_EAST_ASIAN.findall(sample)) > len(sample)
 
     @cached_property
-    def _widest(self) -> float:
-        return max(map(_width, self._lines))
+    def _is_full(self) -> list[bool]:
+        """Whether each line is about as long as the longest, in characters or in columns."""
+        least = max(_WRAPPED_SHARE * self._longest, _WRAPPED_LENGTH)
+        found = [len(line) >= least for line in self._lines]
+        if all(found[:-1]):
+            return found
+        widths = [_width(line) for line in self._lines]
+        least = max(_WRAPPED_SHARE * max(widths), 2 * _WRAPPED_LENGTH)
+        return [full or width >= least for full, width in zip(found, widths, strict=True)]
 
     @cached_property
     def _is_wrapped(self) -> bool:
         """Whether the lines are those of Japanese or Chinese prose: only the end of a sentence is short."""
-        cut = [line for line in self._lines[:-1] if line[-1] not in _EAST_ASIAN_STOPS]
-        return self._has_pauses and sum(map(self._is_full, cut)) >= _FULL_SHARE * len(cut)
+        lines = zip(self._lines[:-1], self._is_full, strict=False)
+        cut = [is_full for line, is_full in lines if line[-1] not in _EAST_ASIAN_STOPS]
+        return self._has_pauses and sum(cut) >= _FULL_SHARE * len(cut)
 
     @cached_property
     def _beginnings(self) -> Counter[str]:
         return Counter(_kind(line.lstrip()[0]) for line in self._lines)
 
-    def _is_full(self, line: str) -> bool:
-        """Whether a line is about as long as the longest, in characters or in columns."""
-        if len(line) < _WRAPPED_LENGTH:
-            return False
-        return len(line) >= _WRAPPED_SHARE * self._longest or _width(line) >= _WRAPPED_SHARE * self._widest
-
-    def _goes_on(self, line: str, following: str) -> bool:
-        """Whether a line of Japanese or Chinese goes on below: it is full, or ends with a particle.
+    def _goes_on(self, number: int, line: str, following: str) -> bool:
+        """Whether `line`, number `number`, of Japanese or Chinese goes on below: it is full, or ends with a particle.
 
         Before a number, a Latin word or a bracket, and after a closing bracket, as many labels and turns of
         a dialogue end as sentences go on. There the whole paragraph has to look wrapped.
@@ -239,10 +245,10 @@ class _Paragraph:
             return False
         is_closed = last in _EAST_ASIAN_CLOSERS
         if _EAST_ASIAN.match(first) and not is_closed:
-            if last in _CONNECTORS or _PARTICLE.search(line[-2:]):
+            if last in _CONNECTORS or last in _PARTICLES or (last == "在" and not _NOUN.search(line)):
                 return True
-            return self._is_full(line) and self._has_pauses
-        if not (self._is_full(line) and self._is_wrapped) or _EMOJI.match(first):
+            return self._is_full[number] and self._has_pauses
+        if not (self._is_full[number] and self._is_wrapped) or _EMOJI.match(first):
             return False
         if is_closed and line.lstrip()[0] == "「":  # perhaps a turn
             return _QUOTED.match(following) is not None
@@ -250,12 +256,12 @@ class _Paragraph:
         kind = _kind(first)
         return kind == "word" or 2 * self._beginnings[kind] <= len(self._lines)
 
-    def _is_cut_name(self, line: str, following: str) -> bool:
+    def _is_cut_name(self, number: int, line: str, following: str) -> bool:
         """Whether the middle dot that begins a line is no bullet, but within a name (ジョン・スミス)."""
         if following[0] != "・" or line[0] == "・" or not _BEFORE_DOT.search(line):
             return False
         dots = self._beginnings["・"]
-        return (dots == 1 or 5 * dots <= len(self._lines)) and self._is_full(line) and self._is_wrapped
+        return (dots == 1 or 5 * dots <= len(self._lines)) and self._is_full[number] and self._is_wrapped
 
 
 def _kind(first: str) -> str:
