@@ -29,6 +29,7 @@ _COLON = re.compile(r"[:：=.．]")
 _LONGEST_NAME = 50
 _FIELD_SHARE = 0.5
 _DELIMITERS = re.compile(r"[,;|](?=\S)")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 _FEWEST_ROWS, _FEWEST_COMMAS = 3, 2
 
@@ -71,6 +72,8 @@ def _rows(lines: Sequence[str]) -> list[bool]:
 
 
 def _delimiters(line: str) -> list[str]:
+    if "," in line and ("、" in line or "。" in line):  # prose: no row of numbers
+        line = _THOUSANDS.sub("", line)
     delimiters = _DELIMITERS.findall(line)
     if "\t" in line:
         delimiters += ["\t"] * line.strip().count("\t")

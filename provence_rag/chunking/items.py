@@ -17,6 +17,7 @@ _NUMBER = (
     r"(?:\(?(?:\d{1,3}|[A-Za-z]|[ivx]{2,5})(?:\.\)|\))|（(?:\d{1,2}|[０-９]{1,2}|[ア-コ])）|"
     r"(?:\d{1,3}|[a-z]|[ivx]{2,5})\.)"
 )
+_SPACES = " \t\u3000\xa0"
 _GAP = r"[ \t\u3000]"
 _MARKERS = (rf"{_BULLET}{_GAP}*(?:{_NUMBER}{_GAP}+)?", rf"{_NUMBER}{_GAP}+", rf"[{_CIRCLED}]{_GAP}*")
 
@@ -62,8 +63,8 @@ def _bullets(text: str, start: int, end: int) -> Iterator[int]:
         position, mark = match.start(), match.group()
         if mark in _COUNT:
             circled.append(position)
-        # A middle dot also stands within Japanese names.
-        elif text[position - 1].isspace() or (mark == "・" and text[position - 1] in "：:。"):
+        # A middle dot also stands within Japanese names, and so at the start of a wrapped line.
+        elif text[position - 1] in _SPACES or (mark == "・" and text[position - 1] in "：:。"):
             yield position
     if circled:
         yield from _counting(text, [start, *circled] if text[start] in _COUNT else circled, start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -42,13 +43,21 @@ _SIGN = re.compile(
     r"(?:(?<![.)・])|(?<=[\s：:。]・)|(?<=[1ai][.)])(?= )|(?<=[1ai]\.\))(?= ))"
 )
 
-_EAST_ASIAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+_EAST_ASIAN = re.compile(r"[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff]")
 _WRAPPED_SHARE = 0.85
 _WRAPPED_LENGTH = 12
+# Of the lines of wrapped prose that end in the middle of a sentence, so many are full.
+_FULL_SHARE = 0.75
+_SAMPLE_LINES, _SAMPLE = 5, 200  # that show the language of a paragraph
 _MID_LINE_PAUSE = re.compile(r"[、。，；！？](?=.)")
-# A line that ends with one of these particles goes on below.
-_PARTICLES = frozenset("のはがをにへとでもやて的和")
-_EAST_ASIAN_ENDS = frozenset("。！？!?：:」』】）)〉》.…；;")
+# A line that ends with one of these particles goes on below; 在 also ends nouns (現在, 存在).
+_PARTICLES = frozenset("のはがをにへとでもやて的和于於从把")
+_NOUN = re.compile(r"[現现存所実实健潜駐驻正不内]在$")
+_EAST_ASIAN_STOPS = frozenset("。！？!?：:.…；;")
+_EAST_ASIAN_CLOSERS = frozenset("」』】）)〉》")
+_QUOTED = re.compile(r"を|と[いの言思考問叫答聞述、]|って")
+_DECIMAL = re.compile(r"\d\.$")
+_BEFORE_DOT = re.compile(r"[\u3005-\u3007\u30a1-\u30fa\u30fc\u3400-\u9fff]$")
 
 
 def line_spans(text: str) -> Iterator[Span]:
@@ -135,14 +144,15 @@ class _Paragraph:
     def is_ended_before(self, number: int) -> bool:
         """Whether something new begins with a line, from 1."""
         before, line = self._lines[number - 1], self._lines[number]
-        if before[-1] in _EAST_ASIAN_ENDS and _EAST_ASIAN.match(line):
+        last = before[-1]
+        if last == "。" or (last in _EAST_ASIAN_STOPS and _EAST_ASIAN.match(line)):
             return True  # what is true of most lines of Japanese comes first
         return bool(
             self._entries[number]
-            or ITEM.match(line)
+            or (ITEM.match(line) and not self._is_cut_name(number - 1, before, line))
             or HEADING.match(line)
             or HEADING.match(before)
-            or self._is_ended(before, line, after_entry=self._entries[number - 1])
+            or self._is_ended(number - 1, before, line, after_entry=self._entries[number - 1])
         )
 
     @cached_property
@@ -176,11 +186,11 @@ class _Paragraph:
     def _has_pauses(self) -> bool:
         return any(_MID_LINE_PAUSE.search(line) for line in self._lines)
 
-    def _is_ended(self, line: str, following: str, *, after_entry: bool) -> bool:
-        """Whether `line` was ended on purpose, so that `following` begins something new."""
+    def _is_ended(self, number: int, line: str, following: str, *, after_entry: bool) -> bool:
+        """Whether `line`, number `number`, was ended on purpose, so that `following` begins something new."""
         last, first = line[-1], following.lstrip()[0]
-        if _EAST_ASIAN.match(last) or _EAST_ASIAN.match(first):
-            return not self._goes_on(line, first)
+        if _EAST_ASIAN.match(last) or _EAST_ASIAN.match(first) or self._is_east_asian:
+            return not self._goes_on(number, line, following.lstrip())
         if last in _CONNECTORS or _EMOJI.match(first):
             return last not in _CONNECTORS
         begin = following.lstrip("\"'“‘«([ \t¿¡")[:1]
@@ -194,11 +204,75 @@ class _Paragraph:
         """Whether the first word of `following` would have fitted in `line`."""
         return len(line) + 1 + len(following.split(maxsplit=1)[0]) < _FITTING_SHARE * self._longest
 
-    def _goes_on(self, line: str, first: str) -> bool:
-        """Whether a line of Japanese or Chinese goes on below: it is full, or ends with a particle."""
-        if line[-1] in _EAST_ASIAN_ENDS or not _EAST_ASIAN.match(first):
+    @cached_property
+    def _is_east_asian(self) -> bool:
+        """Whether most characters are Japanese or Chinese, so that a line may be cut inside a number."""
+        if all(map(str.isascii, self._lines)):
             return False
-        if line[-1] in _PARTICLES or line[-1] in _CONNECTORS:
-            return True
-        is_full = len(line) >= max(_WRAPPED_SHARE * self._longest, _WRAPPED_LENGTH)
-        return is_full and self._has_pauses
+        sample = "".join(self._lines[:_SAMPLE_LINES])[:_SAMPLE]
+        return 2 * len(_EAST_ASIAN.findall(sample)) > len(sample)
+
+    @cached_property
+    def _is_full(self) -> list[bool]:
+        """Whether each line is about as long as the longest, in characters or in columns."""
+        least = max(_WRAPPED_SHARE * self._longest, _WRAPPED_LENGTH)
+        found = [len(line) >= least for line in self._lines]
+        if all(found[:-1]):
+            return found
+        widths = [_width(line) for line in self._lines]
+        least = max(_WRAPPED_SHARE * max(widths), 2 * _WRAPPED_LENGTH)
+        return [full or width >= least for full, width in zip(found, widths, strict=True)]
+
+    @cached_property
+    def _is_wrapped(self) -> bool:
+        """Whether the lines are those of Japanese or Chinese prose: only the end of a sentence is short."""
+        lines = zip(self._lines[:-1], self._is_full, strict=False)
+        cut = [is_full for line, is_full in lines if line[-1] not in _EAST_ASIAN_STOPS]
+        return self._has_pauses and sum(cut) >= _FULL_SHARE * len(cut)
+
+    @cached_property
+    def _beginnings(self) -> Counter[str]:
+        return Counter(_kind(line.lstrip()[0]) for line in self._lines)
+
+    def _goes_on(self, number: int, line: str, following: str) -> bool:
+        """Whether `line`, number `number`, of Japanese or Chinese goes on below: it is full, or ends with a particle.
+
+        Before a number, a Latin word or a bracket, and after a closing bracket, as many labels and turns of
+        a dialogue end as sentences go on. There the whole paragraph has to look wrapped.
+        """
+        last, first = line[-1], following[0]
+        if last in _EAST_ASIAN_STOPS and not (_DECIMAL.search(line) and first.isdecimal()):
+            return False
+        is_closed = last in _EAST_ASIAN_CLOSERS
+        if _EAST_ASIAN.match(first) and not is_closed:
+            if last in _CONNECTORS or last in _PARTICLES or (last == "在" and not _NOUN.search(line)):
+                return True
+            return self._is_full[number] and self._has_pauses
+        if not (self._is_full[number] and self._is_wrapped) or _EMOJI.match(first):
+            return False
+        if is_closed and line.lstrip()[0] == "「":  # perhaps a turn
+            return _QUOTED.match(following) is not None
+        # Lines that begin alike are a list.
+        kind = _kind(first)
+        return kind == "word" or 2 * self._beginnings[kind] <= len(self._lines)
+
+    def _is_cut_name(self, number: int, line: str, following: str) -> bool:
+        """Whether the middle dot that begins a line is no bullet, but within a name (ジョン・スミス)."""
+        if following[0] != "・" or line[0] == "・" or not _BEFORE_DOT.search(line):
+            return False
+        dots = self._beginnings["・"]
+        return (dots == 1 or 5 * dots <= len(self._lines)) and self._is_full[number] and self._is_wrapped
+
+
+def _kind(first: str) -> str:
+    """Return what the first character of a line begins: a word of Japanese, a number, a Latin word or a sign."""
+    if first.isdecimal():
+        return "number"
+    if first.isalpha() or _EAST_ASIAN.match(first):
+        return "latin" if first.isascii() else "word"
+    return first
+
+
+def _width(line: str) -> float:
+    """Return how many columns a line takes: characters of three bytes are twice as wide as ASCII."""
+    return (len(line) + len(line.encode("utf-8", "surrogatepass"))) / 2

@@ -50,6 +50,12 @@ _LABEL = re.compile(
     )""",
     re.VERBOSE,
 )
+# A full stop may end a lead-in that says what comes: "You need the following documents."
+_POINTER = re.compile(
+    r"""(?<![一-鿿])次の | (?<![0-9０-９A-Za-z%％一-鿿])以下[のをに] | 下記[のをに] | 如下 | 下列
+    | \b(?:following|these|below|folgend\w*|suivant\w*|siguientes?|seguent\w*|seguintes?|следующ\w*)\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
 _BOLD_LINE = re.compile(r"(?:\*\*|__)[^*_\n]{1,100}(?:\*\*|__)[:：]?$")
 _MARKED_HEADING = re.compile(r"[【■●◆▼□◇]\s*[^。\n]{1,40}$")
 _HTML_HEADING = re.compile(r"<(?:h[1-6]|dt|summary|legend|caption)\b", re.IGNORECASE)
@@ -92,7 +98,8 @@ def with_partners(text: str, chunks: Chunks, *, is_markup: bool = False) -> Chun
 
     - A question announces its answer: the rest of its paragraph, the lines below it, the next paragraph or
       the next speaker's turn, up to the next question or heading. The answer needs the question.
-    - A sentence that ends with a colon announces the list or block below it, whose items need it.
+    - A sentence that ends with a colon announces the list or block below it, whose items need it. So does one
+      that says what comes ("the following", 次の) directly before a list.
     - The items of a list are steps.
     - A heading announces the text below if that is short.
     - A row of a Markdown table needs its header.
@@ -246,7 +253,9 @@ def _lists(pieces: Sequence[_Piece]) -> Iterator[Link]:
 
 
 def _is_open(piece: _Piece, following: _Piece) -> bool:
-    """Whether a line ends without the end of a sentence, and another one comes below it."""
+    """Whether a line ends without the end of a sentence, or points at what comes below it."""
+    if _POINTER.search(piece.content):
+        return True
     return piece.content[-1:] not in ".!?。！？…" and following.breaks == 1
 
 

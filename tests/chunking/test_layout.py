@@ -204,6 +204,49 @@ def test_wrapped_lines_are_one_sentence(sentences: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "sentence",
+    [
+        "西側の塔は、建て始めて四十年後に、完成は\n1881年の秋、祝典は翌年の春である。",
+        "西側の塔は、建て始めてから四十年が過ぎた頃の、194\n7年に焼け、その後は再建されなかった。",
+        "この町では、古くからの行事である灯籠流しと\n「夏の市」が、毎年八月の第一土曜日に開かれる。",
+        "この町の寺には、広く知られる「奈良の大仏」\nを本尊とする寺院と同じ形の、小さな堂がある。",
+        "この町の外れの寺には、大変古い仏像（木造）\nが三体あり、いずれも県の文化財に指定されている。",
+        "この町の電力会社は、五年前から、すべての家庭に\nLEDの電球を配り、料金を下げている。",
+        "この橋を設計したのは、スコットランド出身のジョン\n・スミスであり、完成後に市に渡った。",
+        "この機体は、全長が十七メートル、全高は11.\n76メートル、全幅は三十五メートルである。",
+        "この社の、昨年の売り上げは一台あたり約3,400ドル\nで、一昨年は、同じ機種で約3,100ドルであった。",
+        "第三届全国运动会的开幕式，于二〇二四年\n3月5日在北京举行，共有两千人参加。",
+    ],
+    ids=lambda sentence: sentence.split("\n")[1][:8],
+)
+def test_wrapped_japanese_and_chinese_goes_on_before_any_character(sentence: str) -> None:
+    assert cut(sentence) == [sentence]
+
+
+def test_a_chinese_line_goes_on_after_a_preposition() -> None:
+    assert cut("三月五日在\n北京举行") == ["三月五日在\n北京举行"]
+    assert cut("二〇二四年三月五日现在\n北京市政府") == ["二〇二四年三月五日现在", "北京市政府"]
+
+
+@pytest.mark.parametrize("columns", [False, True], ids=["characters", "columns"])
+@pytest.mark.parametrize("length", [20, 25, 31, 38])
+def test_wrapped_japanese_has_the_sentences_of_the_text(length: int, columns: bool) -> None:
+    sentences = [
+        "港の北にある水族館は、1971年に開館し、2004年に「海の館」として建て替えられた。",
+        "設計者はジョン・スミス（英国）で、NHKの番組『町の形』でも紹介され、延べ3500人が見学した。",
+        "開館時間は午前9時から午後5時までで、月曜日（祝日を除く）と12月29日から1月3日は休館する。",
+        "入館料は、大人1200円、子ども600円で、65歳以上の人は「長寿券」を見せると半額になる。",
+    ]
+    lines = [""]
+    for character in "".join(sentences):
+        width = sum(2 - each.isascii() for each in lines[-1]) if columns else 2 * len(lines[-1])
+        if width >= 2 * length and character not in "、。」』）・":
+            lines.append("")
+        lines[-1] += character
+    assert ["".join(sentence.split()) for sentence in cut("\n".join(lines))] == sentences
+
+
+@pytest.mark.parametrize(
     "lines",
     [
         ["Opening hours", "Monday to Friday from nine to five", "Closed on Sundays"],
@@ -213,6 +256,13 @@ def test_wrapped_lines_are_one_sentence(sentences: list[str]) -> None:
             "Backups are kept",
         ],
         ["営業時間", "月曜から金曜", "日曜は休み"],
+        ["東京都千代田区丸の内一丁目、駅前ビル", "03-1234-5678", "平日の午前9時から午後5時まで"],
+        ["ほたて", "300円", "うに", "450円"],
+        ["1971年、港の北に、小さな水族館として開館", "1988年、隣の土地に、新しい展示館を建設", "2004年、全館を建て替え"],
+        ["「ええ、そうですね、明日もきっと晴れますよ」", "「それなら、朝から海へ行くことにしましょう」", "彼女は黙っていた"],
+        ["「ええ、そうですね、明日もきっと晴れますよ」", "彼女は、窓の外を見ながら、笑っていた"],
+        ["持ち物は、参加する人が、次のものを自分で用意", "・タオル", "・ハンカチ"],
+        ["会場（屋内）", "定員（先着順）", "申し込み（電話のみ）"],
     ],
     ids=lambda lines: lines[0],
 )

@@ -78,6 +78,36 @@ def test_a_lead_in_announces_its_list(lead_in: str) -> None:
     assert links(text, "steps") == {("1. Unplug it.", "2. Wait."), ("2. Wait.", "1. Unplug it.")}
 
 
+@pytest.mark.parametrize(
+    ("language", "lead_in", "items"),
+    [
+        ("en", "To join you need the following documents.\n", ["- a passport", "- two photographs"]),
+        ("en", "Bring these.\n\n", ["1. a lamp", "2. a rope"]),
+        ("en", "The fees are given below.\n", ["• Adults pay ten euros.", "• Children pay five euros."]),
+        ("de", "Sie brauchen die folgenden Unterlagen.\n", ["- einen Pass", "- zwei Fotos"]),
+        ("ja", "次のものが必要です。\n", ["・身分証明書", "・顔写真", "・年会費"]),
+        ("ja", "次のものを入れます。\n\n", ["・懐中電灯", "・水"]),
+        ("ja", "以下の書類が必要です。\n", ["1. 身分証明書", "2. 顔写真"]),
+        ("ja", "持ち物は下記のとおりです。\n", ["・水", "・帽子"]),
+        ("zh", "需要的材料如下。\n", ["1. 护照", "2. 照片"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_lead_in_may_end_with_a_full_stop(language: str, lead_in: str, items: list[str]) -> None:
+    text = lead_in + "\n".join(items)
+    first = lead_in.strip()
+    assert links(text, "announces", language) == {(first, item) for item in items}
+    assert {(item, first) for item in items} <= links(text, "needs", language)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence"),
+    [("en", "The shop is shut."), ("ja", "店は休みです。"), ("ja", "18歳以下の人は無料です。"), ("ja", "目次の頁です。")],
+)
+def test_a_sentence_before_a_list_is_no_lead_in(language: str, sentence: str) -> None:
+    assert links(f"{sentence}\n・水\n・帽子", "announces", language) == set()
+
+
 def test_a_colon_announces_the_block_below() -> None:
     text = "Run this:\n\n```\nmake all\n```\n\nThen go home."
     assert links(text, "announces") == {("Run this:", "```\nmake all\n```")}
