@@ -354,22 +354,64 @@ def test_a_key_of_yaml_takes_what_is_in_it_unless_it_is_long_or_several_sections
     ]
 
 
+def test_the_head_of_a_class_takes_short_methods() -> None:
+    head = 'class Stack:\n    """Of items."""'
+    assert [inner[:9] for outer, inner in announced(PYTHON) if outer == head] == [
+        "size = 3",
+        "def push(",
+        "async def",
+    ]
+    assert not announced(PYTHON.replace("size = 3", f"size = {'3' * 300}"))
+
+
 @pytest.mark.parametrize(
     ("text", "competing"),
     [
-        (PYTHON, ["# Of a circle.", "def push", "async def pop"]),
-        (JAVASCRIPT, ["// Finds a user.", "class Store", "const greet"]),
+        (
+            PYTHON,
+            [
+                '"""Tools."""',
+                "import math",
+                "from pathlib",
+                "LIMIT",
+                "# Of a circle.",
+                "size",
+                "def",
+                "async",
+                "if",
+            ],
+        ),
+        (JAVASCRIPT, ["import { db } from './db';", "// Finds a user.", "class Store", "const greet"]),
         (
             JAVASCRIPT.replace("all of them", "all of them, " * 10),
-            ["// Finds a user.", "constructor()", "add(item)", "clear()", "const greet"],
+            [
+                "import { db } from './db';",
+                "// Finds a user.",
+                "constructor()",
+                "add(item)",
+                "clear()",
+                "const greet",
+            ],
         ),
     ],
 )
-def test_functions_and_methods_compete(text: str, competing: list[str]) -> None:
+def test_statements_and_methods_compete(text: str, competing: list[str]) -> None:
     chunks = CHUNKER.chunks(text)
     records = [text[slice(*chunks.spans[number])] for number in sorted(chunks.records)]
     assert len(records) == len(competing)
     assert all(map(str.startswith, records, competing))
+
+
+def test_an_import_with_braces_is_one_piece() -> None:
+    text = "// Ours.\nimport {\n  a,\n} from 'a'\nimport { b } from 'b';\n"
+    text += "export { c } from 'c';\nfunction f() {\n  b();\n}\n"
+    pieces = [text[start:end] for start, end in CHUNKER.chunks(text).spans]
+    assert pieces == [
+        "// Ours.\nimport {\n  a,\n} from 'a'",
+        "import { b } from 'b';",
+        "export { c } from 'c';",
+        "function f() {\n  b();\n}",
+    ]
 
 
 def test_html_is_read_without_its_tags() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from provence_rag.chunking.base import Span, trim
 from provence_rag.chunking.links import Chunks
+from provence_rag.chunking.partners import LONGEST_SECTION
 from provence_rag.chunking.records.outline import LONG, MAX_DEPTH, Outline
 
 __all__ = ["brace_code_chunks", "python_code_chunks"]
@@ -20,7 +21,6 @@ _PYTHON = re.compile(
     r"|from[ ]+[\w.]+[ ]+import[ ]|import[ ]+\w+)",
     re.MULTILINE,
 )
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _PYTHON_LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r|$)")
 
 _BRACE_CODE = re.compile(
@@ -39,7 +39,8 @@ _LEAST_SHARE_OF_CODE_LINES = 0.5
 def python_code_chunks(text: str) -> Chunks | None:
     """Cut Python source into its top-level statements, and classes into their members.
 
-    Comments belong to the statement below. A class takes its first statement, so that it is never empty.
+    Comments belong to the statement below. A class takes its first statement, so that it is never empty, and
+    announces the others if they are short.
 
     Returns:
         None if `text` does not parse as Python or has no function, class or import.
@@ -69,6 +70,7 @@ def _add_statements(
     depth: int,
 ) -> None:
     """Add the statements of a module or class between two offsets; text between them joins the next one."""
+    is_short = end - begin <= LONGEST_SECTION
     for node, following in zip(body, [*body[1:], None], strict=True):
         behind = lines[(node.end_lineno or node.lineno) - 1].end
         if following is None:
@@ -83,10 +85,12 @@ def _add_statements(
             header_end = lines[(node.body[0].end_lineno or 1) - 1].end
             header = trim(text, extent.start, header_end)
             assert header is not None  # it has the name of the class
-            opener = outline.add(*header, parent)
-            _add_statements(outline, text, lines, node.body[1:], header_end, extent.end, opener, depth - 1)
+            number = outline.add(*header, parent)
+            _add_statements(outline, text, lines, node.body[1:], header_end, extent.end, number, depth - 1)
         else:
-            outline.add(*extent, parent, competes=isinstance(node, _DEFINITIONS))
+            number = outline.add(*extent, parent, competes=True)
+        if parent is not None and is_short:
+            outline.link(parent, number, "announces")
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -182,7 +186,11 @@ def _units(text: str, start: int, end: int, partners: dict[int, int]) -> Iterato
             parentheses -= 1
         elif token == "{":
             position = partners[at]
-            if not parentheses:
+            line_start = max(begin, text.rfind("\n", begin, at) + 1)
+            if not parentheses and _IMPORT.match(text, line_start):
+                line_end = text.find("\n", position, end)
+                unit_end = position = end if line_end < 0 else line_end
+            elif not parentheses:
                 body = Span(at + 1, position - 1)
                 unit_end = position = _tail(text, position, end)
         elif not parentheses and token in ";\n":
@@ -195,6 +203,9 @@ def _units(text: str, start: int, end: int, partners: dict[int, int]) -> Iterato
     if (extent := trim(text, begin, end)) is not None:
         yield _Unit(extent.start, extent.end, None)
 
+
+_IMPORT = re.compile(r"[ \t]*(?:pub[ ]+)?(?:import|use|using)\b|export[ ]+(?:type[ ]+)?\{")
+"""What has names in its braces: the rest of the line, such as `from './db';`, belongs to it."""
 
 _TAIL = re.compile(r"[ \t]*(?:[;,)\]]+[ \t]*)*(?:[ \t]*//[^\n]*)?")
 _GOES_ON = re.compile(r"\s*(?:else|catch|finally|while)\b")
@@ -223,10 +234,9 @@ def _add_units(
             _add_units(outline, text, inner, partners, opener, depth - 1)
             outline.close(unit.body.end, unit.end, opener)
         else:
-            outline.add(unit.start, unit.end, parent, competes=_is_definition(text, unit))
+            outline.add(unit.start, unit.end, parent, competes=True)
 
 
-_IMPORT = re.compile(r"(?:pub[ ]+)?(?:import|use|using|from)\b|export[ ]*\{")
 _TYPE = re.compile(r"\b(?:class|interface|struct|impl|namespace|trait|module|mod|object|enum|record)\b")
 
 
@@ -235,8 +245,3 @@ def _is_type(text: str, unit: _Unit) -> bool:
     assert unit.body is not None
     head = text[unit.start : unit.body.start]
     return _TYPE.search(head) is not None
-
-
-def _is_definition(text: str, unit: _Unit) -> bool:
-    """Whether a declaration has a body, such as a function; an import in braces has none."""
-    return unit.body is not None and _IMPORT.match(text, unit.start) is None

@@ -71,7 +71,7 @@ def markup_chunks(text: str, prose: Prose) -> Chunks | None:
 
 
 def _is_xml(text: str, names: Set[str]) -> bool:
-    """Whether markup with names that HTML has is XML: it says so, or it is well-formed and has other names."""
+    """Whether markup with names that HTML has is XML: it says so, or is well-formed and has other names."""
     if text.startswith("<?xml"):
         return True
     own = {name for name in names - HTML if "-" not in name and ":" not in name}
