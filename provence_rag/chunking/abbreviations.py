@@ -34,7 +34,7 @@ ABBREVIATIONS = {
         before_words=_words(
             "mr mrs ms mx messrs mmes dr drs prof profs Rev Hon Gen Lt Col Maj Capt Cmdr Sgt Cpl Pvt Adm "
             "Gov Sen Rep Reps Sens Pres Supt Insp Det Amb mt mts Msgr cf viz vs v i.e e.g ca approx esp "
-            "incl resp n° pp p.s rel Pt Suppl Atty Fed Cong attn"
+            "incl resp n° pp p.s rel Pt Suppl Atty Fed Cong attn dx rx hx tx"
         ),
         before_numbers=_words(
             "no nos nr n p ed eds rev Br Arg Proc Sess Tit Bull Com pt pts ch chap chs sec secs sect "

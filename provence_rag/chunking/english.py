@@ -54,7 +54,7 @@ _TAIL = re.compile(
     r"(?:[\"'“”‘’«»)\]}*_」』）】⁰¹²³⁴-⁹†‡]|\[[^\[\]\n]{1,24}\]|\(\d{1,2}\)(?=\s)|<sup\b[^<>]{0,80}>[^<>]{0,24}</sup>|"
     r"</[a-z][a-z0-9]{0,9}>|[ \xa0\u202f]»(?=\s|$)|"
     r"[ \xa0]\[(?:\d{1,3}(?:[,–-] ?\d{1,3}){0,5}|\.\.\.|…)\](?=\s|$)|"
-    rf"[ \xa0](?:['\"■∎](?=\s|$)|{FACE}(?=\s|$)|{EMOJI}))*",
+    rf"[ \xa0](?:['\"”■∎](?=\s|$)|{FACE}(?=\s|$)|{EMOJI}))*",
     re.IGNORECASE,
 )
 # "in May.2 In all": a footnote's number after a word's full stop; but "season.6 June" is a date.
@@ -87,7 +87,8 @@ _NO_PROSE = re.compile(r"[/@\\#=_(){}|&~^]|\.\w+\.|::|www")
 _AMBIGUOUS = frozenset({"al", "dept", "etc"})
 _FIRST_LETTER = re.compile(r"(?:<[^<>]{0,80}>|[\W_]){0,20}?([^\W_])")
 _GOES_ON = tuple(",;:)]}")
-_NUMERIC = re.compile(r"^[§#]|^\w*\d")
+_NUMERIC = re.compile(r"^[§#]|^\+?\w*\d")
+_ORDINAL = re.compile(r"[1-9]\d?")
 _ELIDING = frozenset({"fr", "it"})
 _ELISION = re.compile(r"[^\W\d_]{1,5}['’]")  # "l'art." is "art."
 _KNOWN_ABBREVIATION = "a.b"  # stands for those that Punkt does not know itself: initials are abbreviations
@@ -206,6 +207,8 @@ class PunktChunker(BaseChunker):
             return False
         if word.isdigit() and _has(own.anywhere, next_word.rstrip(".")) and next_word.endswith("."):
             return False  # im 3. Jh.
+        if self.language == "de" and _ORDINAL.fullmatch(word) and not self._is_starter(next_word):
+            return False  # der 1. FC, im 2. Stock
         if (may_end or is_letter) and self._is_starter(next_word):
             return True
         if may_end:

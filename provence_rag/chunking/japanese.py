@@ -24,16 +24,17 @@ _END_MARKS = "。！？!?｡．…‥."
 _MARKS = re.compile(f"[{re.escape(''.join(_BRACKETS))}{_END_MARKS}](?:(?<=[{_END_MARKS}])[{_END_MARKS}]+)?")
 _SPACE = re.compile(r"\s*")
 
-# Behind the end of a sentence: footnote marks, （笑）, the end of Markdown emphasis.
-_ASIDE = re.compile(r"(?:[\[［]\d{1,3}[\]］]|[（(][笑泣汗爆涙][）)]|[*_]+(?=\s|$))*")
+# Behind the end of a sentence: footnote marks, [要出典], [誰?], （笑）, the end of Markdown emphasis.
+_NOTE = r"(?:(?:注釈?|脚注)? ?\d{1,3}|要[^\s\[\]［］]{1,8}|[^\s\[\]［］]{1,6}[?？])"
+_ASIDE = re.compile(rf"(?:[\[［]{_NOTE}[\]］]|[（(][笑泣汗爆涙][）)]|[*_]+(?=\s|$))*")
 
 _ASIDE_BEGINS = frozenset("[［（(*_")
 _TAIL_BEGINS = _ASIDE_BEGINS | _CLOSERS
 
 # No sentence begins with these particles; the mark before them is part of a name (モーニング娘。の).
-_PARTICLE = re.compile(r"を|の(?![ちどばびべぼりるろん])")
+_PARTICLE = re.compile(r"を|の(?![ちどばびべぼりるろん])|は(?=[、ァ-ヺ一-鿿])(?!虫)|が(?=[ァ-ヺ一-鿿])")
 # "なぜ？と聞いた", "すごい！って言う": the quoted words go on although nothing encloses them.
-_QUOTED = re.compile(r"\s*(?:って|と(?:[いのは、]|も(?!あれ|かく)|[思言聞考問疑感叫答尋]))")
+_QUOTED = re.compile(r"\s*(?:って|と(?:[いのは、]|も(?!あれ|かく)|(?![同共或])[一-鿿]))")
 
 _LATIN = re.compile(r"[0-9A-Za-z０-９Ａ-Ｚａ-ｚ]")
 _LATIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9.'’-]*$")

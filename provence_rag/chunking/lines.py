@@ -235,7 +235,7 @@ class _Paragraph:
         return Counter(_kind(line.lstrip()[0]) for line in self._lines)
 
     def _goes_on(self, number: int, line: str, following: str) -> bool:
-        """Whether `line`, number `number`, of Japanese or Chinese goes on below: it is full, or ends with a particle.
+        """Whether a line of Japanese or Chinese goes on below: it is full, or ends with a particle.
 
         Before a number, a Latin word or a bracket, and after a closing bracket, as many labels and turns of
         a dialogue end as sentences go on. There the whole paragraph has to look wrapped.
@@ -265,7 +265,7 @@ class _Paragraph:
 
 
 def _kind(first: str) -> str:
-    """Return what the first character of a line begins: a word of Japanese, a number, a Latin word or a sign."""
+    """Return what a line begins with: a word of Japanese, a number, a Latin word or a sign."""
     if first.isdecimal():
         return "number"
     if first.isalpha() or _EAST_ASIAN.match(first):

@@ -102,7 +102,12 @@ def test_a_lead_in_may_end_with_a_full_stop(language: str, lead_in: str, items: 
 
 @pytest.mark.parametrize(
     ("language", "sentence"),
-    [("en", "The shop is shut."), ("ja", "店は休みです。"), ("ja", "18歳以下の人は無料です。"), ("ja", "目次の頁です。")],
+    [
+        ("en", "The shop is shut."),
+        ("ja", "店は休みです。"),
+        ("ja", "18歳以下の人は無料です。"),
+        ("ja", "目次の頁です。"),
+    ],
 )
 def test_a_sentence_before_a_list_is_no_lead_in(language: str, sentence: str) -> None:
     assert links(f"{sentence}\n・水\n・帽子", "announces", language) == set()
