@@ -80,7 +80,7 @@ class ChatModel:
             chosen = {**DEFAULTS, **(parameters or {})}
             self.parameters = {name: value for name, value in chosen.items() if value is not None}
             self.name = model
-            self._model = _load(model, url, self.parameters)
+            self._model: Any = _load(model, url, self.parameters)
             return
         if url is not None or parameters is not None:
             raise InvalidInputError("url and parameters belong to a model that is given by its name")
@@ -130,9 +130,11 @@ def _unbound(model: Any) -> tuple[BaseChatModel, dict[str, Any]]:
         from langchain_core.runnables.base import RunnableBindingBase
     except ImportError as error:
         raise MissingExtraError("an LLM", "qa") from error
-    inner, bound = model, dict[str, Any]()
+    inner: Any = model
+    bound: dict[str, Any] = {}
     while isinstance(inner, RunnableBindingBase):
-        inner, bound = inner.bound, {**inner.kwargs, **bound}
+        bound = {**inner.kwargs, **bound}
+        inner = inner.bound
     if not isinstance(inner, BaseChatModel):
         raise InvalidInputError(
             "an LLM must be a ChatModel, a chat model of LangChain, or a specification such as "
