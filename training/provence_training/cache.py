@@ -9,14 +9,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 from tqdm.auto import tqdm
 
 from provence_training.arrays import Array
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["ContentCache", "content_key", "fingerprint"]
 
@@ -32,6 +33,8 @@ def content_key(*parts: Any) -> bytes:
 
 def fingerprint(model: nn.Module) -> str:
     """A hash of a model's weights, which tells apart two models of one name."""
+    import torch
+
     found = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
 
 from provence_training.qa import QAQuestion, load_questions
 
@@ -22,9 +23,10 @@ class ScriptedReader(BaseChatModel):
     """Gives the answer if it is in the prompt, else says that there is none. Judges a reply by its length."""
 
     answers: dict[str, str]
-    prompts: list[str] = []  # noqa: RUF012  # a field of pydantic
-    fail_at: int | None = None
-    with_usage: bool = True
+    # Not part of what it is, so stored replies are found whatever their values.
+    prompts: list[str] = Field([], exclude=True)
+    fail_at: int | None = Field(None, exclude=True)
+    usage: str = Field("counted", exclude=True)
 
     @property
     def _llm_type(self) -> str:
@@ -40,8 +42,12 @@ class ScriptedReader(BaseChatModel):
             self.prompts.append(prompt)
             if len(self.prompts) == self.fail_at:
                 raise ConnectionError("the server is gone")
-        usage = {"input_tokens": len(prompt), "output_tokens": 2, "total_tokens": len(prompt) + 2}
-        message = AIMessage(content=self.reply(prompt), usage_metadata=usage if self.with_usage else None)
+        usages = {
+            "counted": {"input_tokens": len(prompt), "output_tokens": 2, "total_tokens": len(prompt) + 2},
+            "zero": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0},
+            "missing": None,
+        }
+        message = AIMessage(content=self.reply(prompt), usage_metadata=usages[self.usage])
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def reply(self, prompt: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 
 from provence_rag import InvalidInputError, ProvenceError
 from provence_rag.testing import fake_provence
@@ -175,10 +179,11 @@ def test_a_judge(questions: list[QAQuestion], reader: Callable[..., Any], tmp_pa
     assert all("Right answers" in prompt for prompt in judge.prompts)
 
 
+@pytest.mark.parametrize("usage", ["missing", "zero"])
 def test_tokens_are_estimated_where_the_provider_counts_none(
-    questions: list[QAQuestion], reader: Callable[..., Any]
+    questions: list[QAQuestion], reader: Callable[..., Any], usage: str
 ) -> None:
-    report = QAEvaluator(reader(with_usage=False), STRATEGIES[:2], k=[2])({"coffee": questions})
+    report = QAEvaluator(reader(usage=usage), STRATEGIES[:2], k=[2])({"coffee": questions})
     whole, pruned = report.sets[0].arms
     assert whole.estimated_tokens
     assert 0 < pruned.input_tokens < whole.input_tokens
@@ -205,8 +210,23 @@ def test_the_report_is_saved(report: QAReport, tmp_path: Path) -> None:
         ({"k": [0]}, r"k\[0\] must be an integer >= 1, got 0"),
         ({"concurrency": 0}, "concurrency must be an integer >= 1, got 0"),
         ({"reference": "prune"}, "reference must be one of the strategies all, got 'prune'"),
-        ({"prices": (1.0, "2")}, "prices must be a number, got '2'"),
+        ({"prices": (1.0, "2")}, r"prices\[1\] must be a number, got '2'"),
+        ({"prices": (1.0,)}, r"prices must be two numbers, for .* read and written, got \(1.0,\)"),
+        ({"prices": 3}, "prices must be two numbers"),
+        ({"prices": (-1, 2)}, r"prices\[0\] must be a number >= 0, got -1"),
+        ({"k": 5}, "k must be a list of integers, got int 5"),
+        ({"k": []}, "k must have at least one number of passages"),
+        ({"cached_only": "no"}, "cached_only must be True or False, got 'no'"),
+        ({"llm": object()}, "an LLM must be a ChatModel, a chat model of LangChain, or a spec.*, got object"),
+        ({"judge": len}, "an LLM must be a ChatModel"),
         ({"strategies": []}, "strategies must be at least one, with different names"),
+        ({"strategies": "all"}, "strategies must be a list of strategies, got str 'all'"),
+        ({"strategies": AllPassages()}, "strategies must be a list of strategies, got AllPassages"),
+        (
+            {"strategies": ["all"]},
+            r"strategies\[0\] must be an object with .*, got str 'all': `parse_strategy` makes one",
+        ),
+        ({"strategies": [AllPassages]}, r"strategies\[0\] is the class AllPassages: give an instance"),
         (
             {"strategies": [AllPassages(), AllPassages()]},
             "strategies must be at least one, with different names",
@@ -215,9 +235,100 @@ def test_the_report_is_saved(report: QAReport, tmp_path: Path) -> None:
 )
 def test_arguments(reader: Callable[..., Any], settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        QAEvaluator(reader(), **({"strategies": [AllPassages()]} | settings))
+        QAEvaluator(**({"llm": reader(), "strategies": [AllPassages()]} | settings))
 
 
-def test_a_set_without_questions(reader: Callable[..., Any]) -> None:
-    with pytest.raises(InvalidInputError, match=r"sets\['none'\] has no question"):
-        QAEvaluator(reader(), [AllPassages()])({"none": []})
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ({"none": []}, r"sets\['none'\] has no question"),
+        ({}, "sets has no set of questions"),
+        ([1], "sets must be a mapping of names to questions, .*, got list"),
+        ({"mine": 3}, r"sets\['mine'\] must be a list of questions, got int 3"),
+        ({"mine": [{"question": "?"}]}, r"sets\['mine'\]\[0\] must be a QAQuestion, .*, got dict"),
+        ({1: []}, "the names of sets must be strings, got int 1"),
+    ],
+)
+def test_what_is_not_a_set_of_questions(reader: Callable[..., Any], sets: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        QAEvaluator(reader(), [AllPassages()])(sets)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [((), "answers of question 'x' must be at least one"), ("Paris", "answers must be a list of strings")],
+)
+def test_a_question_needs_answers(answers: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        QAQuestion(id="x", text="?", language="en", answers=answers, passages=())
+
+
+def broken(result: Any) -> Any:
+    class Broken:
+        name = "broken"
+
+        def context(self, question: QAQuestion, passages: Sequence[str]) -> Any:
+            return result if result != "raise" else {}["key"]
+
+    return Broken()
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "message"),
+    [
+        ("text", InvalidInputError, "context must be a list of strings, got str 'text'"),
+        (None, InvalidInputError, "context must be a list of strings, got NoneType None"),
+        ([1], InvalidInputError, r"context\[0\] must be a string, got int 1"),
+        ("raise", ProvenceError, "KeyError: 'key'"),
+    ],
+)
+def test_strategies_that_fail(
+    questions: list[QAQuestion], reader: Callable[..., Any], result: Any, kind: type[Exception], message: str
+) -> None:
+    asked = reader()
+    place = f"strategy 'broken', question '{re.escape(questions[0].id)}': "
+    with pytest.raises(kind, match=place + message):
+        QAEvaluator(asked, [broken(result)], k=[2])({"coffee": questions})
+    assert not asked.prompts
+
+
+@pytest.mark.parametrize(
+    ("verdict", "judged", "unclear"),
+    [
+        ("**Yes**, it does", 1.0, 0),
+        ("Verdict: __yes__", 1.0, 0),
+        ("*No.*", 0.0, 0),
+        ("Nobody knows", None, 12),
+        ("...", None, 12),
+    ],
+)
+def test_verdicts(
+    questions: list[QAQuestion],
+    reader: Callable[..., Any],
+    verdict: str,
+    judged: float | None,
+    unclear: int,
+) -> None:
+    judge = FakeListChatModel(responses=[verdict])
+    report = QAEvaluator(reader(), [AllPassages(), Oracle()], k=[2], judge=judge)({"coffee": questions})
+    arm = report.sets[0].arms[0]
+    assert (arm.judged, arm.unclear_verdicts) == (judged, unclear)
+    assert ("unclear verdicts" in report.to_markdown()) == bool(unclear)
+    assert (report.sets[0].comparisons[0].judged is None) == (judged is None)
+
+
+def test_unclear_verdicts_are_counted_apart(questions: list[QAQuestion], reader: Callable[..., Any]) -> None:
+    judge = FakeListChatModel(responses=["yes", "maybe", "no", "yes"])
+    report = QAEvaluator(reader(), [AllPassages()], k=[2], judge=judge)({"coffee": questions[:4]})
+    arm = report.sets[0].arms[0]
+    assert (arm.judged, arm.unclear_verdicts) == (pytest.approx(2 / 3), 1)
+
+
+def test_importing_it_is_cheap() -> None:
+    code = """
+import sys
+import provence_training.qa
+print(sorted({"torch", "transformers", "langchain_core"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

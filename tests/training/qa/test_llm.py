@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
+from pydantic import Field, SecretStr
 
 from provence_rag import InvalidInputError, ProvenceError
+from provence_training.cache import content_key
 from provence_training.qa import ChatModel
 from provence_training.qa.cache import CachedChat, ReplyStore
 from provence_training.qa.llm import Reply, estimated_tokens
@@ -124,6 +127,79 @@ def test_what_belongs_to_a_name(reader: Callable[..., Any]) -> None:
         ChatModel(reader(), url="http://localhost")
 
 
+class Mine(FakeListChatModel):
+    """Like a user's model: with fields that make its replies, and a key."""
+
+    who: str = "alpha"
+    key: SecretStr = SecretStr("one")
+    tools: Any = None
+    client: Any = Field(None, exclude=True)
+
+
+def asked_again(tmp_path: Path, first: Any, second: Any) -> bool:
+    path = tmp_path / "replies.jsonl"
+    chat(ChatModel(first), path).ask(MESSAGES)
+    return chat(ChatModel(second), path).stored(MESSAGES) is None
+
+
+def mine(**fields: Any) -> Mine:
+    return Mine(responses=["in 1977"], **fields)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (mine(), mine(who="zzz")),
+        (mine(), type("Mine", (Mine,), {"__qualname__": "Other"})(responses=["in 1977"])),
+        (mine(), mine().bind(stop=["7"])),
+        (mine().bind(stop=["7"]), mine().bind(stop=["8"])),
+        (mine().bind(stop=["7"]), mine(who="zzz").bind(stop=["7"])),
+        (mine().with_retry(), mine(who="zzz").with_retry()),
+    ],
+    ids=["a field", "the class", "bound", "bound otherwise", "a field of what is bound", "with retries"],
+)
+def test_replies_of_another_model_are_asked_for(tmp_path: Path, first: Any, second: Any) -> None:
+    assert asked_again(tmp_path, first, second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (mine(), mine()),
+        (mine(), mine(key=SecretStr("two"), client=object())),
+        (mine(tools=object()), mine(tools=object())),
+        (mine().bind(stop=["7"], tool=object()), mine().bind(stop=["7"], tool=object())),
+        (mine(), mine().with_retry()),
+    ],
+    ids=["equal", "a secret and a client", "objects", "bound", "with retries"],
+)
+def test_replies_of_the_same_model_are_found(tmp_path: Path, first: Any, second: Any) -> None:
+    assert not asked_again(tmp_path, first, second)
+
+
+def test_no_secret_of_a_model_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "replies.jsonl"
+    model = ChatModel(mine(key=SecretStr("sesame")).bind(stop=["7"]))
+    assert model.name == "Mine"
+    assert model.parameters["stop"] == "['7']"
+    chat(model, path).ask(MESSAGES)
+    assert "sesame" not in path.read_text()
+
+
+def test_a_chain_is_not_a_chat_model() -> None:
+    with pytest.raises(InvalidInputError, match=r"an LLM must be a ChatModel, .* got RunnableSequence"):
+        ChatModel(mine() | str)  # type: ignore[arg-type]
+
+
+def test_the_keys_of_models_that_are_named_do_not_change() -> None:
+    # Long runs depend on them.
+    model = ChatModel("small", url="http://localhost:9/v1")
+    store = ReplyStore(None)
+    reply = Counting().ask(MESSAGES)
+    store.add(content_key("small", {"temperature": 0, "max_tokens": 48}, MESSAGES).hex(), reply, {})
+    assert CachedChat(model, store).stored(MESSAGES) == reply
+
+
 def test_estimated_tokens() -> None:
     assert estimated_tokens(["a word"]) < estimated_tokens(["a word and some more", "東京"]) < 20
 
@@ -213,3 +289,21 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
     path.write_text('{"question": "When?"}\n')
     with pytest.raises(InvalidInputError, match=r"questions\.jsonl:1: is not a stored reply"):
         ReplyStore(path)
+
+
+@pytest.mark.parametrize("content", ["# Title\n\nText.\n", "\n{}", "[1]\n", '"key"\n', "\x00\x01"])
+def test_a_file_that_is_not_a_cache_is_left_alone(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(content)
+    with pytest.raises(InvalidInputError, match=r"README\.md:\d: is not a stored reply: give another file"):
+        ReplyStore(path)
+    assert path.read_text() == content
+
+
+def test_a_cache_is_a_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"cache must be a file, got .* is a directory"):
+        ReplyStore(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match=r"cache must be a file, got .*file is no directory"):
+        ReplyStore(tmp_path / "file" / "replies.jsonl")
+    ReplyStore(tmp_path / "file")  # an empty file is an empty cache

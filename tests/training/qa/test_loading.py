@@ -113,7 +113,7 @@ def test_passages_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answers": []}, "answers: "),
+        ({"answers": []}, "answers: must have at least 1 entry, got 0"),
         ({"answers": ["  "]}, r"answers\[0\]: must be a string with more than white space"),
         ({"question": ""}, "question: must be a string with more than white space"),
         ({"passages": "text"}, "passages: must be a list, got str"),

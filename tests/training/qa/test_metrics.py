@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provence_training.qa.metrics import exact_match, is_no_answer, match, normalised, token_f1
+from provence_training.qa.metrics import exact_match, is_no_answer, match, normalised, occurs, token_f1
 
 
 @pytest.mark.parametrize(
@@ -50,21 +50,108 @@ def test_a_reply_that_says_more_matches() -> None:
     assert match("It is “Paris”", ["«Paris»"], "en") == 1.0  # punctuation of all scripts
 
 
+@pytest.mark.parametrize(
+    ("reply", "answer", "language"),
+    [
+        ("because", "US", "en"),
+        ("in 1950", "5", "en"),
+        ("3.5 km", "5", "en"),
+        ("ha", "A-ha", "en"),
+        ("Bußgeld", "Geld", "de"),
+        ("anything", "The", "en"),
+    ],
+)
+def test_a_part_of_a_word_does_not_match(reply: str, answer: str, language: str) -> None:
+    assert match(reply, [answer], language) == 0.0
+    assert not occurs([answer], reply, language)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "language"),
+    [
+        ("the U.S. army", "US", "en"),
+        ("Paris's streets", "Paris", "en"),
+        ("Bentz's filter-bag", "Bentz's filter", "en"),
+        ("1908–1912", "1908", "en"),
+        ("2,579 steps", "2579", "en"),
+        ("3.5", "35", "en"),
+        ("A-ha", "ha", "en"),
+        ("奈良県です", "奈良", "ja"),
+        ("서울입니다", "서울", "ko"),
+        ("ที่กรุงเทพครับ", "กรุงเทพ", "th"),
+    ],
+)
+def test_whole_words_match(reply: str, answer: str, language: str) -> None:
+    assert match(reply, [answer], language) == 1.0
+    assert occurs([answer], reply, language)
+
+
+@pytest.mark.parametrize(("reply", "answer"), [("a", "A"), ("The", "the"), ("An.", "an"), ("the a", "The A")])
+def test_articles_count_where_there_is_nothing_else(reply: str, answer: str) -> None:
+    assert exact_match(reply, [answer], "en") == match(reply, [answer], "en") == 1.0
+    assert token_f1(reply, [answer], "en") == 1.0
+    assert exact_match("an hour", ["A"], "en") == match("an hour", ["A"], "en") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer", "language"),
+    [
+        ("No answer", "No", "en"),
+        ("No answer.", "answer", "en"),
+        ("回答なし。", "なし", "ja"),
+        ("No answer", "no answer", "en"),
+    ],
+)
+def test_no_answer_is_never_right(reply: str, answer: str, language: str) -> None:
+    figures = [figure(reply, [answer], language) for figure in (match, exact_match, token_f1)]
+    assert figures == [0.0, 0.0, 0.0]
+
+
 def test_an_answer_of_nothing_matches_nothing() -> None:
     assert match("anything", ["The", "..."], "en") == 0.0
 
 
 @pytest.mark.parametrize(
-    "reply", ["No answer", '"no answer."', "No answer in the passages", "回答なし。", " ", "..."]
+    "reply",
+    [
+        "No answer",
+        '"no answer."',
+        "No answer in the passages",
+        "回答なし。",
+        " ",
+        "...",
+        "**No answer**",
+        "No answer is given in the text.",
+        "No answer\nThe text does not say.",
+        "No answer. Nobody is named.",
+        "No  answer (it is not there)",
+        "回答なしです。",
+    ],
 )
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_no_answer(reply: str, language: str) -> None:
     assert is_no_answer(reply, language)
 
 
-@pytest.mark.parametrize("reply", ["Paris", "There is an answer", "回答"])
-def test_an_answer(reply: str) -> None:
-    assert not is_no_answer(reply, "ja" if reply == "回答" else "en")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Paris",
+        "There is an answer",
+        "回答",
+        "なし",
+        "回答なしの日",
+        "The",
+        "No",
+        "No answering machine",
+        "No answer was ever given; it is Paris",
+        "No, answer is Paris",
+        "No answer's right but Paris",
+    ],
+)
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_an_answer(reply: str, language: str) -> None:
+    assert not is_no_answer(reply, language)
 
 
 @given(st.text(), st.text(min_size=1), st.sampled_from(["en", "ja", "zh", "de"]))

@@ -78,6 +78,13 @@ def test_a_model_is_loaded_only_for_those_that_need_one() -> None:
         ),
         ("rerank", "strategy 'rerank' is unknown"),
         ("all:3", "strategy 'all:3' is unknown"),
+        ("oracle:", "strategy 'oracle:' is unknown"),
+        ("prune:", "strategy 'prune:' is unknown"),
+        ("embedding-filter::0.3", "strategy 'embedding-filter::0.3' is unknown"),
+        ("prune:top_k=abc", "top_k must be an integer >= 1, got 'abc'"),
+        ("prune:top_k=0", "top_k must be an integer >= 1, got 0"),
+        ("prune:score_threshold=high", "score_threshold must be a number between 0 and 1, got 'high'"),
+        ("prune:top_k=1,top_k=2", "strategy 'prune:top_k=1,top_k=2' has top_k twice"),
         ("rerank:0", "top_n must be an integer >= 1, got 0"),
         (
             "prune:limit=0.1",

@@ -219,6 +219,10 @@ def validated(adapter: TypeAdapter[T], value: Any, path: str = "") -> T:
             reason = "is missing"
         elif first["type"] == "value_error":
             reason = str(first["ctx"]["error"])
+        elif first["type"] == "too_short":
+            least = first["ctx"]["min_length"]
+            entries = "entry" if least == 1 else "entries"
+            reason = f"must have at least {least} {entries}, got {first['ctx']['actual_length']}"
         else:
             expected = _EXPECTED.get(first["type"], first["msg"])
             reason = f"must be {expected}, got {shown(first['input'])}"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from provence_rag import MissingExtraError, Provence, PrunedPassage, PruningOptions
 from provence_rag.chunking import MultilingualChunker, Span
@@ -103,6 +102,7 @@ class EmbeddingFilter:
         device: str | None = None,
     ) -> None:
         try:
+            import torch
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MissingExtraError("an embedding filter", "train") from error

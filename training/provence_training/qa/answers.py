@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from tqdm.auto import tqdm
 
+from provence_rag.errors import InvalidInputError, ProvenceError
+from provence_rag.validation import check_texts
 from provence_training.qa.cache import CachedChat
 from provence_training.qa.llm import Reply, estimated_tokens
 from provence_training.qa.metrics import is_no_answer
@@ -17,10 +21,16 @@ from provence_training.qa.prompts import Messages, judge_messages, messages
 from provence_training.qa.questions import QAQuestion
 from provence_training.qa.strategies import Strategy
 
-__all__ = ["Answered", "Answerer", "ArmKey"]
+__all__ = ["Answered", "Answerer", "ArmKey", "Verdict"]
 
 ArmKey = tuple[int, str]
 """k and the name of a strategy."""
+
+Verdict = Literal["right", "wrong", "unclear"]
+"""What a judge says of a reply; `unclear` is neither yes nor no."""
+
+_VERDICT = re.compile(r"[\W_]*(?:\w+\s*:[\W_]*)?(?:(?P<right>yes|はい)|no|いいえ)(?![^\W_])", re.IGNORECASE)
+"""Yes or no, with or without Markdown and a label ("Verdict: **yes**")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +53,8 @@ class Answered:
     estimated_tokens: bool
     """Whether the bundled model's tokenizer counted them, since the provider did not."""
 
-    judged: bool | None
-    """Whether the judge calls the reply right; None without a judge."""
+    verdict: Verdict | None
+    """The judge's; None without a judge."""
 
 
 class Answerer:
@@ -120,18 +130,18 @@ class Answerer:
     def _answer_with(self, strategy: Strategy, question: QAQuestion, k: int) -> Answered | None:
         passages = question.top(k)
         start = time.perf_counter()
-        context = list(strategy.context(question, passages))
+        context = _context(strategy, question, passages)
         seconds = time.perf_counter() - start
         prompt = messages(question.text, context, question.language)
         reply = self._ask(self._chat, prompt)
         if reply is None:
             return None
-        judged = None
+        verdict = None
         if self._judge is not None:
-            judged = self._is_right(self._judge, question, reply)
-            if judged is None:
+            verdict = self._verdict(self._judge, question, reply)
+            if verdict is None:
                 return None
-        counted = reply.input_tokens is not None and reply.output_tokens is not None
+        counted = reply.input_tokens and (reply.output_tokens or not reply.text)
         return Answered(
             context=tuple(context),
             context_seconds=seconds,
@@ -139,19 +149,36 @@ class Answerer:
             input_tokens=_counted(reply.input_tokens, [text for _, text in prompt]),
             output_tokens=_counted(reply.output_tokens, [reply.text]),
             estimated_tokens=not counted,
-            judged=judged,
+            verdict=verdict,
         )
 
     def _ask(self, chat: CachedChat, prompt: Messages) -> Reply | None:
         return chat.stored(prompt) if self._cached_only else chat.ask(prompt)
 
-    def _is_right(self, judge: CachedChat, question: QAQuestion, reply: Reply) -> bool | None:
+    def _verdict(self, judge: CachedChat, question: QAQuestion, reply: Reply) -> Verdict | None:
         """The judge's verdict; None if it is missing. A reply without an answer needs no judge."""
         if is_no_answer(reply.text, question.language):
-            return False
+            return "wrong"
         verdict = self._ask(judge, judge_messages(question.text, question.answers, reply.text))
-        return None if verdict is None else verdict.text.strip().lower().startswith("yes")
+        if verdict is None:
+            return None
+        found = _VERDICT.match(verdict.text)
+        if found is None:
+            return "unclear"
+        return "right" if found["right"] else "wrong"
+
+
+def _context(strategy: Strategy, question: QAQuestion, passages: Sequence[str]) -> list[str]:
+    """What a strategy gives the LLM to read. Errors name the strategy and the question."""
+    place = f"strategy {strategy.name!r}, question {question.id!r}"
+    try:
+        context = strategy.context(question, passages)
+    except Exception as error:  # a user's strategy may raise anything
+        kind = InvalidInputError if isinstance(error, InvalidInputError) else ProvenceError
+        raise kind(f"{place}: {type(error).__name__}: {error}") from error
+    return check_texts(f"{place}: context", context)
 
 
 def _counted(tokens: int | None, texts: Sequence[str]) -> int:
-    return estimated_tokens(texts) if tokens is None else tokens
+    """The provider's count; some servers report 0 where they count nothing."""
+    return tokens or estimated_tokens(texts)

@@ -16,6 +16,10 @@ from provence_training.qa.prompts import Messages
 __all__ = ["CachedChat", "ReplyStore"]
 
 
+_BEGINNING = b'{"key": "'
+"""The first bytes of a stored reply, by which one that was cut off is told from the line of another file."""
+
+
 class ReplyStore:
     """A file of JSON Lines with one reply a line, each stored as it comes. Threads may share a store.
 
@@ -23,22 +27,23 @@ class ReplyStore:
         path: The file; it is created with the first reply. None stores in memory only.
 
     Raises:
-        InvalidInputError: The file holds something else.
+        InvalidInputError: The path is a directory, or a file that cannot be read or holds something else.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._replies: dict[str, Reply] = {}
-        lines = path.read_bytes().split(b"\n") if path is not None and path.exists() else []
-        for number, line in enumerate(lines, 1):
+        if path is None:
+            return
+        for number, line in enumerate(_lines(path), 1):
             try:
                 entry = json.loads(line)
-            except ValueError:  # a line that was cut off when the process died
-                continue
-            try:
                 self._replies[entry["key"]] = Reply(**entry["reply"])
-            except (KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError) as error:
+                # A line may have been cut off when the process died.
+                if isinstance(error, ValueError) and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]:
+                    continue
                 raise InvalidInputError(
                     f"{path}:{number}: is not a stored reply: give another file for the cache"
                 ) from error
@@ -58,6 +63,19 @@ class ReplyStore:
             with self._path.open("ab") as file:
                 # First end a line that was cut off.
                 file.write(b"\n" * bool(file.tell()) + line.encode())
+
+
+def _lines(path: Path) -> list[bytes]:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not folder.is_dir():
+        raise InvalidInputError(
+            f"cache must be a file, got {str(path)!r}: {path if path.is_dir() else folder} is "
+            f"{'a directory' if path.is_dir() else 'no directory'}"
+        )
+    try:
+        return path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        raise InvalidInputError(f"cache {str(path)!r} could not be read: {error}") from error
 
 
 class CachedChat:

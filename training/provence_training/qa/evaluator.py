@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provence_rag.errors import InvalidInputError
-from provence_rag.validation import check_count, check_number
+from provence_rag.validation import check_count, check_flag, check_number, check_rows, shortened, shown
 from provence_training.qa.answers import Answered, Answerer, ArmKey
 from provence_training.qa.cache import CachedChat, ReplyStore
 from provence_training.qa.figures import Arm
@@ -18,6 +18,7 @@ from provence_training.qa.strategies import Strategy
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables.base import RunnableBindingBase
 
 __all__ = ["QAEvaluator"]
 
@@ -45,24 +46,31 @@ class QAEvaluator:
 
     def __init__(
         self,
-        llm: ChatModel | BaseChatModel | str,
+        llm: ChatModel | BaseChatModel | RunnableBindingBase[Any, Any] | str,
         strategies: Sequence[Strategy],
         *,
         k: Sequence[int] = (5,),
         reference: str | None = None,
-        judge: ChatModel | BaseChatModel | str | None = None,
+        judge: ChatModel | BaseChatModel | RunnableBindingBase[Any, Any] | str | None = None,
         prices: tuple[float, float] | None = None,
         cache: str | Path | None = None,
         cached_only: bool = False,
         concurrency: int = 1,
         examples: int = 10,
     ) -> None:
+        k = check_rows("k", k, of="integers")
         for number, value in enumerate(k):
             check_count(f"k[{number}]", value, 1)
+        if not k:
+            raise InvalidInputError("k must have at least one number of passages, got []")
+        check_flag("cached_only", cached_only)
         check_count("concurrency", concurrency, 1)
         check_count("examples", examples, 0)
-        for price in prices or ():
-            check_number("prices", price)
+        if prices is not None:
+            _check_prices(prices)
+        strategies = check_rows("strategies", strategies, of="strategies")
+        for number, strategy in enumerate(strategies):
+            _check_strategy(f"strategies[{number}]", strategy)
         names = [strategy.name for strategy in strategies]
         if not names or len(set(names)) < len(names):
             raise InvalidInputError(f"strategies must be at least one, with different names, got {names}")
@@ -106,11 +114,11 @@ class QAEvaluator:
             show_progress: Show a progress bar on standard error.
 
         Raises:
-            InvalidInputError: A set has no question, or none whose replies are all stored.
+            InvalidInputError: A set has no question, or none whose replies are all stored, or a strategy
+                returns something other than strings.
+            ProvenceError: An LLM gives no reply, or a strategy raises an error.
         """
-        for name, questions in sets.items():
-            if not questions:
-                raise InvalidInputError(f"sets[{name!r}] has no question")
+        sets = _checked_sets(sets)
         return QAReport(
             llm=self._llm.name,
             parameters=dict(self._llm.parameters),
@@ -150,5 +158,53 @@ def _arm(strategy: str, k: int, rows: Sequence[tuple[QAQuestion, Mapping[ArmKey,
     return Arm(strategy, k, questions, [answered[k, strategy] for _, answered in rows])
 
 
-def _chat_model(model: ChatModel | BaseChatModel | str) -> ChatModel:
+def _check_prices(prices: Any) -> None:
+    if not isinstance(prices, (tuple, list)) or len(prices) != 2:
+        raise InvalidInputError(
+            f"prices must be two numbers, for a million tokens read and written, got {shortened(prices)}"
+        )
+    for number, price in enumerate(prices):
+        check_number(f"prices[{number}]", price)
+        if price < 0:
+            raise InvalidInputError(f"prices[{number}] must be a number >= 0, got {price!r}")
+
+
+def _check_strategy(name: str, strategy: Any) -> None:
+    if isinstance(strategy, type):
+        raise InvalidInputError(f"{name} is the class {strategy.__name__}: give an instance of it")
+    if not isinstance(strategy, Strategy) or not callable(strategy.context):
+        hint = ": `parse_strategy` makes one of a specification" if isinstance(strategy, str) else ""
+        raise InvalidInputError(
+            f"{name} must be an object with a `name` and a method `context`, got {shown(strategy)}{hint}"
+        )
+    if not isinstance(strategy.name, str) or not strategy.name.strip():
+        raise InvalidInputError(
+            f"{name}.name must be a string with more than white space, got {strategy.name!r}"
+        )
+
+
+def _checked_sets(sets: Any) -> dict[str, list[QAQuestion]]:
+    if not isinstance(sets, Mapping):
+        raise InvalidInputError(
+            f"sets must be a mapping of names to questions, such as {{'mine': questions}}, got {shown(sets)}"
+        )
+    if not sets:
+        raise InvalidInputError("sets has no set of questions")
+    checked: dict[str, list[QAQuestion]] = {}
+    for name, questions in sets.items():
+        if not isinstance(name, str):
+            raise InvalidInputError(f"the names of sets must be strings, got {shown(name)}")
+        rows = checked[name] = check_rows(f"sets[{name!r}]", questions, of="questions")
+        if not rows:
+            raise InvalidInputError(f"sets[{name!r}] has no question")
+        for number, question in enumerate(rows):
+            if not isinstance(question, QAQuestion):
+                raise InvalidInputError(
+                    f"sets[{name!r}][{number}] must be a QAQuestion, as from `load_questions`, got "
+                    f"{shown(question)}"
+                )
+    return checked
+
+
+def _chat_model(model: ChatModel | BaseChatModel | RunnableBindingBase[Any, Any] | str) -> ChatModel:
     return model if isinstance(model, ChatModel) else ChatModel(model)

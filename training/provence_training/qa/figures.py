@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from provence_training.arrays import FloatArray
-from provence_training.qa.answers import Answered
+from provence_training.qa.answers import Answered, Verdict
 from provence_training.qa.comparison import Difference, paired_difference
-from provence_training.qa.metrics import exact_match, is_no_answer, match, token_f1
+from provence_training.qa.metrics import exact_match, is_no_answer, match, occurs, token_f1
 from provence_training.qa.questions import QAQuestion
 
 __all__ = ["Arm", "ArmFigures", "Comparison", "LostAnswer"]
+
+_SHARES: Mapping[Verdict | None, float] = {"right": 1.0, "wrong": 0.0}
+"""How verdicts count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,10 @@ class ArmFigures:
     """Mean token F1."""
 
     judged: float | None
-    """Share of the replies that the judge calls right; None without a judge."""
+    """Share of the replies with a clear verdict that the judge calls right; None without any."""
+
+    unclear_verdicts: int | None
+    """Replies of which the judge says neither yes nor no; None without a judge."""
 
     no_answer: float
     """Share of the replies that say that there is no answer."""
@@ -101,7 +107,7 @@ class Comparison:
     f1: Difference
 
     judged: Difference | None
-    """None without a judge."""
+    """Over the questions with clear verdicts on both replies; None without any."""
 
     gained: int
     """Questions whose reply matches here and not in the reference arm."""
@@ -146,12 +152,13 @@ class Arm:
         self._no_answer = np.array([is_no_answer(reply, language) for reply, _, language in rows])
         self._in_context = np.array(
             [
-                match("\n".join(a.context), q.answers, q.language)
+                occurs(q.answers, "\n".join(a.context), q.language)
                 for q, a in zip(questions, answered, strict=True)
             ]
         )
-        judged = [a.judged for a in answered if a.judged is not None]
-        self._judged: FloatArray | None = np.array(judged, dtype=np.float64) if judged else None
+        verdicts = [a.verdict for a in answered]
+        self._judged: FloatArray = np.array([_SHARES.get(verdict, np.nan) for verdict in verdicts])
+        self._unclear = None if None in verdicts else verdicts.count("unclear")
         self._input_tokens = sum(a.input_tokens for a in answered)
         self._context_seconds = sum(a.context_seconds for a in answered)
         self._reply_seconds = sum(a.reply.seconds for a in answered)
@@ -160,6 +167,7 @@ class Arm:
         """The figures of this arm; `prices` are those of a million tokens read and written."""
         output_tokens = sum(a.output_tokens for a in self._answered)
         cached = [a.reply.cached_tokens for a in self._answered if a.reply.cached_tokens is not None]
+        judged = self._judged[~np.isnan(self._judged)]
         cost = None
         if prices is not None:
             cost = (self._input_tokens * prices[0] + output_tokens * prices[1]) / 1e6
@@ -169,7 +177,8 @@ class Arm:
             match=float(self._match.mean()),
             exact_match=float(self._exact_match.mean()),
             f1=float(self._f1.mean()),
-            judged=None if self._judged is None else float(self._judged.mean()),
+            judged=float(judged.mean()) if len(judged) else None,
+            unclear_verdicts=self._unclear,
             no_answer=float(self._no_answer.mean()),
             in_context=float(self._in_context.mean()),
             input_tokens=self._input_tokens,
@@ -184,9 +193,7 @@ class Arm:
 
     def compared_with(self, reference: Arm, *, examples: int) -> Comparison:
         """The differences from another arm with the same questions, and at most `examples` lost answers."""
-        judged = None
-        if self._judged is not None and reference._judged is not None:
-            judged = paired_difference(self._judged, reference._judged)
+        judged = ~np.isnan(self._judged + reference._judged)
         lost = np.flatnonzero(self._match < reference._match).tolist()
         return Comparison(
             strategy=self.strategy,
@@ -195,7 +202,9 @@ class Arm:
             match=paired_difference(self._match, reference._match),
             exact_match=paired_difference(self._exact_match, reference._exact_match),
             f1=paired_difference(self._f1, reference._f1),
-            judged=judged,
+            judged=paired_difference(self._judged[judged], reference._judged[judged])
+            if judged.any()
+            else None,
             gained=int((self._match > reference._match).sum()),
             lost=len(lost),
             lost_by_pruner=sum(not self._in_context[i] for i in lost),

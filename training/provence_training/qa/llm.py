@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from provence_rag.errors import InvalidInputError, MissingExtraError, ProvenceError
 from provence_rag.hub import BUNDLED
 from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.validation import shown
+from provence_training.cache import content_key
 from provence_training.qa.prompts import Messages
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables.base import RunnableBindingBase
 
 __all__ = ["DEFAULTS", "ChatModel", "Reply", "estimated_tokens"]
 
@@ -50,7 +56,9 @@ class ChatModel:
 
     Args:
         model: A specification of LangChain's `init_chat_model` ("openai:gpt-5-mini", "ollama:qwen3"), or a
-            chat model of LangChain.
+            chat model of LangChain, with or without bound arguments (`model.bind(...)`). Stored replies of a
+            chat model are found by its class, its fields and the bound arguments; secrets and fields with
+            `exclude=True` do not count.
         url: The address of a server with OpenAI's API, such as "http://127.0.0.1:8000/v1"; `model` is then
             the name of a model on it. The key is taken from `OPENAI_API_KEY`, if that is set.
         parameters: Arguments of the chat model, over `DEFAULTS`; None leaves one out. Not with a model that
@@ -63,7 +71,7 @@ class ChatModel:
 
     def __init__(
         self,
-        model: str | BaseChatModel,
+        model: str | BaseChatModel | RunnableBindingBase[Any, Any],
         *,
         url: str | None = None,
         parameters: Mapping[str, Any] | None = None,
@@ -72,12 +80,16 @@ class ChatModel:
             chosen = {**DEFAULTS, **(parameters or {})}
             self.parameters = {name: value for name, value in chosen.items() if value is not None}
             self.name = model
-            self._model = _load(model, url, self.parameters)
+            self._model: Any = _load(model, url, self.parameters)
             return
         if url is not None or parameters is not None:
             raise InvalidInputError("url and parameters belong to a model that is given by its name")
-        self.parameters = {name: str(value) for name, value in model._identifying_params.items()}
-        self.name = type(model).__name__
+        inner, bound = _unbound(model)
+        self.name = type(inner).__name__
+        self.parameters = {
+            name: _text(value) for name, value in {**inner._identifying_params, **bound}.items()
+        }
+        self.parameters["fingerprint"] = _fingerprint(inner, bound)
         self._model = model
 
     def ask(self, messages: Messages) -> Reply:
@@ -109,6 +121,41 @@ class ChatModel:
             first_token_seconds=seconds if first is None else first,
             seconds=seconds,
         )
+
+
+def _unbound(model: Any) -> tuple[BaseChatModel, dict[str, Any]]:
+    """A chat model without the arguments that are bound to it, and these."""
+    try:
+        from langchain_core.language_models import BaseChatModel
+        from langchain_core.runnables.base import RunnableBindingBase
+    except ImportError as error:
+        raise MissingExtraError("an LLM", "qa") from error
+    inner: Any = model
+    bound: dict[str, Any] = {}
+    while isinstance(inner, RunnableBindingBase):
+        bound = {**inner.kwargs, **bound}
+        inner = inner.bound
+    if not isinstance(inner, BaseChatModel):
+        raise InvalidInputError(
+            "an LLM must be a ChatModel, a chat model of LangChain, or a specification such as "
+            f"'openai:gpt-5-mini', got {shown(model)}"
+        )
+    return inner, bound
+
+
+def _fingerprint(model: BaseChatModel, bound: Mapping[str, Any]) -> str:
+    """A hash of what tells apart two chat models: class, fields and bound arguments, without secrets."""
+    kind = type(model)
+    fields = model.model_dump(
+        mode="json", exclude=set(model.lc_secrets), fallback=_text, serialize_as_any=True, warnings=False
+    )
+    arguments = to_jsonable_python(bound, fallback=_text, serialize_as_any=True)
+    return content_key(f"{kind.__module__}.{kind.__qualname__}", fields, arguments).hex()[:16]
+
+
+def _text(value: Any) -> str:
+    """A value as text, without the address of an object, which another process does not share."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def _load(model: str, url: str | None, parameters: Mapping[str, Any]) -> BaseChatModel:

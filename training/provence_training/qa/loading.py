@@ -24,7 +24,7 @@ from provence_training.data import (
 )
 from provence_training.data.shapes import Identifier, Text, Words, validated
 from provence_training.evaluation.topics import Topic, answered_topics
-from provence_training.qa.metrics import match
+from provence_training.qa.metrics import occurs
 from provence_training.qa.questions import QAQuestion
 
 __all__ = ["load_questions", "retrieved_questions"]
@@ -172,7 +172,7 @@ def _question(asked: _Asked, passages: Sequence[str], default_id: str) -> QAQues
         language = detect_language("\n".join(passages) or asked.question)
     chunker = MultilingualChunker(language)
     sentences = [text[span.start : span.end] for text in passages for span in chunker.spans(text)]
-    evidence = [sentence for sentence in sentences if match(sentence, asked.answers, language)]
+    evidence = [sentence for sentence in sentences if occurs(asked.answers, sentence, language)]
     return QAQuestion(
         id=default_id if asked.id is None else asked.id,
         text=asked.question,

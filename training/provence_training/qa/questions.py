@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from provence_rag.errors import InvalidInputError
+from provence_rag.validation import check_texts
+
 __all__ = ["QAQuestion"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class QAQuestion:
-    """A question with its answers and P passages."""
+    """A question with its answers and P passages.
+
+    Raises:
+        InvalidInputError: It has no answer, or answers or passages are not strings.
+    """
 
     id: str
 
@@ -30,6 +37,11 @@ class QAQuestion:
 
     evidence: str | None = None
     """The sentences that answer; None if they are not known."""
+
+    def __post_init__(self) -> None:
+        if not check_texts("answers", self.answers):
+            raise InvalidInputError(f"answers of question {self.id!r} must be at least one, got none")
+        check_texts("passages", self.passages)
 
     def top(self, k: int) -> list[str]:
         """The first k passages. If the one that is known to answer is not among them, it is the last."""

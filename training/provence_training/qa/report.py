@@ -115,6 +115,7 @@ def _figures(one: QASet, k: int) -> str:
         "exact match": [arm.exact_match for arm in arms],
         "F1": [arm.f1 for arm in arms],
         "judged right": [arm.judged for arm in arms],
+        "unclear verdicts": [arm.unclear_verdicts or None for arm in arms],
         "no answer": [arm.no_answer for arm in arms],
         "answer in context": [arm.in_context for arm in arms],
         "prompt tokens": [round(arm.input_tokens / one.num_questions) for arm in arms],

@@ -9,6 +9,7 @@ from typing import Any
 
 from provence_rag import Provence, PruningOptions
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import check_text
 from provence_training.qa.rivals import FilterByEmbeddings, LLMLingua2
 from provence_training.qa.strategies import AllPassages, NoContext, Oracle, Prune, Rerank, Strategy
 
@@ -32,15 +33,15 @@ def parse_strategy(specification: str, model: Callable[[], Provence]) -> Strateg
     Raises:
         InvalidInputError: It has none of the forms.
     """
-    kind, _, rest = specification.partition(":")
+    kind, colon, rest = check_text("specification", specification).partition(":")
     match kind:
-        case "none" | "all" | "oracle" if not rest:
+        case "none" | "all" | "oracle" if not colon:
             return _SIMPLE[kind]()
         case "rerank" if rest.isdecimal():
             return Rerank(model(), int(rest))
-        case "prune":
+        case "prune" if rest or not colon:
             return Prune(model(), **_prune_options(specification, rest))
-        case "embedding-filter" | "llmlingua2" if rest:
+        case "embedding-filter" | "llmlingua2" if rest and not rest.startswith(":"):
             rival = FilterByEmbeddings if kind == "embedding-filter" else LLMLingua2
             return rival(*_model_and_share(rest))
     raise InvalidInputError(f"strategy {specification!r} is unknown: it must be one of {_FORMS}")
@@ -64,6 +65,8 @@ def _prune_options(specification: str, text: str) -> dict[str, Any]:
                 f"strategy {specification!r} has {part!r}, which must be NAME=VALUE with one of the names "
                 f"{', '.join(_PRUNE_OPTIONS)}"
             )
+        if name in options:
+            raise InvalidInputError(f"strategy {specification!r} has {name} twice")
         try:
             options[name] = json.loads(value)  # a number, true or false
         except ValueError:

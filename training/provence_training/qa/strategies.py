@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from provence_rag import Provence, PruningOptions
 from provence_rag.errors import InvalidInputError
+from provence_rag.ranking import Ranking
 from provence_rag.validation import check_count
 from provence_training.qa.questions import QAQuestion
 
@@ -114,6 +115,7 @@ class Prune:
         self._model = model
         self._ranking: dict[str, Any] = {"top_k": top_k, "score_threshold": score_threshold}
         self._reorder = model.config.can_rank
+        Ranking(**self._ranking, reorder=self._reorder).check(model.config)
         self._options = PruningOptions(**options)
         self._options.check(model.config)
 
