@@ -32,6 +32,13 @@ def outputs_of(notebook: Any) -> list[list[tuple[str, str]]]:
     return [[form_and_content(output) for output in cell.outputs] for cell in cells]
 
 
+RUNS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in TRAINING else [])
+    for path in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize("path", RUNS)
 def test_outputs(path: Path) -> None:
     stored = outputs_of(nbformat.read(path, as_version=4))
     actual = outputs_of(run(path))

@@ -10,7 +10,6 @@ from provence_rag.chunking.markdown import MarkdownChunker, heading_level
 from provence_rag.chunking.multilingual import MultilingualChunker
 from provence_rag.chunking.overlong import split_overlong
 from provence_rag.chunking.partners import with_partners
-from provence_rag.chunking.visible import is_glued
 
 __all__ = [
     "BaseChunker",
@@ -24,7 +23,6 @@ __all__ = [
     "as_chunker",
     "detect_language",
     "heading_level",
-    "is_glued",
     "split_overlong",
     "with_partners",
 ]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tokenizers import Encoding, Tokenizer, processors
 
-from provence_rag.chunking import Span, is_glued, split_overlong
+from provence_rag.chunking import Span, split_overlong
+from provence_rag.chunking.visible import is_glued
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.inference.arrays import IntArray
 from provence_rag.inference.line_breaks import with_plain_line_breaks

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provence_rag.chunking import MultilingualChunker, is_glued
-from provence_rag.chunking.visible import visible_borders
+from provence_rag.chunking import MultilingualChunker
+from provence_rag.chunking.visible import is_glued, visible_borders
 
 
 @pytest.mark.parametrize(
