@@ -66,6 +66,6 @@ def _ranges(marker: str) -> Iterator[tuple[int, int]]:
 def without_markers(text: str) -> str:
     """The text with a space inside the brackets of everything that looks like a citation.
 
-    `[2]` becomes `[ 2 ]`, which `find_markers` does not find. JSON and source code mean the same after it.
+    `[2]` becomes `[ 2 ]`, which `find_markers` does not find. JSON means the same after it.
     """
     return _IN_TEXT.sub(lambda match: f"{match[0][0]} {match[0][1:-1]} {match[0][-1]}", text)
