@@ -21,6 +21,7 @@ PAGES = {
     "benchmarks.md": "benchmarks/README.md",
     "bundled-model.md": "provence_rag/models/mini/README.md",
     "changelog.md": "CHANGELOG.md",
+    "notebooks.md": "examples/notebooks/README.md",
 }
 _PAGE_OF = {source: page for page, source in PAGES.items()}
 _NAMED_IN_DOCSTRING = re.compile(r"<code>docs/([\w-]+)\.md</code>")

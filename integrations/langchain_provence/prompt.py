@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from langchain_core.documents import Document
@@ -41,7 +42,7 @@ def context_passage(
 
     Args:
         document: The document.
-        score_key: Metadata key of the relevance score.
+        score_key: Metadata key of the relevance score; what is not a real number is no score.
         record_key: Metadata key of the record of what was kept.
         title_key: Metadata key of a title that the prompt shows; None is no title.
         id_key: Metadata key of the id that citations name; None is `document.id`.
@@ -54,7 +55,7 @@ def context_passage(
         text=document.page_content,
         id=document.id if id_key is None else metadata.get(id_key),
         title=title if isinstance(title, str) else None,
-        score=score if isinstance(score, float) else None,
+        score=float(score) if isinstance(score, Real) and not isinstance(score, bool) else None,
         kept_spans=record.get("kept_spans") if isinstance(record, Mapping) else None,
     )
 
@@ -168,6 +169,12 @@ class ProvencePrompt(RunnableSerializable[dict[str, Any], CitationPromptValue]):
     def _prompt_value(self, inputs: dict[str, Any]) -> CitationPromptValue:
         question = _value(inputs, _QUESTION_KEYS, "the question")
         documents = _value(inputs, _DOCUMENT_KEYS, "the documents")
+        # A document is iterable, as every pydantic model is.
+        if isinstance(documents, (str, bytes, Mapping, Document)) or not isinstance(documents, Iterable):
+            raise InvalidInputError(
+                f"input must hold the documents as a list, got a {type(documents).__name__}: put a single "
+                "one into a list, and do not join them before the prompt as create_stuff_documents_chain does"
+            )
         context = self._context(documents)
         if self.prompt is None:
             system, user = citation_messages(question, context, language=self.language)
@@ -177,7 +184,7 @@ class ProvencePrompt(RunnableSerializable[dict[str, Any], CitationPromptValue]):
         value = self.prompt.invoke({**names, **inputs, "context": context.text})
         return CitationPromptValue(value=value, context=context)
 
-    def _context(self, documents: Sequence[Any]) -> PromptContext:
+    def _context(self, documents: Iterable[Any]) -> PromptContext:
         keys = {name: getattr(self, name) for name in ("score_key", "record_key", "title_key", "id_key")}
         return build_context(
             [context_passage(one, **keys) if isinstance(one, Document) else one for one in documents],

@@ -38,8 +38,7 @@ def build_context(
 ) -> PromptContext:
     """Join pruned passages for a prompt: numbered, without repetitions, within a budget.
 
-    Each passage is a source with one number, which stands for all that is sent of it: a model that reads
-    whole sentences with few numbers makes fewer mistakes than one that reads a number at each sentence.
+    Each passage is a source with one number, which stands for all that is sent of it.
 
     A sentence that occurs in several passages is sent once, with the best of them, whose number then stands
     for all its places. Copies may differ in case, white space, punctuation, forms of a character (NFKC),
@@ -52,7 +51,9 @@ def build_context(
 
     Args:
         passages: What `Provence.process` returns, strings, or `ContextPassage`; `(id, passage)` for a
-            passage or a string with an id. Empty ones are left out.
+            passage or a string with an id. Without an id, citations have the position of the document: of a
+            `PrunedPassage` its `index`, among the documents given to `process`; of others the position in
+            this list. Empty passages are left out.
         max_tokens: Maximum number of tokens of the text, with numbers, template and separators. The best
             sentences come first, by their keep probability; where it is unknown for a passage, by the order
             of the passages. One that no longer fits is left out, whole; shorter ones after it may fit.
@@ -68,7 +69,8 @@ def build_context(
             checkpoint. `Provence.count_tokens` is that of any checkpoint.
 
     Raises:
-        InvalidInputError: An argument has a value that cannot be used.
+        InvalidInputError: An argument has a value that cannot be used, citations could not tell two documents
+            apart, or `count_tokens` counts more than `max_tokens` for an empty text.
     """
     if max_tokens is not None:
         check_count("max_tokens", max_tokens, 1)
@@ -94,7 +96,7 @@ def build_context(
         left_out=tuple(span for block in rest for span in block.passage.cited(block.sentences)),
         num_tokens=num_tokens,
         citations=citations,
-        documents={one.index: one.document for one in cut if one.document is not None},
+        documents={(one.id, one.index): one.document for one in cut if one.document is not None},
     )
 
 
@@ -194,12 +196,12 @@ class _Draft:
         """The sources of these blocks, in the order of the text."""
         by_passage: defaultdict[int, list[_Block]] = defaultdict(list)
         for block in blocks:
-            by_passage[block.passage.index].append(block)
-        used = [passage for passage in self._passages if passage.index in by_passage]
+            by_passage[block.passage.position].append(block)
+        used = [passage for passage in self._passages if passage.position in by_passage]
         if self._order == "edges":
             used = used[::2] + used[1::2][::-1]
         return [
-            self._source(number, passage, by_passage[passage.index])
+            self._source(number, passage, by_passage[passage.position])
             for number, passage in enumerate(used, start=1)
         ]
 
@@ -209,9 +211,10 @@ class _Draft:
         elsewhere: defaultdict[int, list[_Block]] = defaultdict(list)
         for block in blocks:
             for copy in self._copies.get(id(block), ()):
-                elsewhere[copy.passage.index].append(copy)
+                elsewhere[copy.passage.position].append(copy)
         for own in elsewhere.values():
-            spans += own[0].passage.cited(_sentences(own))
+            # A document may be given twice, pruned by two questions.
+            spans += [span for span in own[0].passage.cited(_sentences(own)) if span not in spans]
         return ContextSource(
             number=number,
             id=passage.id,
@@ -279,9 +282,14 @@ def _within_budget(
     if total <= max_tokens:
         return list(blocks), total
     nothing = count("")  # special tokens, if the function counts them
+    if nothing > max_tokens:
+        raise InvalidInputError(
+            f"count_tokens counts {nothing} tokens for an empty text, more than max_tokens={max_tokens}: "
+            "let it count the tokens of the text alone, or raise max_tokens"
+        )
     costs = [count(draft.part(block)) - nothing for block in blocks]
-    passages = {block.passage.index: block.passage for block in blocks}
-    frames = {index: count(draft.frame(passage)) - nothing for index, passage in passages.items()}
+    passages = {block.passage.position: block.passage for block in blocks}
+    frames = {position: count(draft.frame(passage)) - nothing for position, passage in passages.items()}
     ranked: Sequence[int] = range(len(blocks))
     scores = [block.score for block in blocks]
     if None not in scores:
@@ -306,10 +314,10 @@ def _fitting(
     taken: set[int] = set()
     begun: set[int] = set()
     for number in ranked:
-        index = blocks[number].passage.index
-        cost = costs[number] + (0 if index in begun else frames[index])
+        position = blocks[number].passage.position
+        cost = costs[number] + (0 if position in begun else frames[position])
         if cost <= room:
             room -= cost
             taken.add(number)
-            begun.add(index)
+            begun.add(position)
     return [block for number, block in enumerate(blocks) if number in taken]

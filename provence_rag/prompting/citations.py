@@ -101,9 +101,11 @@ class CitedReply:
 def resolve_citations(reply: str, context: PromptContext) -> CitedReply:
     r"""Find the citations in a model's reply and the spans of the documents that they stand for.
 
-    A citation is `[1]`, `[1, 3]` or `[1-3]`, also with full-width digits, with the brackets `【】` or
-    `［］`, or as the `【1†source】` of some models; `[1][2]` is two. Code between backticks, Markdown links
-    and footnotes (`[1](https://...)`, `[1]: https://...`), slices (`[0:3]`) and `\[1]` are none.
+    A citation is `[1]`, `[1, 3]`, `[1 and 3]` or `[1-3]`, also with full-width digits or with the brackets
+    `［］`, `【】` or `〔〕`; with a word or sign before a number, as in `[Source 1]`, `[出典1]`, `[^1]` and
+    `[#1]`; and with a place after a dagger, as in `【1†source】` and `[1†L1-L3]`. `[1][2]` is two. Code
+    between backticks, Markdown links (`[1](https://...)`, `[1]: https://...`), slices (`[0:3]`), numbers of
+    more than four digits (`[12345]`) and `\[1]` are none.
 
     A number stands for all that was sent of its source: the model does not say which of its sentences it
     means.

@@ -18,15 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["CitedSpan", "ContextSource", "PromptContext"]
 
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("number", "index", "start", "end"), (int,)),
+    "id": (str, int),
+    "text": (str,),
+    "title": (str, type(None)),
+    "score": (float, int, type(None)),
+    "num_tokens": (int, type(None)),
+    "citations": (bool,),
+}
+"""Types of the fields in JSON, which have one meaning in all classes here."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CitedSpan:
     """A piece of an original document: `document[start:end]`."""
 
     id: str | int
-    """The document's id, or the passage's position in the list if it was given without one."""
+    """The id that was given with the passage, or `index`."""
 
     index: int
-    """The passage's position in the list given to `build_context`."""
+    """The document's position: of a `PrunedPassage` its `index`, among the documents given to `process`; of
+    other passages the position in the list given to `build_context`."""
 
     start: int
     """Offset of the first character in the original document."""
@@ -49,7 +62,7 @@ class ContextSource:
     """The document's id, as in `CitedSpan`."""
 
     index: int
-    """The passage's position in the list given to `build_context`."""
+    """The document's position, as in `CitedSpan`."""
 
     title: str | None
     """The document's title, if it is known."""
@@ -84,8 +97,8 @@ class PromptContext:
     citations: bool
     """Whether the text shows the numbers of its sources."""
 
-    documents: Mapping[int, str] = field(default_factory=dict, repr=False, compare=False)
-    """The original documents by `index`, as far as they are known, for views."""
+    documents: Mapping[tuple[str | int, int], str] = field(default_factory=dict, repr=False, compare=False)
+    """The original documents by `(id, index)`, as far as they are known, for views."""
 
     def source(self, number: int) -> ContextSource | None:
         """The source with a number, or None if there is none."""
@@ -114,12 +127,14 @@ class PromptContext:
         """
         try:
             sources = [
-                ContextSource(**{**one, "spans": tuple(CitedSpan(**span) for span in one["spans"])})
+                ContextSource(**{**_typed(one), "spans": tuple(CitedSpan(**_typed(s)) for s in one["spans"])})
                 for one in values["sources"]
             ]
-            left_out = tuple(CitedSpan(**span) for span in values["left_out"])
-            return cls(**{**values, "sources": tuple(sources), "left_out": left_out})
-        except (TypeError, KeyError) as error:
+            if [one.number for one in sources] != list(range(1, len(sources) + 1)):
+                raise ValueError("the sources are not numbered in order")
+            left_out = tuple(CitedSpan(**_typed(span)) for span in values["left_out"])
+            return cls(**{**_typed(values), "sources": tuple(sources), "left_out": left_out})
+        except (TypeError, KeyError, ValueError) as error:
             raise InvalidInputError(
                 f"values must be what PromptContext.to_dict() returns, got {shown(values)}"
             ) from error
@@ -140,3 +155,13 @@ class PromptContext:
         from provence_rag.prompting.views import html_sources
 
         return html_sources(self)
+
+
+def _typed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of an object, or a TypeError if one has another type than `_TYPES` says."""
+    for name, types in _TYPES.items():
+        if name in values:
+            value = values[name]
+            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+                raise TypeError(f"{name} has another type")
+    return values

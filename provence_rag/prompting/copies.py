@@ -24,7 +24,6 @@ _CJK = "\u3040-\u30ff\u3400-\u9fff"
 
 _FOOTNOTE = re.compile(r"(?<=[.!?。！？])(?:\[\d{1,3}\])+(?=\s|$)")
 _DASH = re.compile("[‐‑‒–—―]")
-_SPACE_IN_CJK = re.compile(rf"(?<=[{_CJK}])\s+|\s+(?=[{_CJK}])")
 _CONTRACTIONS = [
     (re.compile(r"\bcan(?:no|['’])t\b", re.IGNORECASE), "can not"),
     (re.compile(r"\bwon['’]t\b", re.IGNORECASE), "will not"),
@@ -39,8 +38,9 @@ _HARMLESS = re.compile(
 )
 
 # What could change a number, a sign or a comparison is kept; other punctuation is not.
+# Each Japanese or Chinese character is a word, so that a comma or a space between two does not matter.
 _WORD = re.compile(
-    r"[^\W_]+|[.,:;](?=\d)|-(?=\s?\d)|!(?=[\w(=])"
+    rf"(?=[^\W_])(?:[{_CJK}]|[^\W_{_CJK}]+)|(?<![{_CJK}])[.,:;](?=\d)|-(?=\s?\d)|(?<![{_CJK}])!(?=[\w(=])"
     r"|[^\w\s.,:;!…\"'“”„‘’`«»‹›()\[\]{}\-*·•、。・「」『』（）【】〈〉《》〔〕]"
 )
 
@@ -93,7 +93,7 @@ def _words(sentence: str) -> list[str]:
     text = _DASH.sub("-", unicodedata.normalize("NFKC", text))
     for contraction, written_out in _CONTRACTIONS:
         text = contraction.sub(written_out, text)
-    text = _HARMLESS.sub(" ", _SPACE_IN_CJK.sub("", text))
+    text = _HARMLESS.sub(" ", text)
     return [str(word) for word in _WORD.findall(text.casefold())]
 
 

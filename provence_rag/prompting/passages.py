@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 from provence_rag.chunking import MultilingualChunker, Span
+from provence_rag.chunking.language import detect_languages
 from provence_rag.errors import InvalidInputError
 from provence_rag.prompting.context import CitedSpan
 from provence_rag.results import PrunedPassage
-from provence_rag.validation import check_number, check_rows, check_text, shown
+from provence_rag.validation import check_number, check_rows, check_text, shortened, shown
 
 __all__ = ["ContextPassage", "CutPassage", "Passage", "cut_passages"]
 
@@ -30,7 +31,7 @@ class ContextPassage:
     """What may be sent: a document, or what pruning has left of it."""
 
     id: str | int | None = None
-    """The document's id; None is its position in the list."""
+    """The document's id; None is the passage's position in the list."""
 
     title: str | None = None
     """The document's title."""
@@ -52,10 +53,13 @@ Passage: TypeAlias = "PrunedPassage | ContextPassage | str | tuple[str | int, st
 class CutPassage:
     """A passage cut into sentences."""
 
-    index: int
-    """Its position in the caller's list."""
+    position: int
+    """Its position in the caller's list, which identifies it."""
 
     id: str | int
+
+    index: int
+    """What citations call its position, as in `CitedSpan.index`."""
 
     title: str | None
 
@@ -121,19 +125,31 @@ def cut_passages(passages: Any) -> list[CutPassage]:
     Raises:
         InvalidInputError: Something is not a passage.
     """
-    rows = check_rows("passages", passages, of="passages")
-    return [_cut(f"passages[{index}]", index, row) for index, row in enumerate(rows)]
+    rows = [
+        _checked(f"passages[{position}]", row)
+        for position, row in enumerate(check_rows("passages", passages, of="passages"))
+    ]
+    languages = iter(detect_languages([row.text for _, row in rows if isinstance(row, ContextPassage)]))
+    cut = [
+        _of_pruned(row, position, id_)
+        if isinstance(row, PrunedPassage)
+        else _of_text(row, position, id_, next(languages))
+        for position, (id_, row) in enumerate(rows)
+    ]
+    _check_identity(cut)
+    return cut
 
 
-def _cut(name: str, index: int, row: Any) -> CutPassage:
-    id_ = index
+def _checked(name: str, row: Any) -> tuple[str | int | None, PrunedPassage | ContextPassage]:
+    """The id that the caller has given, if any, and the passage."""
+    id_ = None
     if isinstance(row, tuple) and len(row) == 2:
         id_, row = row
         if isinstance(row, ContextPassage):
             raise InvalidInputError(f"{name} is (id, ContextPassage): set ContextPassage.id instead")
         _check_id(f"{name}[0]", id_)
     if isinstance(row, PrunedPassage):
-        return _of_pruned(row, index, id_)
+        return id_, row
     if isinstance(row, str):
         row = ContextPassage(text=row, id=id_)
     if not isinstance(row, ContextPassage):
@@ -147,12 +163,27 @@ def _cut(name: str, index: int, row: Any) -> CutPassage:
     if row.score is not None:
         check_number(f"{name}.score", row.score)
     check_text(f"{name}.text", row.text)
-    return _of_text(row, index, index if row.id is None else row.id, _checked_spans(name, row.kept_spans))
+    return row.id, replace(row, kept_spans=_checked_spans(name, row.kept_spans))
 
 
 def _check_id(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InvalidInputError(f"{name} must be an id, a string or an integer, got {shown(value)}")
+
+
+def _check_identity(passages: Sequence[CutPassage]) -> None:
+    """Refuse documents that citations could not tell apart, such as those of two `process` calls."""
+    first: dict[tuple[str | int, int], CutPassage] = {}
+    for passage in passages:
+        if passage.document is None:
+            continue
+        other = first.setdefault((passage.id, passage.index), passage)
+        if other.document != passage.document:
+            raise InvalidInputError(
+                f"passages[{other.position}] and passages[{passage.position}] are of different documents, "
+                f"but citations of both would have the id {shortened(passage.id)} and the index "
+                f"{passage.index}: give (id, passage) with an id of its own for each document"
+            )
 
 
 def _checked_spans(name: str, spans: Any) -> list[Span] | None:
@@ -172,12 +203,13 @@ def _checked_spans(name: str, spans: Any) -> list[Span] | None:
     return checked
 
 
-def _of_pruned(passage: PrunedPassage, index: int, id_: str | int) -> CutPassage:
+def _of_pruned(passage: PrunedPassage, position: int, id_: str | int | None) -> CutPassage:
     sentences = passage.sentences
     scores = [sentence.score for sentence in sentences]
     return CutPassage(
-        index=index,
-        id=id_,
+        position=position,
+        id=passage.index if id_ is None else id_,
+        index=passage.index,
         title=passage.title,
         score=passage.score,
         text=passage.document,
@@ -189,11 +221,9 @@ def _of_pruned(passage: PrunedPassage, index: int, id_: str | int) -> CutPassage
     )
 
 
-def _of_text(
-    passage: ContextPassage, index: int, id_: str | int, kept_spans: list[Span] | None
-) -> CutPassage:
-    text = passage.text
-    chunks = MultilingualChunker().chunks(text)
+def _of_text(passage: ContextPassage, position: int, id_: str | int | None, language: str) -> CutPassage:
+    text, kept_spans = passage.text, passage.kept_spans
+    chunks = MultilingualChunker(language).chunks(text)
     pieces = None if kept_spans is None else _places(text, kept_spans)
     is_changed = kept_spans is not None and pieces is None
     spans = chunks.spans
@@ -201,10 +231,11 @@ def _of_text(
     if is_changed and spans:
         spans, needs = [Span(spans[0].start, spans[-1].end)], {}
     return CutPassage(
-        index=index,
-        id=id_,
+        position=position,
+        id=position if id_ is None else id_,
+        index=position,
         title=passage.title,
-        score=passage.score,
+        score=None if passage.score is None else float(passage.score),
         text=text,
         document=text if kept_spans is None else None,
         spans=spans,
@@ -215,7 +246,7 @@ def _of_text(
     )
 
 
-def _places(text: str, kept_spans: Sequence[Span]) -> list[tuple[int, int, int]] | None:
+def _places(text: str, kept_spans: Sequence[Sequence[int]]) -> list[tuple[int, int, int]] | None:
     """Where each span of the document is in a text that was made of them; None if it was not."""
     at = len(text) - len(text.lstrip())  # a document that lost nothing keeps the white space around it
     places: list[tuple[int, int, int]] = []

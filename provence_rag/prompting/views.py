@@ -134,15 +134,15 @@ def _sources(context: PromptContext, is_marked: Callable[[ContextSource], bool])
     """Each document of each source, with the spans of marked sources as cited."""
     parts = []
     for source in context.sources:
-        for index, spans in groupby(source.spans, key=attrgetter("index")):
+        for key, spans in groupby(source.spans, key=attrgetter("id", "index")):
             own = list(spans)
             header = [f"[{source.number}]", one_line(str(own[0].id))]
-            if index != source.index:
+            if key != (source.id, source.index):
                 header.append("copy")
             elif source.title:
                 header.append(one_line(source.title))
             kind: Literal["plain", "cited"] = "cited" if is_marked(source) else "plain"
-            parts.append(_Part(header, list(_marked(own, context.documents.get(index), kind))))
+            parts.append(_Part(header, list(_marked(own, context.documents.get(key), kind))))
     return parts
 
 
@@ -150,12 +150,18 @@ def _marked(
     spans: Sequence[CitedSpan], document: str | None, kind: Literal["plain", "cited"]
 ) -> Iterator[_Piece]:
     end = 0
+    if document is not None:
+        # Those of a document that was given twice, pruned by two questions, may overlap.
+        spans = sorted(spans, key=attrgetter("start", "end"))
     for number, span in enumerate(spans):
-        if document is not None:
-            yield _Piece(document[end : span.start].lstrip() if not number else document[end : span.start])
-        elif number:
-            yield _Piece(_GAP)
-        yield _Piece(span.text, kind)
-        end = span.end
+        if document is None:
+            if number:
+                yield _Piece(_GAP)
+            yield _Piece(span.text, kind)
+        elif span.end > end:
+            start = max(span.start, end)
+            yield _Piece(document[end:start] if number else document[end:start].lstrip())
+            yield _Piece(document[start : span.end], kind)
+            end = span.end
     if document is not None:
         yield _Piece(document[end:].rstrip())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+from fractions import Fraction
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_classic.chains.retrieval import create_retrieval_chain
 from langchain_core.documents import Document
@@ -16,7 +18,7 @@ from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 from pydantic import ValidationError
 
-from langchain_provence import CitationPromptValue, ProvenceCompressor, ProvencePrompt, context_passage
+from langchain_provence import ProvenceCompressor, ProvencePrompt, context_passage
 from provence_rag import InvalidInputError, Provence
 from provence_rag.prompting import resolve_citations
 
@@ -86,19 +88,14 @@ async def test_a_chain_streams(chain: Runnable[Any, Any], documents: list[Docume
     assert_resolved(together([chunk async for chunk in chain.astream({"question": QUERY})]), documents)
 
 
-def test_a_retrieval_chain(retriever: Runnable[Any, Any]) -> None:
+def test_a_retrieval_chain(retriever: Runnable[Any, Any], documents: list[Document]) -> None:
     """What `create_retrieval_chain` passes on: `input` and `context`."""
-    prompts: list[CitationPromptValue] = []
-
-    def remember(value: CitationPromptValue) -> CitationPromptValue:
-        prompts.append(value)
-        return value
-
     model = FakeListChatModel(responses=[REPLY])
-    answer = ProvencePrompt() | remember | model | StrOutputParser()
+    answer = RunnablePassthrough.assign(prompt=ProvencePrompt(order="given")).assign(
+        answer=itemgetter("prompt") | model | StrOutputParser()
+    )
     result = create_retrieval_chain(itemgetter("input") | retriever, answer).invoke({"input": QUERY})
-    assert result["answer"] == REPLY
-    assert resolve_citations(result["answer"], prompts[0].context).unknown == [3]
+    assert_resolved(result["answer"], documents)
 
 
 def test_prompts_of_your_own(retriever: Runnable[Any, Any]) -> None:
@@ -135,6 +132,18 @@ def test_a_document_that_was_not_pruned(documents: list[Document]) -> None:
     assert (passage.id, passage.score, passage.kept_spans, passage.title) == ("birds", None, None, None)
 
 
+@pytest.mark.parametrize("score", [1, 0.25, np.float32(0.25), np.float64(0.25), Fraction(1, 4)])
+def test_a_score_is_any_real_number(score: Any) -> None:
+    found = context_passage(Document("Penguins.", metadata={"relevance_score": score})).score
+    assert type(found) is float
+    assert found == score
+
+
+@pytest.mark.parametrize("score", [None, True, "0.25"])
+def test_what_is_no_score(score: Any) -> None:
+    assert context_passage(Document("Penguins.", metadata={"relevance_score": score})).score is None
+
+
 def test_a_prompt_value_can_be_stored(chain: Runnable[Any, Any]) -> None:
     value = chain.invoke({"question": QUERY})["prompt"]
     assert pickle.loads(pickle.dumps(value)) == value
@@ -154,6 +163,15 @@ def test_documents_are_not_changed(documents: list[Document]) -> None:
         ({"documents": []}, "input must hold the question under question or input or query, has documents"),
         (QUERY, "input must be a dictionary, got a str"),
         ({"question": " ", "documents": []}, "question is blank (' '): a query needs words"),
+        *(
+            (
+                {"question": QUERY, "documents": documents},
+                f"input must hold the documents as a list, got a {type(documents).__name__}: put a single "
+                "one into a list, and do not join them before the prompt as "
+                "create_stuff_documents_chain does",
+            )
+            for documents in ("abc", Document("abc"), {"a": "b"}, 3)
+        ),
         (
             {"question": QUERY, "documents": [3]},
             "passages[0] must be a PrunedPassage, a ContextPassage, a string or (id, passage), got int 3",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 
+import numpy as np
 import pytest
 
 from provence_rag import InvalidInputError, Provence, PrunedPassage, PruningOptions
+from provence_rag.chunking import language
 from provence_rag.prompting import CitedSpan, ContextPassage, PromptContext, build_context
 from provence_rag.testing import fake_provence
 
@@ -40,7 +42,40 @@ def test_sources_are_numbered_and_cite_the_original(model: Provence) -> None:
         CitedSpan(id=0, index=0, start=0, end=28, text=ANTARCTICA),
         CitedSpan(id=0, index=0, start=52, end=73, text=ICE),
     )
-    assert context.documents[0] == first
+    assert context.documents[0, 0] == first
+
+
+def test_citations_name_the_position_in_the_documents_given_to_process(model: Provence) -> None:
+    documents = ["Music was loud.", "Many penguins swim.", f"{ANTARCTICA} {ICE}", f"Cars stop. {ICE}"]
+    passages = model.process(QUERY, documents, reorder=True)
+    assert [passage.index for passage in passages] != [0, 1, 2, 3]
+    context = build_context(passages, max_tokens=10, count_tokens=count_words)
+    spans = [*(span for source in context.sources for span in source.spans), *context.left_out]
+    assert {span.index for span in spans} == {1, 2, 3}
+    for span in spans:
+        assert documents[span.id][span.start : span.end] == span.text  # type: ignore[index]
+        assert span.id == span.index
+    assert context.sources[0].id == context.sources[0].index == 2
+
+
+def test_documents_of_two_questions(model: Provence) -> None:
+    documents = [f"{ANTARCTICA} The market fell today. {ICE}", "Cars have tyres."]
+    passages = [*model.process(QUERY, documents), *model.process("Where is the market?", documents)]
+    context = build_context(passages, order="given")
+    assert context.text == f"[1] {ANTARCTICA} {ICE}\n\n[2] The market fell today."
+    assert {span.id for source in context.sources for span in source.spans} == {0}
+
+
+def test_documents_that_citations_could_not_tell_apart(model: Provence) -> None:
+    first, second = pruned(model, ANTARCTICA), pruned(model, ICE)
+    with pytest.raises(InvalidInputError) as error:
+        build_context([*first, *second])
+    assert str(error.value) == (
+        "passages[0] and passages[1] are of different documents, but citations of both would have the id 0 "
+        "and the index 0: give (id, passage) with an id of its own for each document"
+    )
+    context = build_context([("a", first[0]), ("b", second[0])])
+    assert [context.documents[one.id, one.index] for one in context.sources] == [ANTARCTICA, ICE]
 
 
 def test_ids_titles_and_kinds_of_passages(model: Provence) -> None:
@@ -156,6 +191,17 @@ def test_many_sentences_take_linear_time() -> None:
     assert min(seconds(1000) for _ in range(2)) < 15 * min(seconds(200) for _ in range(3))
 
 
+def test_langdetect_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ask = language._ask_langdetect
+    monkeypatch.setattr(language, "_ask_langdetect", lambda sample: asked.append(sample) or ask(sample))
+    german = "Pinguine leben am Rand der Antarktis, z. B. auf Eis. Robben schwimmen unter ihnen hindurch."
+    texts = [f"{german} Das war so im Jahr {n}." for n in range(50)]
+    context = build_context([*texts, "Пингвины живут в Антарктиде, на льду и на скалах."])
+    assert len(asked) == 2
+    assert [span.start for span in context.sources[1].spans] == [len(german) + 1]
+
+
 # --- budget ------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +243,16 @@ def test_the_default_tokenizer_is_that_of_the_bundled_checkpoint() -> None:
     context = build_context([ANTARCTICA], max_tokens=100)
     assert context.num_tokens == Provence.from_pretrained().count_tokens(context.text)
     assert build_context([ANTARCTICA]).num_tokens is None
+
+
+def test_a_counter_that_never_fits() -> None:
+    for passages in ([ICE], []):
+        with pytest.raises(InvalidInputError) as error:
+            build_context(passages, max_tokens=10, count_tokens=lambda text: 1000)
+        assert str(error.value) == (
+            "count_tokens counts 1000 tokens for an empty text, more than max_tokens=10: let it count the "
+            "tokens of the text alone, or raise max_tokens"
+        )
 
 
 def test_special_tokens_of_a_counter_are_counted_once() -> None:
@@ -241,10 +297,44 @@ def test_a_context_is_json_and_comes_back(model: Provence) -> None:
     passages = [*pruned(model, f"{ANTARCTICA} \ud800", " "), ContextPassage(text=ICE, score=-float("1e9"))]
     context = build_context(passages, max_tokens=100)
     assert PromptContext.from_dict(json.loads(context.to_json())) == context
-    with pytest.raises(
-        InvalidInputError, match=r"^values must be what PromptContext.to_dict\(\) returns, got "
-    ):
-        PromptContext.from_dict({"text": "x"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": None},
+        {"sources": None},
+        {"sources": [3]},
+        {"left_out": [{"id": 1}]},
+        {"num_tokens": "3"},
+        {"citations": 1},
+        {"more": 1},
+    ],
+)
+def test_what_is_no_stored_context(changes: dict[str, object]) -> None:
+    stored = build_context([ANTARCTICA, ICE]).to_dict()
+    source = stored["sources"][0]
+    spans = [{**source["spans"][0], "start": "0"}]
+    wrong = [
+        {"text": "x"},
+        stored["sources"],
+        {**stored, **changes},
+        {**stored, "sources": stored["sources"][1:]},
+        *(
+            {**stored, "sources": [{**source, **own}]}
+            for own in ({"number": True}, {"id": 1.5}, {"spans": spans})
+        ),
+    ]
+    for values in wrong:
+        with pytest.raises(
+            InvalidInputError, match=r"^values must be what PromptContext.to_dict\(\) returns, got "
+        ):
+            PromptContext.from_dict(values)
+
+
+def test_a_score_of_numpy_is_a_float() -> None:
+    (source,) = build_context([ContextPassage(text=ICE, score=np.float32(0.5))]).sources  # type: ignore[arg-type]
+    assert type(source.score) is float
 
 
 def test_passages_are_not_changed(model: Provence) -> None:

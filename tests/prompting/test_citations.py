@@ -43,6 +43,21 @@ def context() -> PromptContext:
         ("Made up [7].", [("[7]", [], [7])]),
         ("Partly [2, 7, 0].", [("[2, 7, 0]", [2], [7, 0])]),
         ("Years [3-2024].", [("[3-2024]", [3, 4], [2024])]),
+        ("All [1, 2, and 3].", [("[1, 2, and 3]", [1, 2, 3], [])]),
+        (
+            "Both [1 and 2], [1 & 3], [2 or 9].",
+            [("[1 and 2]", [1, 2], []), ("[1 & 3]", [1, 3], []), ("[2 or 9]", [2], [9])],
+        ),
+        ("両方［１と２］[1、および3]", [("［１と２］", [1, 2], []), ("[1、および3]", [1, 3], [])]),
+        ("Alpha [Source 1], [sources: 1, 3].", [("[Source 1]", [1], []), ("[sources: 1, 3]", [1, 3], [])]),
+        ("Both [Doc. 2-Doc. 3, document 9].", [("[Doc. 2-Doc. 3, document 9]", [2, 3], [9])]),
+        ("最初[出典1]、【出典：２】", [("[出典1]", [1], []), ("【出典：２】", [2], [])]),
+        ("Alpha [^1] and [#2].", [("[^1]", [1], []), ("[#2]", [2], [])]),
+        ("Alpha [1†L1-L3], 【2†source】", [("[1†L1-L3]", [1], []), ("【2†source】", [2], [])]),
+        ("Both [1,  3].", [("[1,  3]", [1, 3], [])]),
+        ("最初〔1〕", [("〔1〕", [1], [])]),
+        ("Great![1]", [("[1]", [1], [])]),
+        ("[1 and], [Source], [and 2], [Source 12345], [1 2], [Sourced 1], [1}", []),
         ("Nothing.", []),
         ("Slice x[0:3], list [a], [], [ 1 ], [12345], note [1.5].", []),
         ("A [1](https://example.org) link, ![1](x.png).", []),
@@ -102,7 +117,10 @@ def test_what_cannot_be_resolved(reply: str, context: PromptContext, message: st
     assert str(error.value) == message
 
 
-BRACKETS = st.text("[]［］【】†0123456789１２,、-–〜 (){}<>a\n`\\", max_size=40)
+BRACKETS = st.lists(
+    st.sampled_from([*"[]［］【】〔〕†0123456789１２,、-–〜 (){}<>a^#:\n`\\", "and", "Source", "出典", "[1"]),
+    max_size=40,
+).map("".join)
 
 
 @given(BRACKETS)
@@ -118,8 +136,8 @@ def test_positions_are_those_of_the_reply(reply: str) -> None:
     end = 0
     for citation in resolve_citations(reply, context).citations:
         assert end <= citation.start < citation.end
-        assert reply[citation.start] in "[［【"
-        assert reply[citation.end - 1] in "]］】"
+        assert reply[citation.start] in "[［【〔"
+        assert reply[citation.end - 1] in "]］】〕"
         assert citation.numbers or citation.unknown
         end = citation.end
 

@@ -27,6 +27,10 @@ def are_copies(first: str, second: str) -> bool:
         ("From 1908–1910 it sold well in Dresden.", "From 1908-1910 it sold well in Dresden."),
         ("Ｔｏｋｙｏ は日本の首都です。", "Tokyoは日本の首都です"),
         ("また、煎茶は70度の湯でいれる。", "煎茶は７０度の湯で いれる。"),
+        ("東京は日本の首都である。", "東京は、日本の首都である。"),
+        ("「東京」は日本の首都である。", "東京は 日本の首都である！"),
+        ("ジョン・スミスは2人目の首相です。", "ジョンスミスは、2人目の首相です｡"),
+        ("北京是中国的首都，有2000万人。", "北京是中国的首都有2000万人。"),
         ("Ｃａｆｅ\u0301 Müller opened in Zürich.", "Café Müller opened in Zürich."),
     ],
 )
@@ -63,6 +67,9 @@ def test_copies(first: str, second: str) -> None:
         ("if (!ready) return the value;", "if (ready) return the value;"),
         ("この薬は安全である。", "この薬は安全でない。"),
         ("東京は人口1400万人です。", "東京は人口1300万人です。"),
+        ("利用者は3、5人です。", "利用者は35人です。"),
+        ("成長率は3.5%である。", "成長率は35%である。"),
+        ("気温は-5度である。", "気温は5度である。"),
         ("田中は社長に就任した。", "中田は社長に就任した。"),
         # what these say depends on what stands before them
         ("Yes, indeed.", "Yes, indeed."),

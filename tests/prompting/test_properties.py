@@ -51,7 +51,7 @@ def count_words(text: str) -> int:
     DOCUMENTS, THRESHOLDS, st.sampled_from(["best-first", "edges", "given"]), st.none() | st.integers(1, 60)
 )
 def test_contexts(documents: list[str], threshold: float, order: str, max_tokens: int | None) -> None:
-    passages = MODEL.process(QUERY, documents, options=PruningOptions(threshold=threshold))
+    passages = MODEL.process(QUERY, documents, reorder=True, options=PruningOptions(threshold=threshold))
     context = build_context(passages, order=order, max_tokens=max_tokens, count_tokens=count_words)  # type: ignore[arg-type]
 
     # The numbers of the text are those of its sources, and nothing else looks like one.
@@ -63,6 +63,7 @@ def test_contexts(documents: list[str], threshold: float, order: str, max_tokens
 
     covered: Counter[tuple[int, int]] = Counter()
     for span in [*(span for source in context.sources for span in source.spans), *context.left_out]:
+        assert span.id == span.index
         assert documents[span.index][span.start : span.end] == span.text
         assert span.text
         covered.update((span.index, at) for at in range(span.start, span.end))

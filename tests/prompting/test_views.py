@@ -64,6 +64,17 @@ def test_a_context_in_a_terminal(context: PromptContext) -> None:
     assert "[2] | b.md\nMusic was loud. [+Many penguins swim.+] Penguins live on ice.\n" in shown(context)
 
 
+def test_a_document_that_was_given_twice() -> None:
+    document = "Penguins live on ice. The market fell today. Cars stop."
+    model = fake_provence()
+    passages = [model.process(query, [document])[0] for query in ("penguins ice", "penguins market fell")]
+    context = build_context(passages, order="given")
+    assert shown(context) == (
+        "[1] | 0\n[+Penguins live on ice.+] The market fell today. Cars stop.\n\n"
+        "[2] | 0\nPenguins live on ice. [+The market fell today.+] Cars stop.\n"
+    )
+
+
 class Marks(HTMLParser):
     """The texts of `mark` and `del`, of elements that are closed in order."""
 
