@@ -81,6 +81,8 @@ _LONGEST_PARTS = 12
 _GLUED_WORD = re.compile(r"[^\W\d_][^\W\d_A-Z]{0,30}(?=[\s,;:'’!?)\"”]|\.(?:\s|$)|$)")
 _STARTS_PROSE = re.compile(r"\w{4,}[ \n][^\W\dA-Z_]")
 _BEFORE_GLUE = re.compile(r"(?:[^\W\d_A-Z]{2}|\d|[)\]\"”’»%])$")
+_OPENERS = frozenset('("“‘«')
+_UNIT = re.compile(r"\d[ \xa0]?(?:mg|ml|kg|cm|mm|km|hrs?|mins?|lbs?|oz)$")
 _NO_PROSE = re.compile(r"[/@\\#=_(){}|&~^]|\.\w+\.|::|www")
 
 # These end a sentence about as often as not, so that the next word's case decides.
@@ -229,7 +231,7 @@ class PunktChunker(BaseChunker):
 
     def _is_glued(self, text: str, position: int, border: int, word: str) -> bool:
         """Whether a sentence ends although no white space comes after it: "morning.The"."""
-        following = _GLUED_WORD.match(text, border)
+        following = _GLUED_WORD.match(text, border + (text[border] in _OPENERS))
         if following is None or not following.group()[0].isupper():
             return False
         before = text[position - 1 : position]
@@ -237,7 +239,9 @@ class PunktChunker(BaseChunker):
             return False
         if before.isdigit() and _INITIALS.fullmatch(following.group() + "."):
             return False
-        if self._is_abbreviation(word.rpartition(".")[2]):
+        if self._is_abbreviation(word.rpartition(".")[2]) and not (
+            _UNIT.search(text[max(0, position - 10) : position]) and _STARTS_PROSE.match(text, border)
+        ):
             return False
         # Node.Js and Booking.Com are names; "Paris.The city" and "Monday.Tickets cost" are not.
         return (

@@ -28,7 +28,8 @@ BULLETS = f"{_GLYPHS}・{_CIRCLED}"
 """The characters that begin list items in running text, for a class of a regular expression."""
 
 _INLINE = re.compile(f"[{BULLETS}]")
-_FIRST_DASH = re.compile(r"[:：] ([–—*-])(?= \S)")
+_FIRST_DASH = re.compile(r"[:：] ([–—*→-])(?= \S)")
+_FIRST_ARROW = re.compile(r"(→)(?= \S)")
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _FIRST_NUMBER = re.compile(r"[1ai](?:(?<!\S.)|(?<=[(0].))(?:\.\)|[.)]) ")
 _INLINE_NUMBERS = re.compile(
@@ -38,6 +39,7 @@ _INLINE_NUMBERS = re.compile(
 _NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 _ROMAN = {numeral: value for value, numeral in enumerate(_NUMERALS, 1)}
 _FEWEST_BETWEEN = 3
+_IN_NAME = re.compile("[\u30a0-\u30ff]・[\u30a0-\u30ff]")
 _COLON = re.compile(r"[:：](?=\s)")
 _LIST_MARKS = re.compile(r"[:：;.!?。](?:(?<=。)|(?=\s|$))")
 _LONGEST_ITEM = 160
@@ -59,12 +61,16 @@ def _bullets(text: str, start: int, end: int) -> Iterator[int]:
     if text[start:end].isascii():
         return
     circled: list[int] = []
+    is_list = text[start] == "・"
     for match in _INLINE.finditer(text, start + 1, end):
         position, mark = match.start(), match.group()
         if mark in _COUNT:
             circled.append(position)
         # A middle dot also stands within Japanese names, and so at the start of a wrapped line.
         elif text[position - 1] in _SPACES or (mark == "・" and text[position - 1] in "：:。"):
+            yield position
+            is_list = mark == "・"
+        elif is_list and mark == "・" and not _IN_NAME.match(text, position - 1, end):
             yield position
     if circled:
         yield from _counting(text, [start, *circled] if text[start] in _COUNT else circled, start)
@@ -88,8 +94,8 @@ def _if_list(run: list[int], start: int) -> list[int]:
 
 
 def _dashes(text: str, start: int, end: int) -> Iterator[int]:
-    """Yield the items of "Bring: – a towel – a lamp", up to the end of the sentence."""
-    first = _FIRST_DASH.search(text, start, end)
+    """Yield the items of "Bring: – a towel – a lamp" and "→ a towel → a lamp", up to the sentence's end."""
+    first = _FIRST_ARROW.match(text, start, end) or _FIRST_DASH.search(text, start, end)
     if first is None:
         return
     stop = _SENTENCE_END.search(text, first.end(), end)
@@ -98,7 +104,7 @@ def _dashes(text: str, start: int, end: int) -> Iterator[int]:
     positions = [first.start(1)]
     while (position := text.find(dash, positions[-1] + 1, last)) >= 0:
         positions.append(position + 1)
-    yield from positions if len(positions) > 1 else ()
+    yield from (position for position in positions if position > start and len(positions) > 1)
 
 
 def _numbers(text: str, start: int, end: int) -> Iterator[int]:
@@ -140,8 +146,9 @@ def _may_begin(text: str, start: int, match: re.Match[str]) -> bool:
 
 
 def _if_items(text: str, run: list[int], start: int) -> list[int]:
-    """Return the positions unless they are close together: "(a) and (b)" is no list."""
-    if len(run) < 2 or any(len(text[one:other].split()) < _FEWEST_BETWEEN for one, other in pairwise(run)):
+    """Return the positions unless they are close together, as in "(a) and (b)" or "(a), (b) or (c)"."""
+    fewest = _FEWEST_BETWEEN if len(run) == 2 else _FEWEST_BETWEEN - 1
+    if len(run) < 2 or any(len(text[one:other].split()) < fewest for one, other in pairwise(run)):
         return []
     return [position for position in run if position > start]
 

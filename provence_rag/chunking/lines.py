@@ -39,8 +39,8 @@ _CONNECTING_WORDS = re.compile(
 _FINDERS = (item_borders, turn_borders, tag_borders, emoji_borders)
 # Without one of these no finder finds anything: a single search passes over most prose.
 _SIGN = re.compile(
-    f"[<:;=：.)・{BULLETS}{FACES}]"
-    r"(?:(?<![.)・])|(?<=[\s：:。]・)|(?<=[1ai][.)])(?= )|(?<=[1ai]\.\))(?= ))"
+    f"[<:;=：.)・→{BULLETS}{FACES}]"
+    r"(?:(?<![.)・])|(?<=[\s：:。]・)|(?<=・)(?<![\s\S]・)|(?<=[1ai][.)])(?= )|(?<=[1ai]\.\))(?= ))"
 )
 
 _EAST_ASIAN = re.compile(r"[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff]")

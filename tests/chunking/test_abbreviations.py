@@ -85,6 +85,8 @@ def _parts(sentence: str) -> list[str]:
         ['He said "stay."', "They left."],
         ["They went to Paris.", "The city is big."],
         ["It is closed on Monday.", "Tickets cost five euros."],
+        ["He resigned.", "(He was ill that day.)"],
+        ["Take 2.5 mg.", "Patients should rest."],
     ],
     ids=lambda pieces: pieces[0],
 )

@@ -56,6 +56,27 @@ def test_bullets_in_a_line(glyph: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("language", "pieces"),
+    [
+        ("en", ["→ a coat", "→ a hat", "→ a map"]),
+        ("en", ["Bring:", "→ a coat", "→ a hat"]),
+        ("en", ["1) open the valve", "2) drain", "3) close"]),
+        ("en", ["Open Settings → Network → Reset to begin.", "Then wait."]),
+        ("en", ["See parts (a), (b) and (c) of the rule."]),
+        ("en", ["Points 1) and 2) and 3) matter."]),
+        ("ja", ["・上着を持参する", "・ペットは不可", "・現金で支払う"]),
+        ("ja", ["持ち物：", "・上着", "・水筒", "・地図"]),
+        ("ja", ["・ジョン・スミスの本", "・上着"]),
+        ("ja", ["ジョン・スミスは来た。"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_what_is_a_list_in_a_line(language: str, pieces: list[str]) -> None:
+    text = ("" if language == "ja" else " ").join(pieces)
+    assert [piece for piece, _ in MultilingualChunker(language).chunk(text)] == pieces
+
+
+@pytest.mark.parametrize(
     "markers",
     [
         ["1)", "2)", "3)"],
