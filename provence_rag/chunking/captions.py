@@ -163,7 +163,8 @@ def _scores(words: Sequence[str], language: str) -> Iterator[int]:
     ranks = {word: kinds - kind for kind, opening in enumerate(clauses.openers) for word in opening.split()}
     unfinished = frozenset(clauses.unfinished.split())
     for before, word in pairwise(words):
-        yield -1 if before in unfinished else ranks.get(word, 0)
+        # "and then you will": what opens a clause is not cut off from it.
+        yield -1 if before in unfinished or before in ranks else ranks.get(word, 0)
 
 
 def _east_asian_borders(text: str, start: int, end: int) -> Iterator[int]:
