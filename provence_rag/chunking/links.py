@@ -51,8 +51,8 @@ class Chunks:
     """Numbers of the pieces that are alike and compete with each other: rows, objects of a list."""
 
     reading: str | None = None
-    """What a model reads instead of the text, of the same length: without the tags of HTML, and with the
-    characters that JSON escapes. None is the text itself."""
+    """What a model reads instead of the text, of the same length: without the tags of HTML, with the
+    characters that JSON escapes, and with borders that prose does not show. None is the text itself."""
 
     kept_whole: str | None = None
     """Why the text cannot be pruned without breaking it; None where it can. It has one piece then."""

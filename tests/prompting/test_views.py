@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from io import StringIO
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from provence_rag.prompting import CitedReply, ContextPassage, PromptContext, build_context, resolve_citations
 from provence_rag.prompting.views import html_reply, terminal_reply
 from provence_rag.testing import fake_provence
+from tests.test_rendering import Elements
 
 HOSTILE = "[bold]x[/bold] <b>&\"'\x1b[2J\ud800 penguins"
 SHOWN = "[bold]x[/bold] <b>&\"'\ufffd[2J\ufffd penguins"
@@ -75,30 +75,9 @@ def test_a_document_that_was_given_twice() -> None:
     )
 
 
-class Marks(HTMLParser):
+def marks_of(html: str) -> list[tuple[str, str]]:
     """The texts of `mark` and `del`, of elements that are closed in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, str]] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            self._open.append(tag)
-        if tag in ("mark", "del"):
-            self.found.append((tag, ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] in ("mark", "del"):
-            tag, text = self.found[-1]
-            self.found[-1] = (tag, text + data)
+    return [(tag, text) for tag, _, text in Elements(html).found]
 
 
 def test_a_reply_in_html(reply: CitedReply) -> None:
@@ -108,15 +87,15 @@ def test_a_reply_in_html(reply: CitedReply) -> None:
         ("mark", "Penguins live on ice."),
         ("mark", "Penguins live on ice."),
     ]
-    assert Marks(reply._repr_html_()).found == marks
+    assert marks_of(reply._repr_html_()) == marks
     page = reply.html_page("Where <do> penguins live?")
-    assert Marks(page).found == marks
+    assert marks_of(page) == marks
     assert "<title>Where &lt;do&gt; penguins live?</title>" in page
     assert page.count("<style>") == 2  # that of the page and that of its articles
 
 
 def test_a_context_in_html(context: PromptContext) -> None:
-    assert [tag for tag, _ in Marks(context._repr_html_()).found] == ["mark"] * 4
+    assert [tag for tag, _ in marks_of(context._repr_html_())] == ["mark"] * 4
 
 
 def test_a_document_that_is_not_known_is_shown_in_spans() -> None:
@@ -131,6 +110,6 @@ def test_nothing_is_taken_for_markup() -> None:
     reply = resolve_citations(f"{HOSTILE} [1]", context)
     assert shown(reply).count(SHOWN) == 4
     html = html_reply(reply)
-    Marks(html)
+    marks_of(html)
     assert "<b>" not in html
     assert not re.search("[\x1b\ud800]", html)

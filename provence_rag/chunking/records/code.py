@@ -208,7 +208,6 @@ _IMPORT = re.compile(r"[ \t]*(?:pub[ ]+)?(?:import|use|using)\b|export[ ]+(?:typ
 """What has names in its braces: the rest of the line, such as `from './db';`, belongs to it."""
 
 _TAIL = re.compile(r"[ \t]*(?:[;,)\]]+[ \t]*)*(?:[ \t]*//[^\n]*)?")
-_GOES_ON = re.compile(r"\s*(?:else|catch|finally|while)\b")
 
 
 def _tail(text: str, position: int, end: int) -> int:

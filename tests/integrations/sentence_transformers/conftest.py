@@ -24,19 +24,11 @@ from provence_rag import (
 from provence_rag.config import DynamicRule
 from provence_rag.modeling.model import ProvenceModel
 from sentence_transformers_provence import PruningCrossEncoder
+from tests.integrations.sentence_transformers.common import DOCUMENTS, PAIRS, QUERIES, QUERY, edit_config
 
 TEXT = "the a cat dog sat on mat who what where old red house of rain and tea is hot cold ? ."
 WORDS = TEXT.split()
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-QUERY = "Who sat on the mat?"
-DOCUMENTS = [
-    "The old cat sat on the mat. Rain is cold. A red house.",
-    "Tea is hot. The dog sat on a red mat. What is tea?",
-    "",
-    "A hot tea and a cold tea. " * 30,
-]
-PAIRS = [(QUERY, document) for document in DOCUMENTS]
-QUERIES = [QUERY] * len(DOCUMENTS)
 IDENTITY = "torch.nn.modules.linear.Identity"
 
 
@@ -117,11 +109,6 @@ def reranker(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         ),
     )
     return directory
-
-
-def edit_config(directory: Path, **values: Any) -> None:
-    path = directory / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
 @pytest.fixture(scope="session")

@@ -12,42 +12,18 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from langchain_provence import ProvenceCompressor
-from provence_rag import (
-    CheckpointError,
-    InvalidInputError,
-    Provence,
-    PruningOptions,
-)
+from provence_rag import CheckpointError, InvalidInputError, PruningOptions
 from sentence_transformers_provence import PruningCrossEncoder
-
-QUERY = "Who sat on the mat?"
-DOCUMENTS = [
-    "The old cat sat on the mat. Rain is cold. A red house.",
-    "Tea is hot. The dog sat on a red mat. What is tea?",
-    "",
-    "A hot tea and a cold tea. " * 30,
-]
-PAIRS = [(QUERY, document) for document in DOCUMENTS]
-QUERIES = [QUERY] * len(DOCUMENTS)
-
-
-def edit_config(directory: Path, **values: Any) -> None:
-    path = directory / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
-def block_of(directory: Path) -> dict[str, Any]:
-    block: dict[str, Any] = json.loads((directory / "config.json").read_text())["provence"]
-    return block
-
-
-def load(directory: Path, **settings: Any) -> PruningCrossEncoder:
-    return PruningCrossEncoder(str(directory), device="cpu", **settings)
-
-
-def reference(directory: Path, **settings: Any) -> Provence:
-    return Provence.from_pretrained(directory, backend="torch", device="cpu", **settings)
-
+from tests.integrations.sentence_transformers.common import (
+    DOCUMENTS,
+    PAIRS,
+    QUERIES,
+    QUERY,
+    block_of,
+    edit_config,
+    load,
+    reference,
+)
 
 # --- a public reranker ------------------------------------------------------------------------------------
 
