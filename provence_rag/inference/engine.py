@@ -232,7 +232,7 @@ def _candidates(scored: ScoredPair, options: PruningOptions) -> Candidates:
         seam_tokens=int(separators.max() - separators.min()) if len(separators) else 0,
         chunks=document.chunks,
         asks_how=asks_how(scored.pair.query),
-        named=_named(scored),
+        named=_named(scored) if options.mode == "dynamic" else frozenset(),  # only its rule asks
     )
 
 
