@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -20,6 +21,10 @@ from provence_rag.inference.backend import Logits
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine
 from provence_rag.testing import fake_provence
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a worker for each core: threads of torch in each would wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,!?#-|\n"
 _KANA_AND_KANJI = (

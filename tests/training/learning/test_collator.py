@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from provence_rag import InvalidInputError
 from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
-from provence_rag.inference.encoding import PairTokenizer
+from provence_rag.inference.encoding import PairTokenizer, tokenize_documents
 from provence_rag.inference.pair_encoder import PairEncoder
 from provence_training.learning.collator import Example, ProvenceCollator
 from provence_training.pairs.targets import IGNORE
@@ -55,24 +55,26 @@ def make_collator(tokenizer: PairTokenizer, *, max_length: int = LENGTH, **setti
 def expected_rows(tokenizer: PairTokenizer, batch: list[Example]) -> list[tuple[list[int], list[int]]]:
     """Ids and sentence numbers of each row, token by token."""
     layout, rows, base = tokenizer.layout, [], 0
-    for example in batch:
-        query, document = tokenizer.tokenize([example.query, example.document])
+    for one in batch:
+        (query,) = tokenizer.tokenize([one.query])
+        (document,) = tokenize_documents(tokenizer, [one.document], [one.sentences])
         head = [*layout.before, *query.ids[: LENGTH // 2].tolist(), *layout.between]
         ids, numbers = list(head), [-1] * len(head)
         for token, (start, end) in zip(document.ids.tolist(), document.offsets.tolist(), strict=True):
             if len(ids) + len(layout.after) == LENGTH:
                 break
             # The sentence that holds the token's last character; what comes before goes to the first.
-            holding = [i for i, s in enumerate(example.sentences) if s.start <= max(end - 1, start)]
+            holding = [i for i, s in enumerate(one.sentences) if s.start <= max(end - 1, start)]
             ids.append(token)
             numbers.append(base + max(holding, default=0))
         rows.append((ids + list(layout.after), numbers + [-1] * len(layout.after)))
-        base += len(example.sentences)
+        base += len(one.sentences)
     return rows
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(examples(), min_size=1, max_size=4))
+@example(batch=[Example(query="", document=".a", sentences=[Span(0, 1), Span(1, 2)])])  # read as ". a"
 def test_every_token_has_its_sentence(tokenizer: PairTokenizer, batch: list[Example]) -> None:
     tensors = make_collator(tokenizer)(batch)
     targets = tensors["targets"]
@@ -94,11 +96,11 @@ def test_every_token_has_its_sentence(tokenizer: PairTokenizer, batch: list[Exam
     scores = [None if x != x else x for x in targets.sentence_teacher_scores.tolist()]
     assert scores == [x if i in seen else None for i, x in enumerate(teacher)]
     relevance, first = [], 0
-    for example in batch:
-        own = range(first, first + len(example.sentences))
+    for one in batch:
+        own = range(first, first + len(one.sentences))
         kept = [i for i in own if labels[i] == 1]
         lost = bool(kept) and not set(kept) & seen  # all that answers is beyond the window
-        relevance.append(None if lost else example.label)
+        relevance.append(None if lost else one.label)
         first = own.stop
     for name, values in (("labels", relevance), ("teacher_scores", [e.teacher_score for e in batch])):
         assert [None if x != x else x for x in getattr(targets, name).tolist()] == values
