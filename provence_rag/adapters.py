@@ -22,7 +22,7 @@ from provence_rag.options import OPTIONS, PruningMode, PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
 
-__all__ = ["AdapterFields", "ModelFields", "keep_at_least"]
+__all__ = ["AdapterFields", "ModelFields", "OptionFields", "keep_at_least"]
 
 # The keyword arguments of `Provence.from_pretrained`, all but `token`.
 _LOADING = (
@@ -169,7 +169,37 @@ def _option(name: str) -> Any:
     )
 
 
-class AdapterFields(ModelFields):
+class OptionFields(BaseModel):
+    """The fields of `PruningOptions`, with its checks.
+
+    Raises:
+        pydantic.ValidationError: A value is out of range, or contradicts another.
+    """
+
+    mode: PruningMode | None = _option("mode")
+    keep_answers: float | None = _option("keep_answers")
+    threshold: float | None = _option("threshold")
+    ratio: float | None = _option("ratio")
+    max_tokens: int | None = _option("max_tokens")
+    min_sentences: int = _option("min_sentences")
+    context_before: int = _option("context_before")
+    context_after: int = _option("context_after")
+    keep_title: bool = _option("keep_title")
+    keep_headings: bool = _option("keep_headings")
+    keep_together: bool = _option("keep_together")
+    language: str = _option("language")
+
+    @model_validator(mode="after")
+    def _check_pruning(self) -> Self:
+        self.pruning_options()
+        return self
+
+    def pruning_options(self) -> PruningOptions:
+        """The values of these fields, checked."""
+        return PruningOptions(**{name: getattr(self, name) for name in OPTIONS})
+
+
+class AdapterFields(OptionFields, ModelFields):
     """The fields of an adapter that reranks and prunes retrieved passages, and what they mean.
 
     With `rerank=False`, `top_n`, `score_threshold` and `max_tokens` together, the budget is shared by all
@@ -221,30 +251,13 @@ class AdapterFields(ModelFields):
         "metadata, such as an earlier reranker's score, stay in this record under `replaced`.",
     )
 
-    mode: PruningMode | None = _option("mode")
-    keep_answers: float | None = _option("keep_answers")
-    threshold: float | None = _option("threshold")
-    ratio: float | None = _option("ratio")
-    max_tokens: int | None = _option("max_tokens")
-    min_sentences: int = _option("min_sentences")
-    context_before: int = _option("context_before")
-    context_after: int = _option("context_after")
-    keep_title: bool = _option("keep_title")
-    keep_headings: bool = _option("keep_headings")
-    keep_together: bool = _option("keep_together")
-    language: str = _option("language")
-
     @model_validator(mode="after")
-    def _check_options(self) -> Self:
-        self._options()
+    def _check_adapter(self) -> Self:
         if self.top_n is not None and self.min_documents > self.top_n:
             raise InvalidInputError(f"min_documents={self.min_documents} is more than top_n={self.top_n}")
         if self.score_key == self.record_key:
             raise InvalidInputError(f"score_key and record_key must differ, got {self.score_key!r} for both")
         return self
-
-    def _options(self) -> PruningOptions:
-        return PruningOptions(**{name: getattr(self, name) for name in OPTIONS})
 
     def process(
         self,
@@ -289,7 +302,7 @@ class AdapterFields(ModelFields):
             query,
             [texts[i] for i in read],
             titles=[titles[i] for i in read],
-            options=self._options(),
+            options=self.pruning_options(),
             top_k=self.top_n if rerank else None,
             score_threshold=self.score_threshold,
             min_documents=self.min_documents,

@@ -38,6 +38,11 @@ class PassageProcessor:
         return self._engine
 
     @property
+    def directory(self) -> Path | None:
+        """The checkpoint's directory; None if it is in memory only."""
+        return self._directory
+
+    @property
     def config(self) -> ProvenceConfig:
         """The checkpoint's configuration."""
         return self._engine.config
