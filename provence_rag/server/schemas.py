@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from typing_extensions import Self
 
 from provence_rag.adapters import OptionFields
@@ -14,6 +24,8 @@ from provence_rag.ranking import Ranking
 __all__ = [
     "Body",
     "Document",
+    "ErrorAnswer",
+    "ErrorOf",
     "Options",
     "Passage",
     "PruneAnswer",
@@ -41,6 +53,15 @@ Text = Annotated[Annotated[list[str], Tag("<list>")] | Annotated[str, Tag("<othe
 """A text, or the list of its sentences."""
 
 
+def _check_json(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what Python reads as JSON, but JSON does not have: infinity and NaN."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("numbers must be finite") from error
+    return value
+
+
 class Document(Body):
     """A document. One that is only a string is its text."""
 
@@ -49,7 +70,9 @@ class Document(Body):
         default=None, description="Read with each part of the text, but not part of it."
     )
     id: str | int | None = Field(default=None, description="Returned as it is.")
-    metadata: dict[str, Any] | None = Field(default=None, description="Returned as it is.")
+    metadata: Annotated[dict[str, Any], AfterValidator(_check_json)] | None = Field(
+        default=None, description="Returned as it is."
+    )
 
 
 def _as_document(value: Any) -> Any:
@@ -131,6 +154,23 @@ PruneBody = Annotated[
     Annotated[PruneBatchRequest, Tag("<list>")] | Annotated[PruneRequest, Tag("<other>")],
     Discriminator(_of_several),
 ]
+
+
+class ErrorOf(BaseModel):
+    """Why there is no answer."""
+
+    type: str = Field(
+        description="invalid_input, checkpoint, too_large, unauthorized, not_found, overloaded, timeout or "
+        "internal"
+    )
+    message: str
+    field: str | None = Field(description="The field that is wrong, such as `documents[3].text`.")
+
+
+class ErrorAnswer(BaseModel):
+    """What all statuses but 200 are answered with."""
+
+    error: ErrorOf
 
 
 class Usage(BaseModel):

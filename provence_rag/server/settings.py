@@ -22,12 +22,20 @@ class ServerSettings(ModelFields):
     timeout: float = Field(
         default=60.0, gt=0, description="Seconds after which a request that is not answered is given up."
     )
+    queue_characters: int = Field(
+        default=2_000_000,
+        ge=1,
+        description="Characters that may wait to be read; beyond them, requests are refused (429).",
+    )
+    share_batches: bool = Field(default=False, description="Whether the model reads small requests together.")
     api_keys: tuple[SecretStr, ...] = Field(
         default=(), description="A request must bear one of these; without any, everybody may use the server."
     )
 
 
 LIMITS = tuple(
-    name for name in ServerSettings.model_fields if name.startswith("max_") and name != "max_length"
+    name
+    for name in ServerSettings.model_fields
+    if name.startswith("max_") and name not in ModelFields.model_fields
 )
 """The limits of a request, which /info tells clients."""
