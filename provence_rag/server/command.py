@@ -1,4 +1,4 @@
-"""`provence serve`."""
+"""`provence serve`. It is loaded by the command line, so it imports nothing of that."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import os
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from provence_rag.backends import BackendName
-from provence_rag.cli.options import choice
 from provence_rag.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -36,7 +35,10 @@ def serve(
         str | None,
         typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
     ] = None,
-    backend: Annotated[BackendName, choice(BackendName, "Engine that runs the model.")] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(metavar="|".join(get_args(BackendName)), help="Engine that runs the model."),
+    ] = "auto",
     device: Annotated[str | None, typer.Option(help="Device of the model, such as cpu or cuda:0.")] = None,
     dtype: Annotated[str | None, typer.Option(help="int8, float32, float16 or bfloat16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,

@@ -10,6 +10,11 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from provence_rag import Provence
 
+pytestmark = [  # some of them leave their connections open
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 QUERY = "When was the tower finished?"
 TEXTS = ["Tea is hot.", "The tower was finished in 1889. Cats sleep.", "The tower is high."]
 

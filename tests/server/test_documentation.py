@@ -7,39 +7,21 @@ import re
 import shlex
 import shutil
 import subprocess
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 import typer
-import uvicorn
 import yaml
 
-from provence_rag.server import ServerSettings, create_app
+from provence_rag.server import ServerSettings
 from provence_rag.server.command import serve
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
 SERVING = ROOT / "examples" / "serving"
 CURL = re.findall(r"^```sh\n(curl [^\n]+)\n```\n\n```text\n(.*?)\n```$", GUIDE, re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def bundled() -> Iterator[str]:
-    """The address of a server with the bundled model."""
-    server = uvicorn.Server(uvicorn.Config(create_app(ServerSettings()), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 def same(actual: Any, shown: Any) -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from provence_rag import Provence
-from provence_rag.server import service
-from provence_rag.testing import fake_provence
+from provence_rag.server import ServerSettings, service
 
-from .conftest import Connect
+from .conftest import Connect, listening, slow_model
 
 PRUNE = {"query": "Where is tea grown?", "documents": ["Tea is grown in Assam. It rains."]}
 
@@ -155,25 +155,8 @@ def test_no_passage_in_logs(client: TestClient, caplog: pytest.LogCaptureFixture
     assert "Assam" not in caplog.text
 
 
-class _Slow:
-    """A backend that takes its time."""
-
-    def __init__(self, backend: Any, seconds: float) -> None:
-        self.__dict__.update(name=backend.name, device=backend.device, pad_to_multiple_of=1)
-        self.running = threading.Event()
-        self.seconds = 0.0  # for the first pass, when the server starts
-        self._backend, self._later = backend, seconds
-
-    def run(self, *inputs: Any) -> Any:
-        self.running.set()
-        time.sleep(self.seconds)
-        self.seconds = self._later
-        return self._backend.run(*inputs)
-
-
 def test_a_request_has_a_deadline(connect: Connect) -> None:
-    slow = fake_provence()
-    slow.engine.backend = _Slow(slow.backend, 0.5)
+    slow, _ = slow_model(0.5)
     client = connect(model=slow, timeout=0.1)
     response = client.post("/v1/prune", json=PRUNE)
     assert response.status_code == 504
@@ -184,6 +167,29 @@ def test_a_request_has_a_deadline(connect: Connect) -> None:
         headers={"Accept": "application/x-ndjson"},
     ).text.splitlines()
     assert json.loads(lines[-1])["error"]["type"] == "timeout"
+
+
+def test_a_client_that_has_gone_frees_its_place() -> None:
+    slow, backend = slow_model(0.05)
+    text = PRUNE["documents"][0] * 600  # a turn each
+    body = {"query": PRUNE["query"], "documents": [text] * 50}
+    with listening(ServerSettings(model=slow)) as address, httpx.Client(base_url=address) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/v1/prune", json=body, timeout=0.3)
+        passes = backend.passes
+        while "provence_queue_characters 0.0" not in client.get("/metrics").text:
+            time.sleep(0.01)
+        assert backend.passes < passes + 30  # of some 300
+        assert client.post("/v1/prune", json=PRUNE).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(model: Provence) -> None:
+    with listening(ServerSettings(model=model, timeout=0.2)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            head = "POST /v1/prune HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
 def test_metrics(connect: Connect) -> None:
