@@ -234,7 +234,9 @@ async def _ask(
 ) -> Load:
     found = Load()
     start = time.perf_counter()
-    clients_at_work = [_client(port, bodies[i:] + bodies[:i], found, start + seconds) for i in range(clients)]
+    clients_at_work = [
+        _client(port, [*bodies[i:], *bodies[:i]], found, start + seconds) for i in range(clients)
+    ]
     await asyncio.gather(*clients_at_work, *([meanwhile()] if meanwhile else []))
     found.seconds = time.perf_counter() - start
     return found

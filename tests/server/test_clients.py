@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections.abc import Iterator
 
 import pytest
 from langchain_core.documents import Document
@@ -17,6 +19,12 @@ pytestmark = [  # some of them leave their connections open
 
 QUERY = "When was the tower finished?"
 TEXTS = ["Tea is hot.", "The tower was finished in 1889. Cats sleep.", "The tower is high."]
+
+
+@pytest.fixture(autouse=True)
+def connections_end_with_their_test() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
