@@ -91,13 +91,12 @@ def main(
     figures = [Figure("in process, requests", alone, "1/s")]
     for clients, own in loads.items():
         rates = [one.answers / one.seconds for one in own]
-        figures += [Figure(f"{clients} clients, requests", rates, "1/s")]
-        figures += [
-            Figure(f"{clients} clients, p{q}", [one.percentile(q) for one in own], "ms") for q in (50, 95, 99)
-        ]
+        name = "1 client" if clients == 1 else f"{clients} clients"
+        figures += [Figure(f"{name}, requests", rates, "1/s")]
+        figures += [Figure(f"{name}, p{q}", [one.percentile(q) for one in own], "ms") for q in (50, 95, 99)]
         ratios = [rate / base for rate, base in zip(rates, alone, strict=True)]
         goal = 0.9 if clients > 1 else None
-        figures += [Figure(f"{clients} clients / in process, requests", ratios, at_least=goal)]
+        figures += [Figure(f"{name} / in process, requests", ratios, at_least=goal)]
     figures += [Figure("two passages, 16 clients: sharing batches / not, requests", sharing)]
     figures += [*saturated(bodies, seconds), *restarted(bodies, seconds)]
     Report(
