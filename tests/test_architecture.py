@@ -82,7 +82,7 @@ ROOMS = [
     {"transformers_bridge"},
     {"inputs"},
     {"processing"},
-    {"provence"},
+    {"provence", "remote"},
     {"prompting"},
     {"adapters", "cli", "testing"},
     {"server"},

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from provence_rag.server.counting import router as counting
 from provence_rag.server.failures import RequestError, failure_of_validation
 from provence_rag.server.guard import Guard
 from provence_rag.server.metrics import Metrics
@@ -56,7 +57,7 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
-    for router in (operation, pruning, reranking):
+    for router in (operation, pruning, reranking, counting):
         app.include_router(router)
     return app
 

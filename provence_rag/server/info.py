@@ -6,6 +6,7 @@ import hashlib
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -37,6 +38,7 @@ class ModelInfo(BaseModel):
     keep_answers: float | None = Field(
         description="Promise of mode `dynamic`, if a request gives none; null without promises."
     )
+    config: dict[str, Any] = Field(description="Its `provence` block: how it is used, and its rules.")
     promises: list[float] = Field(description="The values that `keep_answers` is rounded up to.")
 
 
@@ -69,6 +71,7 @@ def describe(settings: ServerSettings, model: Provence) -> Info:
             score_activation=config.score_activation,
             threshold=config.threshold,
             keep_answers=config.dynamic if isinstance(config.dynamic, float) else None,
+            config=config.to_dict(),
             promises=sorted(config.promises),
         ),
         backend=BackendInfo(name=model.backend.name, device=model.backend.device),
