@@ -17,6 +17,7 @@ from provence_rag.server.failures import RequestError, failure_of_validation
 from provence_rag.server.guard import Guard
 from provence_rag.server.metrics import Metrics
 from provence_rag.server.operation import router as operation
+from provence_rag.server.playground import router as playground
 from provence_rag.server.pruning import router as pruning
 from provence_rag.server.reranking import router as reranking
 from provence_rag.server.responses import JsonResponse
@@ -57,7 +58,7 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
     app.add_middleware(Guard, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)
-    for router in (operation, pruning, reranking, counting):
+    for router in (operation, pruning, reranking, counting, playground):
         app.include_router(router)
     return app
 
