@@ -34,6 +34,10 @@ command = [sys.argv[1], "prune", "--query", "When was it finished?", "--plain", 
 done = subprocess.run(command, input=DOCUMENT, capture_output=True, encoding="utf-8", check=True)
 assert "1889" in done.stdout, done
 
+done = subprocess.run([sys.argv[1], "serve"], capture_output=True, encoding="utf-8")
+assert done.returncode == 2, done
+assert re.search(r"pip install .*\[server\]", done.stderr), done.stderr
+
 command = [sys.argv[1], "inspect", str(Path(provence_rag.__file__).parent / "models" / "mini")]
 done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
 assert "cc-by-sa-4.0" in done.stdout, done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from provence_rag import Provence
 
 __all__ = [
+    "answers_in_process",
     "first_call",
     "has_module",
     "import_module",
@@ -37,6 +39,20 @@ def load(name: str) -> Provence:
     if name == "openvino":
         return Provence.from_pretrained(backend="openvino")
     return Provence.from_pretrained(backend="onnx" if name == "int8" else "torch", device="cpu", dtype=name)
+
+
+def answers_in_process(bodies: Sequence[str], seconds: float) -> float:
+    """Answer the bodies of `POST /v1/prune` in turn for some time; how many a second."""
+    model = load("int8")
+    model.process("Ready?", ["Yes."])
+    start = time.perf_counter()
+    for number in count(1):
+        values = json.loads(bodies[number % len(bodies)])
+        passages = model.process(values["query"], values["documents"])
+        json.dumps([passage.to_dict() for passage in passages])
+        if (passed := time.perf_counter() - start) >= seconds:
+            break
+    return number / passed
 
 
 def has_module(name: str) -> bool:

@@ -12,13 +12,15 @@ import griffe
 
 from provence_rag.options import OPTIONS, PruningOptions
 
+_SHARED = ("AdapterFields", "ModelFields", "OptionFields", "ServerSettings")
+
 
 class FieldDescriptions(griffe.Extension):
     """Reads both from the class itself."""
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         """Write them to the attributes of the class."""
-        if not cls.is_exported and cls.name not in ("AdapterFields", "ModelFields"):
+        if not cls.is_exported and cls.name not in _SHARED:
             return
         fields = [attribute for attribute in cls.attributes.values() if attribute.annotation is not None]
         if not fields or not cls.module.path.startswith(("provence_rag", "langchain_", "llama_index_")):

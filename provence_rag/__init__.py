@@ -21,9 +21,11 @@ if TYPE_CHECKING:
         LanguageWarning,
         MissingExtraError,
         ProvenceError,
+        RemoteError,
     )
     from provence_rag.options import PruningMode, PruningOptions
     from provence_rag.provence import Provence
+    from provence_rag.remote import RemoteProvence
     from provence_rag.results import ProvenceOutput, PrunedPassage, Sentence
     from provence_rag.transformers_bridge import attach_pruning_head
 
@@ -43,9 +45,11 @@ _ROOMS = {
         "LanguageWarning",
         "MissingExtraError",
         "ProvenceError",
+        "RemoteError",
     ),
     "options": ("PruningMode", "PruningOptions"),
     "provence": ("Provence",),
+    "remote": ("RemoteProvence",),
     "results": ("ProvenceOutput", "PrunedPassage", "Sentence"),
     "transformers_bridge": ("attach_pruning_head",),
 }
@@ -68,6 +72,8 @@ __all__ = [
     "PrunedPassage",
     "PruningMode",
     "PruningOptions",
+    "RemoteError",
+    "RemoteProvence",
     "Sentence",
     "attach_pruning_head",
 ]

@@ -17,14 +17,18 @@ from provence_rag.backends.loading import fitting_backends
 from provence_rag.chunking import Span, as_chunker
 from provence_rag.config import SHORTEST_WINDOW
 from provence_rag.errors import InvalidInputError
+from provence_rag.hub import check_remote_settings, is_url
 from provence_rag.inference.assembly import assemble
 from provence_rag.options import OPTIONS, PruningMode, PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
 
-__all__ = ["AdapterFields", "ModelFields", "keep_at_least"]
+__all__ = ["AdapterFields", "ModelFields", "OptionFields", "keep_at_least"]
 
-# The keyword arguments of `Provence.from_pretrained`, all but `token`.
+_SECRETS = {"token": "HF_TOKEN", "api_key": "PROVENCE_API_KEY"}
+"""Arguments of `Provence.from_pretrained` that adapters do not have -> the environment variable of each."""
+
+# Its other keyword arguments.
 _LOADING = (
     "device",
     "backend",
@@ -62,19 +66,21 @@ class ModelFields(BaseModel):
     """Which model an adapter uses and how it runs.
 
     The model is loaded on first use, once, also when several threads ask at the same time. Fields may be
-    assigned to between calls and are checked again. There is no field for an access token, since fields are
-    shown and stored: set the environment variable `HF_TOKEN`, or give a `Provence` that was loaded with one.
+    assigned to between calls and are checked again. There is no field for an access token or an API key,
+    since fields are shown and stored: set the environment variable `HF_TOKEN` or `PROVENCE_API_KEY`, or give
+    a `Provence` that was loaded with one.
 
     Raises:
         pydantic.ValidationError: A field is unknown, out of range, or contradicts another.
-        TypeError: `token` is given.
+        TypeError: `token` or `api_key` is given.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", validate_assignment=True)
 
     model: str | Path | Provence | None = Field(
         default=None,
-        description="Hub name or path of a checkpoint, or a loaded Provence; None is the bundled model.",
+        description="Hub name or path of a checkpoint, URL of a server, or a loaded Provence; None is the "
+        "bundled model.",
     )
     device: str | None = Field(
         default=None, description="Where the model runs; None lets the backend choose."
@@ -121,13 +127,14 @@ class ModelFields(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_token(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "token" in values:
-            # No ValueError: pydantic would make one of its own of it, which shows the token.
-            raise TypeError(
-                "token is no field, since fields are shown and stored: set the environment variable "
-                "HF_TOKEN, or give model=Provence.from_pretrained(..., token=...)"
-            )
+    def _refuse_secrets(cls, values: Any) -> Any:
+        for name, variable in _SECRETS.items():
+            if isinstance(values, dict) and name in values:
+                # No ValueError: pydantic would make one of its own of it, which shows the secret.
+                raise TypeError(
+                    f"{name} is no field, since fields are shown and stored: set the environment variable "
+                    f"{variable}, or give model=Provence.from_pretrained(..., {name}=...)"
+                )
         return values
 
     @model_validator(mode="after")
@@ -137,6 +144,11 @@ class ModelFields(BaseModel):
             raise InvalidInputError(
                 f"{', '.join(given)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
             )
+        if is_url(self.model):
+            from provence_rag.remote.http import check_url  # takes time to import
+
+            check_url(self.model)
+            check_remote_settings(given)
         # What from_pretrained would refuse is refused before the first query.
         fitting_backends(self.backend, self.device, self.dtype)
         if self.chunker is not None:
@@ -169,7 +181,37 @@ def _option(name: str) -> Any:
     )
 
 
-class AdapterFields(ModelFields):
+class OptionFields(BaseModel):
+    """The fields of `PruningOptions`, with its checks.
+
+    Raises:
+        pydantic.ValidationError: A value is out of range, or contradicts another.
+    """
+
+    mode: PruningMode | None = _option("mode")
+    keep_answers: float | None = _option("keep_answers")
+    threshold: float | None = _option("threshold")
+    ratio: float | None = _option("ratio")
+    max_tokens: int | None = _option("max_tokens")
+    min_sentences: int = _option("min_sentences")
+    context_before: int = _option("context_before")
+    context_after: int = _option("context_after")
+    keep_title: bool = _option("keep_title")
+    keep_headings: bool = _option("keep_headings")
+    keep_together: bool = _option("keep_together")
+    language: str = _option("language")
+
+    @model_validator(mode="after")
+    def _check_pruning(self) -> Self:
+        self.pruning_options()
+        return self
+
+    def pruning_options(self) -> PruningOptions:
+        """The values of these fields, checked."""
+        return PruningOptions(**{name: getattr(self, name) for name in OPTIONS})
+
+
+class AdapterFields(OptionFields, ModelFields):
     """The fields of an adapter that reranks and prunes retrieved passages, and what they mean.
 
     With `rerank=False`, `top_n`, `score_threshold` and `max_tokens` together, the budget is shared by all
@@ -221,30 +263,13 @@ class AdapterFields(ModelFields):
         "metadata, such as an earlier reranker's score, stay in this record under `replaced`.",
     )
 
-    mode: PruningMode | None = _option("mode")
-    keep_answers: float | None = _option("keep_answers")
-    threshold: float | None = _option("threshold")
-    ratio: float | None = _option("ratio")
-    max_tokens: int | None = _option("max_tokens")
-    min_sentences: int = _option("min_sentences")
-    context_before: int = _option("context_before")
-    context_after: int = _option("context_after")
-    keep_title: bool = _option("keep_title")
-    keep_headings: bool = _option("keep_headings")
-    keep_together: bool = _option("keep_together")
-    language: str = _option("language")
-
     @model_validator(mode="after")
-    def _check_options(self) -> Self:
-        self._options()
+    def _check_adapter(self) -> Self:
         if self.top_n is not None and self.min_documents > self.top_n:
             raise InvalidInputError(f"min_documents={self.min_documents} is more than top_n={self.top_n}")
         if self.score_key == self.record_key:
             raise InvalidInputError(f"score_key and record_key must differ, got {self.score_key!r} for both")
         return self
-
-    def _options(self) -> PruningOptions:
-        return PruningOptions(**{name: getattr(self, name) for name in OPTIONS})
 
     def process(
         self,
@@ -289,7 +314,7 @@ class AdapterFields(ModelFields):
             query,
             [texts[i] for i in read],
             titles=[titles[i] for i in read],
-            options=self._options(),
+            options=self.pruning_options(),
             top_k=self.top_n if rerank else None,
             score_threshold=self.score_threshold,
             min_documents=self.min_documents,

@@ -9,7 +9,14 @@ from shlex import quote
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-__all__ = ["CheckpointError", "InvalidInputError", "LanguageWarning", "MissingExtraError", "ProvenceError"]
+__all__ = [
+    "CheckpointError",
+    "InvalidInputError",
+    "LanguageWarning",
+    "MissingExtraError",
+    "ProvenceError",
+    "RemoteError",
+]
 
 _NAME = "provence-rag"
 
@@ -32,6 +39,10 @@ class MissingExtraError(ProvenceError, ImportError):
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency: {_pip_command(extra)}")
         self.args = (what, extra)  # what a pickle gives to __init__
+
+
+class RemoteError(ProvenceError, OSError):
+    """A server cannot be reached, refuses the API key, is too busy, or failed; see `RemoteProvence`."""
 
 
 class LanguageWarning(UserWarning):

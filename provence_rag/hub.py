@@ -1,4 +1,4 @@
-"""Where a checkpoint is: bundled, in a directory, or on the Hugging Face hub."""
+"""Where a checkpoint is: bundled, in a directory, on the Hugging Face hub, or on a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ __all__ = [
     "EXPORTS",
     "TORCH_WEIGHTS",
     "check_links",
+    "check_remote_settings",
     "checkpoint_directory",
+    "is_url",
     "portable_name",
     "read_card",
 ]
@@ -38,6 +40,27 @@ _FILES += [*_TOP_FILES, *(f"*/{name}" for name in _TOP_FILES)]
 _ALL_WEIGHTS = (TORCH_WEIGHTS, *(path for paths in EXPORTS.values() for path in paths.values()))
 _PICKLED = ["pytorch_model*.bin", "*/pytorch_model*.bin"]
 """Downloaded only if there is nothing else, and read as tensors (`weights_only=True`), which runs no code."""
+
+
+def is_url(name_or_path: Any) -> bool:
+    """Whether this is the URL of a server, rather than the name or the path of a checkpoint."""
+    return isinstance(name_or_path, str) and name_or_path.lower().startswith(("http://", "https://"))
+
+
+def check_remote_settings(names: Sequence[str]) -> None:
+    """Check that nothing is said about the loading of a model that a server has loaded.
+
+    Args:
+        names: The arguments that were given.
+
+    Raises:
+        InvalidInputError: There are any.
+    """
+    if names:
+        raise InvalidInputError(
+            f"{', '.join(names)} cannot be set for a model on a server, which has loaded it: "
+            "set it when you start the server"
+        )
 
 
 def checkpoint_directory(
@@ -69,6 +92,8 @@ def checkpoint_directory(
     if not isinstance(name_or_path, (str, Path)) or not str(name_or_path).strip():
         raise InvalidInputError(f"name_or_path must be a model name or a directory, got {name_or_path!r}")
     given = f"name_or_path={str(name_or_path)!r}"
+    if is_url(name_or_path):
+        raise CheckpointError(f"{given} is the URL of a server: what is done here needs a checkpoint's files")
     path = os.path.expanduser(name_or_path)  # os.path, since pathlib raises for names too long for a file
     if os.path.isdir(path):
         return Path(path)

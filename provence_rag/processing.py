@@ -38,6 +38,11 @@ class PassageProcessor:
         return self._engine
 
     @property
+    def directory(self) -> Path | None:
+        """The checkpoint's directory; None if it is in memory only."""
+        return self._directory
+
+    @property
     def config(self) -> ProvenceConfig:
         """The checkpoint's configuration."""
         return self._engine.config
@@ -184,6 +189,18 @@ class PassageProcessor:
             from provence_rag.rendering import progress_bar  # needs rich, which takes time to import
 
             progress = progress_bar
+        return self._run(groups, options, ranking, batch_size=batch_size, progress=progress)
+
+    def _run(
+        self,
+        groups: Sequence[Sequence[Pair]],
+        options: PruningOptions,
+        ranking: Ranking,
+        *,
+        batch_size: int | None,
+        progress: Progress | None,
+    ) -> list[list[PrunedPassage]]:
+        """Score, order and prune what `_process` has checked."""
         pairs = [pair for group in groups for pair in group]
         scored = iter(
             self._engine.score(

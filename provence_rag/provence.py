@@ -17,7 +17,7 @@ from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.config_json import pad_token_id
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.hub import portable_name
+from provence_rag.hub import check_remote_settings, is_url, portable_name
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
 from provence_rag.inputs import aligned_pairs, paired_texts
@@ -26,7 +26,7 @@ from provence_rag.options import PruningMode, PruningOptions
 from provence_rag.processing import PassageProcessor
 from provence_rag.results import ProvenceOutput, RankedDocument
 from provence_rag.transformers_bridge import backend_of, config_json_of
-from provence_rag.validation import check_count, check_rows, check_share, check_text, check_texts
+from provence_rag.validation import check_count, check_rows, check_share, check_text, check_texts, shortened
 
 __all__ = ["Provence"]
 
@@ -59,6 +59,7 @@ class Provence(PassageProcessor):
         cache_folder: str | Path | None = None,
         local_files_only: bool = False,
         token: str | bool | None = None,
+        api_key: str | None = None,
     ) -> Provence:
         """Load a checkpoint: our own, a reranker, or one of the Provence family. Never runs code from it.
 
@@ -66,7 +67,8 @@ class Provence(PassageProcessor):
 
         Args:
             name_or_path: A directory, or a model on the Hugging Face hub; None is the bundled bilingual
-                (English, Japanese) model, which needs no network.
+                (English, Japanese) model, which needs no network. The URL of a server (`provence serve`)
+                gives a `RemoteProvence`; only `api_key` goes with it, the rest is the server's business.
             backend: `onnx`, `openvino`, `torch`, or `auto`: ONNX Runtime on a CPU if the checkpoint has an
                 export, else torch. `openvino` is the fastest on a CPU with VNNI.
             device: For torch: `cpu`, `cuda`, ...; None uses a GPU if torch finds one.
@@ -81,13 +83,14 @@ class Provence(PassageProcessor):
             cache_folder: Where downloads are stored.
             local_files_only: Do not download.
             token: Access token for the hub.
+            api_key: API key of a server; None reads the environment variable `PROVENCE_API_KEY`.
 
         Raises:
             CheckpointError: The checkpoint is missing or cannot be used.
             InvalidInputError: An argument has a value that cannot be used.
             MissingExtraError: The backend's libraries are not installed.
+            RemoteError: The server cannot be reached, or refuses the key.
         """
-        weights = weight_files(backend, device, dtype)  # refuses before anything is downloaded
         loading: dict[str, Any] = {
             "backend": backend,
             "device": device,
@@ -96,6 +99,20 @@ class Provence(PassageProcessor):
         }
         loading |= {"threads": threads, "chunker": chunker, "cache_folder": cache_folder}
         loading["local_files_only"] = local_files_only
+        if is_url(name_or_path):
+            from provence_rag.remote import RemoteProvence  # needs this class
+
+            given = {**loading, "revision": revision, "token": token}
+            # By identity, since 0 equals False.
+            is_default = [value is None or value is False or value == "auto" for value in given.values()]
+            check_remote_settings([name for name, own in zip(given, is_default, strict=True) if not own])
+            return RemoteProvence(str(name_or_path), api_key=api_key)
+        if api_key is not None:
+            raise InvalidInputError(
+                "api_key is for a model on a server: give its URL as name_or_path, "
+                f"got {shortened(name_or_path)} (a token for the hub is token)"
+            )
+        weights = weight_files(backend, device, dtype)  # refuses before anything is downloaded
         chunker = None if chunker is None else as_chunker(chunker)
         if max_length is not None:
             check_count("max_length", max_length, SHORTEST_WINDOW)

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.inference.engine import ScoredPair
 from provence_rag.validation import check_count, check_number, check_share
 
-__all__ = ["AS_GIVEN", "Ranking"]
+__all__ = ["AS_GIVEN", "Ranking", "Scored"]
+
+
+class Scored(Protocol):
+    """What documents are ordered by."""
+
+    @property
+    def score(self) -> float | None:
+        """As in `PrunedPassage`."""
+
+    @property
+    def logit(self) -> float | None:
+        """As in `PrunedPassage`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +56,7 @@ class Ranking:
         if self._ranks and not config.can_rank:
             raise CheckpointError("this checkpoint only prunes: it has no ranking head to order documents by")
 
-    def order(self, scored: Sequence[ScoredPair]) -> Sequence[int]:
+    def order(self, scored: Sequence[Scored]) -> Sequence[int]:
         """Positions of the documents that come back, best first where they are ranked.
 
         Earlier ones come first among equals.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,6 +96,37 @@ def raw_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 def tokenizer(request: pytest.FixtureRequest) -> PairTokenizer:
     """A small tokenizer of each kind."""
     return PairTokenizer(TOKENIZERS[request.param]())
+
+
+@contextmanager
+def _serving(app: Any) -> Iterator[str]:
+    """Run an ASGI application on a free port of this machine, and give its URL."""
+    uvicorn = pytest.importorskip("uvicorn")
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            assert time.monotonic() < deadline, "the server did not start in time"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[..., str]]:
+    """Start a server with a model and settings of `ServerSettings`; it runs until the end of the tests."""
+    pytest.importorskip("fastapi")
+    from provence_rag.server import ServerSettings, create_app
+
+    with ExitStack() as running:
+        yield lambda model, **settings: running.enter_context(
+            _serving(create_app(ServerSettings(model=model, **settings)))
+        )
 
 
 class HashBackend:

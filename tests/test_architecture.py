@@ -43,8 +43,12 @@ ALLOWED = {
     "langchain_core": {"integrations/langchain_provence", "training"},
     "llama_index": {"integrations/llama_index_provence"},
     "sentence_transformers": {"integrations/sentence_transformers_provence", "training"},
-    "pydantic": {"provence_rag/adapters.py", "integrations", "training"},
-    "typer": {"provence_rag/cli", "training/provence_training/cli"},
+    "pydantic": {"provence_rag/adapters.py", "provence_rag/server", "integrations", "training"},
+    "fastapi": {"provence_rag/server"},
+    "starlette": {"provence_rag/server"},
+    "uvicorn": {"provence_rag/server/command.py"},
+    "prometheus_client": {"provence_rag/server/metrics.py"},
+    "typer": {"provence_rag/cli", "provence_rag/server/command.py", "training/provence_training/cli"},
     "matplotlib": {"training/provence_training/evaluation/plot.py"},
     "rich": {
         "provence_rag/cli",
@@ -57,7 +61,7 @@ ALLOWED = {
     "langdetect": {"provence_rag/chunking"},
     "tokenizers": {"provence_rag/inference/encoding.py", "training"},
     "huggingface_hub": {"provence_rag/hub.py", "training"},
-    "provence_rag.adapters": {"integrations"},
+    "provence_rag.adapters": {"provence_rag/server", "integrations"},
 }
 
 # The rooms of provence_rag from the inside out: each imports its own and those in front of it.
@@ -78,9 +82,10 @@ ROOMS = [
     {"transformers_bridge"},
     {"inputs"},
     {"processing"},
-    {"provence"},
+    {"provence", "remote"},
     {"prompting"},
     {"adapters", "cli", "testing"},
+    {"server"},
 ]
 
 # The wings of provence_training in the same order.

@@ -236,13 +236,19 @@ def test_a_long_document_has_the_size_asked_for(monkeypatch: pytest.MonkeyPatch)
             ["--runs=1", "--passages=2", "--passages=4", "--kilobytes=1", "--kilobytes=2"],
             "time a passage, 4 passages / 2 passages",
         ),
+        pytest.param(
+            "serve",
+            ["--seconds=0.5", "--runs=1", "--passages=2"],
+            "64 clients / in process, requests",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_benchmark_runs_from_its_command_line(
     name: str, arguments: list[str], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
-    answers = {"first_call": (0.3, 0.2), "stream": 0.1, "long_document": 0.1}
+    answers = {"first_call": (0.3, 0.2), "stream": 0.1, "long_document": 0.1, "answers_in_process": 9.0}
     monkeypatch.setattr(
         module,
         "in_fresh_process",

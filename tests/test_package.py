@@ -174,6 +174,7 @@ def test_dependencies() -> None:
         },
         "qa": {"provence-rag[train]", "langchain", "langchain-openai"},
         "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
+        "server": {"fastapi", "prometheus-client", "pydantic", "uvicorn"},
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
@@ -184,5 +185,5 @@ def test_dependencies() -> None:
             "nbformat",
         },
         "docs": {"mkdocs", "mkdocs-material", "mkdocstrings[python]"},
-        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,sentence-transformers]"},
+        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,sentence-transformers,server]"},
     }

@@ -40,7 +40,12 @@ Files = Annotated[
 Query = Annotated[str, typer.Option("--query", "-q", help="The question.")]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|PATH|URL",
+        help="Checkpoint, or a server with one (API key: PROVENCE_API_KEY); the bundled one by default.",
+    ),
 ]
 Backend = Annotated[BackendName, choice(BackendName, "Engine that runs the model.")]
 Device = Annotated[str | None, typer.Option(help="Device of the model, such as cpu or cuda:0.")]

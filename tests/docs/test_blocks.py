@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -59,7 +59,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     kinds = {"python", "text", "console", "bash", "sh", "json", "yaml", "py"}
     for document in DOCUMENTS:
         assert {language for language, _ in FENCED.findall(document.read_text("utf-8"))} <= kinds, document
-    assert len(blocks("py")) == 3
+    assert len(blocks("py")) == 4
 
 
 COMMANDS = typer.main.get_command(app)
@@ -79,7 +79,7 @@ def check_command(line: str) -> None:
 def test_commands_have_the_options_that_they_are_given(block: str) -> None:
     for line in block.replace("\\\n", " ").splitlines():
         program = line.split()[0]
-        assert program in ("pip", "provence", "torchrun", "gunicorn"), line
+        assert program in ("pip", "provence", "torchrun", "gunicorn", "curl"), line
         check_command(line)
 
 
@@ -197,6 +197,16 @@ def test_the_signal_of_celery_loads_a_model(monkeypatch: pytest.MonkeyPatch) -> 
     exec(block_with("worker_process_init"), namespace)
     signals.worker_process_init.function(sender=None)
     assert isinstance(namespace["model"], Provence)
+
+
+def test_a_model_on_a_server_does_what_the_page_says(
+    serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = serve(Provence.from_pretrained(threads=1))
+    exec(block_with("http://localhost:8000").replace("http://localhost:8000", url), {})
+    pruned, ranked = capsys.readouterr().out.splitlines()
+    assert pruned == "Melitta Bentz patented the filter in 1908."
+    assert ast.literal_eval(ranked)[0]["corpus_id"] == 1
 
 
 def test_a_transformer_in_memory_prunes() -> None:

@@ -21,6 +21,7 @@ PUBLIC = [
     "provence_rag.adapters",
     "provence_rag.chunking",
     "provence_rag.prompting",
+    "provence_rag.server",
     "provence_rag.testing",
     "langchain_provence",
     "langchain_provence.middleware",

@@ -74,7 +74,7 @@ def test_the_schema_tells_the_ranges() -> None:
 
 def test_the_fields_of_a_model_are_the_arguments_of_from_pretrained() -> None:
     arguments = signature(Provence.from_pretrained, eval_str=True).parameters
-    own = {"name_or_path", "token"}
+    own = {"name_or_path", "token", "api_key"}
     assert arguments.keys() - own == ModelFields.model_fields.keys() - {"model", "batch_size"}
     types = get_type_hints(ModelFields)
     for name in arguments.keys() - own:
@@ -261,10 +261,11 @@ def test_a_wrong_value_is_reported_at_construction(
 
 
 @pytest.mark.parametrize("adapter", [*ADAPTERS, ProvenceCrossEncoder])
-def test_every_argument_of_from_pretrained_is_a_field_but_the_token(adapter: type[BaseModel]) -> None:
-    arguments = set(signature(Provence.from_pretrained).parameters) - {"name_or_path", "token"}
-    assert arguments <= adapter.model_fields.keys()
-    assert "token" not in adapter.model_fields
+def test_every_argument_of_from_pretrained_is_a_field_but_secrets(adapter: type[BaseModel]) -> None:
+    secrets = {"token", "api_key"}
+    arguments = set(signature(Provence.from_pretrained).parameters) - {"name_or_path"}
+    assert arguments - secrets <= adapter.model_fields.keys()
+    assert not secrets & adapter.model_fields.keys()
 
 
 def test_the_fields_of_a_model_reach_from_pretrained(
@@ -276,12 +277,13 @@ def test_the_fields_of_a_model_reach_from_pretrained(
 
 
 @pytest.mark.parametrize("adapter", [*ADAPTERS, ProvenceCrossEncoder])
-def test_a_token_is_refused_and_not_shown(adapter: type[BaseModel]) -> None:
-    with pytest.raises(TypeError, match="HF_TOKEN") as construction:
-        adapter(token="hf_secret")
+@pytest.mark.parametrize(("name", "variable"), [("token", "HF_TOKEN"), ("api_key", "PROVENCE_API_KEY")])
+def test_a_secret_is_refused_and_not_shown(adapter: type[BaseModel], name: str, variable: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} is no field.*{variable}") as construction:
+        adapter(**{name: "hf_secret"})
     instance: Any = adapter()
-    with pytest.raises(TypeError, match="HF_TOKEN") as assignment:
-        instance.token = "hf_secret"
+    with pytest.raises(TypeError, match=f"^{name} is no field.*{variable}") as assignment:
+        setattr(instance, name, "hf_secret")
     assert "hf_secret" not in f"{construction.value}{assignment.value}"
 
 

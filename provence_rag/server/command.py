@@ -1,0 +1,187 @@
+"""`provence serve`. It is loaded by the command line, so it imports nothing of that."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from provence_rag.backends import BackendName
+from provence_rag.errors import InvalidInputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from provence_rag.server import ServerSettings
+
+__all__ = ["serve", "worker"]
+
+_KEYS = "PROVENCE_API_KEYS"
+"""Environment variable with API keys, separated by commas or white space."""
+
+_WORKER = "PROVENCE_SERVER_SETTINGS"
+"""Environment variable by which worker processes find the settings."""
+
+
+def serve(
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME|PATH", help="Checkpoint; the bundled one by default."),
+    ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(metavar="|".join(get_args(BackendName)), help="Engine that runs the model."),
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(help="Device of the model, such as cpu or cuda:0.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="int8, float32, float16 or bfloat16.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a window.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads on a CPU, of each worker; one per core by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model of its own.")] = 1,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; by default, this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 is any free one.")] = 8000,
+    api_keys_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="API keys, one a line. Those of the environment variable PROVENCE_API_KEYS are added.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds after which a request is given up (60).")
+    ] = None,
+    queue_characters: Annotated[
+        int | None, typer.Option(help="Characters that may wait to be read (2000000).")
+    ] = None,
+    share_batches: Annotated[
+        bool, typer.Option("--share-batches", help="Let the model read small requests together.")
+    ] = False,
+    max_body_bytes: Annotated[int | None, typer.Option(help="Bytes of a request (16000000).")] = None,
+    max_documents: Annotated[int | None, typer.Option(help="Documents of a request (2000).")] = None,
+    max_document_characters: Annotated[
+        int | None, typer.Option(help="Characters of a document (1000000).")
+    ] = None,
+    max_queries: Annotated[int | None, typer.Option(help="Queries of a request (256).")] = None,
+    max_query_characters: Annotated[int | None, typer.Option(help="Characters of a query (8000).")] = None,
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="critical, error, warning, info, debug or trace.")
+    ] = "info",
+) -> None:
+    """Serve a model over HTTP: with the APIs of Cohere, Jina and text-embeddings-inference, and our own."""
+    given = {
+        "model": model,
+        "device": device,
+        "dtype": dtype,
+        "revision": revision,
+        "max_length": max_length,
+        "threads": threads,
+        "timeout": timeout,
+        "queue_characters": queue_characters,
+        "max_body_bytes": max_body_bytes,
+        "max_documents": max_documents,
+        "max_document_characters": max_document_characters,
+        "max_queries": max_queries,
+        "max_query_characters": max_query_characters,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    keys = _read_keys(api_keys_file)
+    settings = _settings({**chosen, "backend": backend, "share_batches": share_batches, "api_keys": keys})
+    if not keys and not _is_loopback(host):
+        message = f"everybody who reaches {host} may use this server: set {_KEYS} or --api-keys-file"
+        typer.echo(f"provence: warning: {message}", err=True)
+    running = {
+        "host": host,
+        "port": port,
+        "log_level": log_level,
+        "server_header": False,
+        # What was accepted is answered; beyond its deadline, nothing is.
+        "timeout_graceful_shutdown": math.ceil(settings.timeout) + 5,
+    }
+    if workers == 1:
+        _run_one(settings, running)
+    else:
+        _run_several(settings, keys, workers, running)
+
+
+def worker() -> FastAPI:
+    """The application of a worker process."""
+    from provence_rag.server import create_app
+
+    return create_app(_settings(json.loads(Path(os.environ[_WORKER]).read_text(encoding="utf-8"))))
+
+
+def _run_one(settings: ServerSettings, running: dict[str, Any]) -> None:
+    uvicorn = _uvicorn()
+    from provence_rag.server import create_app
+
+    _ = settings.provence  # a checkpoint that cannot be used is one line, not the trace of a server's start
+    uvicorn.run(create_app(settings), **running)
+
+
+def _run_several(
+    settings: ServerSettings, keys: tuple[str, ...], workers: int, running: dict[str, Any]
+) -> None:
+    # Workers are started afresh, not forked. They exchange settings and metrics in a folder of this user.
+    uvicorn = _uvicorn()
+    _ = settings.model_copy(deep=True).provence  # as above; the copy, and its model, are dropped
+    with TemporaryDirectory(prefix="provence-serve-") as directory:
+        path = Path(directory) / "settings.json"
+        values = settings.model_dump(mode="json", exclude={"api_keys"}, exclude_unset=True)
+        path.write_text(json.dumps({**values, "api_keys": keys}), encoding="utf-8")
+        os.environ |= {_WORKER: str(path), "PROMETHEUS_MULTIPROC_DIR": directory}
+        uvicorn.run("provence_rag.server.command:worker", factory=True, workers=workers, **running)
+
+
+def _settings(values: dict[str, Any]) -> ServerSettings:
+    from provence_rag.server import ServerSettings
+
+    try:
+        return ServerSettings(**values)
+    except ValueError as error:
+        # pydantic's own message would quote the values.
+        details: list[Any] = getattr(error, "errors", list)()
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in details]
+        raise InvalidInputError("; ".join(problems) or str(error)) from None
+
+
+def _uvicorn() -> Any:
+    try:
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("provence serve", "server") from error
+    return uvicorn
+
+
+def _read_keys(path: Path | None) -> tuple[str, ...]:
+    """The API keys of a file, in which `#` begins a comment, and of the environment."""
+    keys = os.environ.get(_KEYS, "").replace(",", " ").split()
+    if path is not None:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInputError(f"--api-keys-file {str(path)!r} cannot be read: {error}") from error
+        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not found:
+            raise InvalidInputError(f"--api-keys-file {str(path)!r} has no key")
+        keys += found
+    if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
+        raise InvalidInputError("an API key must be of printable ASCII characters without spaces")
+    return tuple(keys)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,33 @@
+"""`POST /v1/count_tokens`: lengths of texts, for clients that have no tokenizer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from provence_rag.server.schemas import Body, ErrorAnswer
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["prune"])
+
+
+class CountRequest(Body):
+    """Texts to count."""
+
+    texts: list[str]
+
+
+class CountAnswer(BaseModel):
+    """Their lengths."""
+
+    counts: list[int] = Field(description="Tokens of each text, without special tokens.")
+
+
+@router.post(
+    "/v1/count_tokens", responses={422: {"model": ErrorAnswer, "description": "A value cannot be used"}}
+)
+def count_tokens(body: CountRequest, request: Request) -> CountAnswer:
+    """Count the tokens of texts with the checkpoint's tokenizer."""
+    model = request.app.state.model
+    return CountAnswer(counts=[model.count_tokens(text) for text in body.texts])

@@ -1,0 +1,97 @@
+"""Requests that fail: why, and how each API says so."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import HTTPException
+
+from provence_rag.errors import CheckpointError, InvalidInputError
+
+__all__ = ["RequestError", "failure_of_validation", "failure_of_value", "log_unexpected"]
+
+_TEI_TYPES = {
+    "invalid_input": "Validation",
+    "checkpoint": "Validation",
+    "too_large": "Validation",
+    "unauthorized": "Unauthorized",
+    "overloaded": "Overloaded",
+}
+"""Kinds of errors as text-embeddings-inference names them; all others are errors of its backend."""
+
+
+class RequestError(HTTPException):
+    """A request that is not answered as it asked for.
+
+    Args:
+        status: HTTP status.
+        kind: `invalid_input`, `checkpoint`, `too_large`, `unauthorized`, `not_found`, `overloaded`,
+            `timeout`, `cancelled` or `internal`.
+        message: What is wrong, and the way out. It may quote the request, so it is never logged.
+        field: The field of the body that is wrong, such as `documents[3].text`.
+        headers: Of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, message, dict(headers or {}))
+        self.kind = kind
+        self.field = field
+
+    def body(self, path: str) -> Any:
+        """The JSON of the response, in the shape of the API that a path belongs to."""
+        message = self.detail
+        if path == "/v2/rerank":
+            return {"message": message}
+        if path == "/v1/rerank":  # Cohere's errors have a message, Jina's a detail
+            return {"message": message, "detail": message}
+        if path == "/rerank":
+            return {"error": message, "error_type": _TEI_TYPES.get(self.kind, "Backend")}
+        return {"error": {"type": self.kind, "message": message, "field": self.field}}
+
+
+def failure_of_value(error: InvalidInputError | CheckpointError) -> RequestError:
+    """The library's own error about a request."""
+    kind = "checkpoint" if isinstance(error, CheckpointError) else "invalid_input"
+    return RequestError(422, kind, str(error))
+
+
+def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> RequestError:
+    """What pydantic found wrong with a body: the first of it, since the rest often follows from that."""
+    error = errors[0]
+    if error["type"] == "json_invalid":
+        return RequestError(400, "invalid_input", f"the body is not valid JSON: {error['ctx']['error']}")
+    raised = error.get("ctx", {}).get("error")
+    if isinstance(raised, InvalidInputError):  # it names the field
+        return failure_of_value(raised)
+    field = _place(error["loc"])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    message = f"{field or 'the body'}: {error['msg']}{more}"
+    return RequestError(422, "invalid_input", message, field=field or None)
+
+
+def _place(location: Sequence[str | int]) -> str:
+    """A place in a body as one would write it: `documents[3].text`."""
+    path = ""
+    for part in location[1:]:  # after "body"
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("<"):  # else the branch of a union
+            path += f".{part}" if path else part
+    return path
+
+
+def log_unexpected(logger: logging.Logger, error: BaseException) -> None:
+    """Log where an error that nobody expected was raised. Its message is left out: it may quote a passage."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s at\n%s", type(error).__name__, places)

@@ -1,0 +1,41 @@
+"""What a server can be told: its model, its limits, and who may use it."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+
+from provence_rag.adapters import ModelFields
+
+__all__ = ["LIMITS", "ServerSettings"]
+
+
+class ServerSettings(ModelFields):
+    """The settings of a server. Limits apply to each request; one beyond them is refused, never cut."""
+
+    max_body_bytes: int = Field(default=16_000_000, ge=1, description="Bytes of a request's body.")
+    max_queries: int = Field(default=256, ge=1, description="Queries of a request to /v1/prune.")
+    max_documents: int = Field(default=2_000, ge=1, description="Documents of a request, of all its queries.")
+    max_query_characters: int = Field(default=8_000, ge=1, description="Characters of a query.")
+    max_document_characters: int = Field(
+        default=1_000_000, ge=1, description="Characters of a document, with its title."
+    )
+    timeout: float = Field(
+        default=60.0, gt=0, description="Seconds after which a request that is not answered is given up."
+    )
+    queue_characters: int = Field(
+        default=2_000_000,
+        ge=1,
+        description="Characters that may wait to be read; beyond them, requests are refused (429).",
+    )
+    share_batches: bool = Field(default=False, description="Whether the model reads small requests together.")
+    api_keys: tuple[SecretStr, ...] = Field(
+        default=(), description="A request must bear one of these; without any, everybody may use the server."
+    )
+
+
+LIMITS = tuple(
+    name
+    for name in ServerSettings.model_fields
+    if name.startswith("max_") and name not in ModelFields.model_fields
+)
+"""The limits of a request, which /info tells clients."""

@@ -1,0 +1,172 @@
+"""`provence serve`, as a process: it starts, answers, and ends without losing anything."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from provence_rag import InvalidInputError, Provence
+from provence_rag.server import command
+
+QUERY = "Who invented the paper coffee filter?"
+PASSAGE = "Melitta Bentz patented the paper coffee filter in 1908. A medium grind suits most beans."
+PROGRAM = "import typer; from provence_rag.server.command import serve; typer.run(serve)"
+
+
+class Process:
+    """A running server, and what it says."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, "--port", "0", "--threads", "1", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        self.lines.extend(iter(self._process.stderr.readline, ""))
+
+    @property
+    def log(self) -> str:
+        return "".join(self.lines)
+
+    def address(self) -> str:
+        """Where it listens, once it does."""
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"running on (http://\S+)", self.log)):
+            assert self._process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+        while True:  # workers start after that
+            try:
+                httpx.get(f"{found[1]}/ready", timeout=10).raise_for_status()
+                return found[1]
+            except httpx.TransportError:
+                assert time.monotonic() < deadline, self.log
+                time.sleep(0.1)
+
+    def terminate(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        code = self._process.wait(60)
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        return code
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self.wait()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    running: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> Process:
+        running.append(Process(*arguments, **environment))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+
+
+def test_what_was_accepted_is_answered_before_the_end(start: Callable[..., Process]) -> None:
+    process = start(PROVENCE_API_KEYS="first, second")
+    address = process.address()
+    client = httpx.Client(base_url=address, headers={"Authorization": "Bearer second"}, timeout=120)
+    (expected,) = Provence.from_pretrained().process(QUERY, [PASSAGE])
+    documents = [f"{PASSAGE} {number}" for number in range(20)]
+
+    def ask(number: int) -> Any:
+        return client.post("/v1/prune", json={"query": QUERY, "documents": [PASSAGE, *documents]})
+
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(ask, number) for number in range(6)]
+        while float(re.findall(r"^provence_queue_requests (\S+)", client.get("/metrics").text, re.M)[0]) < 3:
+            time.sleep(0.01)
+        process.terminate()
+        for future in waiting:
+            result = future.result().json()["results"][0]
+            assert (result["text"], result["score"]) == (expected.text, expected.score)
+    client.close()
+    assert process.wait() in (0, -signal.SIGTERM)
+    assert "Melitta" not in process.log
+    assert "Traceback" not in process.log
+
+
+def test_workers_add_up_what_they_count(start: Callable[..., Process], tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\n\nfirst\n")
+    process = start("--workers", "2", "--api-keys-file", str(keys), "--max-documents", "3")
+    address = process.address()
+    body = {"query": QUERY, "documents": [PASSAGE]}
+    headers = {"Authorization": "Bearer first"}
+    for _ in range(4):  # on connections of their own, so that both workers may serve
+        assert httpx.post(f"{address}/v1/prune", json=body, headers=headers, timeout=60).status_code == 200
+    assert httpx.post(f"{address}/v1/prune", json=body, timeout=60).status_code == 401
+    assert httpx.get(f"{address}/info", headers=headers, timeout=60).json()["limits"]["max_documents"] == 3
+    page = httpx.get(f"{address}/metrics", headers=headers, timeout=60).text
+    assert re.search(r'provence_requests_total\{api="/v1/prune",status="200"\} 4\.0', page)
+    process.terminate()
+    assert process.wait() in (0, -signal.SIGTERM)
+    assert "Traceback" not in process.log
+
+
+def test_a_server_for_others_without_keys_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(command, "_run_one", lambda settings, running: started.append(running))
+    monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
+    app = typer.Typer()
+    app.command()(command.serve)
+
+    def stderr(*arguments: str) -> str:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stderr
+
+    assert stderr() == ""
+    assert started[0]["host"] == "127.0.0.1"
+    assert "everybody who reaches 0.0.0.0 may use this server" in stderr("--host", "0.0.0.0")
+    monkeypatch.setenv("PROVENCE_API_KEYS", "secret")
+    assert stderr("--host", "0.0.0.0") == ""
+
+
+def test_settings_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty, missing = tmp_path / "empty", tmp_path / "missing"
+    empty.write_text("# nothing\n")
+    for arguments, message in (
+        ({"max_documents": 0}, "max_documents: Input should be greater than or equal to 1"),
+        ({"backend": "onnx", "dtype": "bfloat16"}, "dtype must be one of int8, float32"),
+        ({"model": "/no/such/folder"}, "'/no/such/folder' is neither a directory nor"),
+        ({"api_keys_file": empty}, "has no key"),
+        ({"api_keys_file": missing}, "cannot be read"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            command.serve(**arguments)
+    monkeypatch.setenv("PROVENCE_API_KEYS", "schlüssel")
+    with pytest.raises(InvalidInputError, match="must be of printable ASCII") as caught:
+        command.serve()
+    assert "schlüssel" not in str(caught.value)

@@ -1,0 +1,226 @@
+"""Keys, limits, headers and errors: what every request passes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from provence_rag import Provence
+from provence_rag.server import ServerSettings, service
+
+from .conftest import Connect, listening, slow_model
+
+PRUNE = {"query": "Where is tea grown?", "documents": ["Tea is grown in Assam. It rains."]}
+
+
+def test_a_key_is_needed_where_there_are_some(connect: Connect) -> None:
+    client = connect(api_keys=("first", "second"))
+    for header in (
+        {},
+        {"Authorization": "Bearer third"},
+        {"Authorization": "second"},
+        {"Authorization": "Bearer"},
+    ):
+        response = client.post("/v1/prune", json=PRUNE, headers=header)
+        assert response.status_code == 401
+        assert response.headers["WWW-Authenticate"] == "Bearer"
+        assert response.json()["error"]["type"] == "unauthorized"
+    for key in ("first", "second"):
+        headers = {"Authorization": f"Bearer {key}"}
+        assert client.post("/v1/prune", json=PRUNE, headers=headers).status_code == 200
+    for path in ("/info", "/metrics"):
+        assert client.get(path).status_code == 401
+    for path in ("/health", "/ready", "/openapi.json"):
+        assert client.get(path).status_code == 200
+    assert client.post("/rerank", json={}).json()["error_type"] == "Unauthorized"
+
+
+def test_a_body_has_a_limit(connect: Connect) -> None:
+    client = connect(max_body_bytes=200)
+    assert client.post("/v1/prune", json=PRUNE).status_code == 200
+    body = json.dumps({**PRUNE, "documents": ["x" * 300]}).encode()
+
+    def parts() -> Iterator[bytes]:  # sent without a length
+        yield body[:100]
+        yield body[100:]
+
+    for content in (body, parts()):
+        headers = {"Content-Type": "application/json"}
+        response = client.post("/v1/prune", content=content, headers=headers)
+        assert response.status_code == 413
+        assert response.json()["error"]["type"] == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("limit", "body", "field"),
+    [
+        ({"max_documents": 2}, {"query": "a", "documents": ["b"] * 3}, "documents"),
+        ({"max_documents": 2}, {"query": ["a", "b"], "documents": [["c"], ["d", "e"]]}, "documents"),
+        ({"max_queries": 1}, {"query": ["a", "b"], "documents": [[], []]}, "query"),
+        ({"max_query_characters": 3}, {"query": "abcd", "documents": []}, "query"),
+        ({"max_query_characters": 3}, {"query": ["a", "abcd"], "documents": [[], []]}, "query[1]"),
+        ({"max_document_characters": 3}, {"query": "a", "documents": ["b", "abcd"]}, "documents[1]"),
+        (
+            {"max_document_characters": 3},
+            {"query": "a", "documents": [{"text": ["ab"], "title": "cd"}]},
+            "documents[0]",
+        ),
+    ],
+)
+def test_limits_name_the_field(
+    connect: Connect, limit: dict[str, int], body: dict[str, Any], field: str
+) -> None:
+    response = connect(**limit).post("/v1/prune", json=body)
+    assert response.status_code == 413
+    error = response.json()["error"]
+    assert error["field"] == field
+    assert error["message"].startswith(f"{field} has ")
+
+
+def test_limits_of_texts_are_named_as_tei_calls_them(connect: Connect) -> None:
+    response = connect(max_documents=1).post("/rerank", json={"query": "a", "texts": ["b", "c"]})
+    assert response.status_code == 413
+    assert response.json()["error"].startswith("texts has 2 documents")
+
+
+def test_headers_and_closed_doors(client: TestClient) -> None:
+    for response in (client.get("/health"), client.get("/nothing"), client.post("/v1/prune", json={})):
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in response.headers["Content-Security-Policy"]
+    headers = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    response = client.options("/v1/prune", headers=headers)
+    assert response.status_code == 405
+    assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "message"),
+    [
+        (b"{", "application/json", 400, "the body is not valid JSON"),
+        (b"{}", "text/plain", 415, "Content-Type: application/json"),
+        (b"query=a", "application/x-www-form-urlencoded", 415, "Content-Type: application/json"),
+        (b"\xff", "application/json", 400, "body"),
+        (b"[" * 100_000, "application/json", 400, "body"),
+        (b'{"query": "a", "documents": [{"text": "b", "metadata": {"c": NaN}}]}', None, 422, "finite"),
+        (b'{"query": "a", "documents": ["b"], "score_threshold": NaN}', None, 422, "score_threshold"),
+    ],
+)
+def test_bodies_that_cannot_be_read(
+    client: TestClient, content: bytes, kind: str | None, status: int, message: str
+) -> None:
+    headers = {"Content-Type": kind or "application/json"}
+    response = client.post("/v1/prune", content=content, headers=headers)
+    assert (response.status_code, message in response.text) == (status, True), response.text
+
+
+def test_halves_of_characters_come_back(client: TestClient, model: Provence) -> None:
+    text = "Tea is grown in Assam \ud83d. It rains."
+    content = json.dumps({"query": "Where is tea grown?", "documents": [text]})
+    response = client.post("/v1/prune", content=content, headers={"Content-Type": "application/json"})
+    (passage,) = model.process("Where is tea grown?", [text])
+    assert response.json()["results"] == [passage.to_dict()]
+
+
+def test_an_error_of_ours_tells_nobody_what_was_asked(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError(PRUNE["documents"][0])
+
+    monkeypatch.setattr(service.Service, "submit", fail)
+    response = client.post("/v1/prune", json=PRUNE)
+    assert response.status_code == 500
+    assert response.json()["error"]["type"] == "internal"
+    assert "Assam" not in response.text + caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "test_guard.py" in caplog.text
+
+
+def test_no_passage_in_logs(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        client.post("/v1/prune", json=PRUNE)
+        client.post("/v1/prune", json={**PRUNE, "threshold": "Assam"})
+    assert "Assam" not in caplog.text
+
+
+def test_a_request_has_a_deadline(connect: Connect) -> None:
+    slow, _ = slow_model(0.5)
+    client = connect(model=slow, timeout=0.1)
+    response = client.post("/v1/prune", json=PRUNE)
+    assert response.status_code == 504
+    assert response.json()["error"]["message"].startswith("not answered within 0.1 s")
+    lines = client.post(
+        "/v1/prune",
+        json={"query": ["a", "b"], "documents": [["c"], ["d"]]},
+        headers={"Accept": "application/x-ndjson"},
+    ).text.splitlines()
+    assert json.loads(lines[-1])["error"]["type"] == "timeout"
+
+
+def test_a_client_that_has_gone_frees_its_place() -> None:
+    slow, backend = slow_model(0.05)
+    text = PRUNE["documents"][0] * 600  # a turn each
+    body = {"query": PRUNE["query"], "documents": [text] * 50}
+    with listening(ServerSettings(model=slow)) as address, httpx.Client(base_url=address) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/v1/prune", json=body, timeout=0.3)
+        passes = backend.passes
+        while "provence_queue_characters 0.0" not in client.get("/metrics").text:
+            time.sleep(0.01)
+        assert backend.passes < passes + 30  # of some 300
+        assert client.post("/v1/prune", json=PRUNE).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(model: Provence) -> None:
+    with listening(ServerSettings(model=model, timeout=0.2)) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            head = "POST /v1/prune HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_metrics(connect: Connect) -> None:
+    client = connect()
+    client.post("/v1/prune", json=PRUNE)
+    client.post("/v1/prune", json={})
+    client.get("/no/such/path")
+    page = client.get("/metrics")
+    assert page.headers["content-type"].startswith("text/plain")
+    values = dict(line.rsplit(" ", 1) for line in page.text.splitlines() if line[0] != "#")
+    assert values['provence_requests_total{api="/v1/prune",status="200"}'] == "1.0"
+    assert values['provence_requests_total{api="/v1/prune",status="422"}'] == "1.0"
+    assert values['provence_requests_total{api="other",status="404"}'] == "1.0"
+    assert values['provence_stage_seconds_count{stage="queue"}'] == "1.0"
+    assert values['provence_stage_seconds_count{stage="model"}'] == "1.0"
+    assert values["provence_queue_requests"] == "0.0"
+    assert values["provence_passages_total"] == "1.0"
+    tokens = {
+        kind: float(values[f'provence_tokens_total{{kind="{kind}"}}']) for kind in ("in", "out", "saved")
+    }
+    assert tokens["in"] == tokens["out"] + tokens["saved"] > tokens["out"] > 0
+
+
+def test_the_api_is_described(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert {"/v1/prune", "/v1/rerank", "/v2/rerank", "/rerank", "/info"} <= schema["paths"].keys()
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+    page = client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    for name in ("POST /v2/rerank", "keep_answers", "return_sentences", "relevance_score"):
+        assert name in page.text
+    assert not re.findall(r"<script|<style|//", page.text)
+    for name in re.findall(r"href=#(\w+)", page.text):
+        assert f"id={name}>" in page.text

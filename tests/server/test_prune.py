@@ -1,0 +1,118 @@
+"""`POST /v1/prune`: what the library returns, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from provence_rag import Provence, PruningOptions
+
+QUERY = "When was the tower finished?"
+TOWER = "The tower was finished in 1889. My cat sleeps all day."
+TEA = "Tea is hot. The tower sells tea."
+
+
+def test_results_are_those_of_process(client: TestClient, model: Provence) -> None:
+    documents = [TEA, TOWER, ""]
+    body = {"query": QUERY, "documents": documents, "reorder": True, "threshold": 0.3, "context_after": 1}
+    answer = client.post("/v1/prune", json=body).json()
+    options = PruningOptions(threshold=0.3, context_after=1)
+    expected = model.process(QUERY, documents, options=options, reorder=True)
+    assert answer["results"] == [passage.to_dict() for passage in expected]
+    tokens, kept = (sum(getattr(p, name) for p in expected) for name in ("num_tokens", "num_kept_tokens"))
+    assert answer["usage"] == {"tokens_in": tokens, "tokens_out": kept, "tokens_saved": tokens - kept}
+    assert 0 < kept < tokens
+    assert answer["model"] == "provence"
+
+
+def test_documents_with_id_title_metadata_and_sentences(client: TestClient, model: Provence) -> None:
+    sentences = ["The tower was finished in 1889.", "My cat sleeps."]
+    documents: list[Any] = [
+        {"text": TEA, "id": 7, "metadata": {"page": [1, None]}},
+        {"text": sentences, "title": "Tower", "id": "b"},
+        TOWER,
+    ]
+    body = {"query": QUERY, "documents": documents, "top_k": 2, "separator": "\n"}
+    results = client.post("/v1/prune", json=body).json()["results"]
+    texts = [TEA, sentences, TOWER]
+    expected = model.process(QUERY, texts, titles=[None, "Tower", None], separator="\n", top_k=2)
+    assert [{k: v for k, v in r.items() if k not in ("id", "metadata")} for r in results] == [
+        passage.to_dict() for passage in expected
+    ]
+    for result in results:
+        given = documents[result["index"]]
+        for key in ("id", "metadata"):
+            assert result.get(key) == (given.get(key) if isinstance(given, dict) else None)
+
+
+def test_tokens_of_documents_that_do_not_come_back_are_saved(client: TestClient, model: Provence) -> None:
+    usage = client.post("/v1/prune", json={"query": QUERY, "documents": [TEA, TOWER], "top_k": 1}).json()[
+        "usage"
+    ]
+    (best,) = model.process(QUERY, [TEA, TOWER], top_k=1)
+    assert usage["tokens_in"] == sum(p.num_tokens for p in model.process(QUERY, [TEA, TOWER]))
+    assert usage["tokens_out"] == best.num_kept_tokens
+
+
+def test_several_queries_at_once_and_line_by_line(client: TestClient, model: Provence) -> None:
+    queries, documents = [QUERY, "Is tea hot?", "cats"], [[TOWER, TEA], [TEA], []]
+    body = {"query": queries, "documents": documents}
+    expected = [[p.to_dict() for p in passages] for passages in model.process_batch(queries, documents)]
+    answer = client.post("/v1/prune", json=body).json()
+    assert answer["results"] == expected
+    with client.stream("POST", "/v1/prune", json=body, headers={"Accept": "application/x-ndjson"}) as stream:
+        assert stream.headers["content-type"] == "application/x-ndjson"
+        lines = [json.loads(line) for line in stream.iter_lines()]
+    assert [line["results"] for line in lines] == expected
+    assert [line["index"] for line in lines] == [0, 1, 2]
+    for key, value in answer["usage"].items():
+        assert sum(line["usage"][key] for line in lines) == value
+
+
+def test_sentences_can_be_left_out(client: TestClient) -> None:
+    (result,) = client.post(
+        "/v1/prune", json={"query": QUERY, "documents": [TOWER], "return_sentences": False}
+    ).json()["results"]
+    assert "sentences" not in result
+    assert result["kept_spans"] == [[0, 31]]
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "message"),
+    [
+        ({}, "query", "query: Field required (and 1 more)"),
+        ({"query": 1, "documents": []}, "query", "query: Input should be a valid string"),
+        ({"query": "a", "documents": "b"}, "documents", "documents: Input should be a valid list"),
+        ({"query": "a", "documents": [{"text": 1}]}, "documents[0].text", "Input should be a valid string"),
+        ({"query": "a", "documents": ["b", {"text": ["c", 1]}]}, "documents[1].text[1]", "a valid string"),
+        ({"query": ["a"], "documents": [["b"], []]}, None, "for each of the 1 queries, got 2"),
+        ({"query": ["a"], "documents": ["b"]}, "documents[0]", "Input should be a valid list"),
+        ({"query": "a", "documents": [{"text": "b", "url": "c"}]}, "documents[0].url", "not permitted"),
+        ({"query": "a", "documents": ["b"], "model": "/etc"}, "model", "Extra inputs are not permitted"),
+        ({"query": "a", "documents": ["b"], "top_k": "3"}, "top_k", "a valid integer"),
+        ({"query": "a", "documents": ["b"], "threshold": 3}, None, "threshold must be a number between 0"),
+        ({"query": "a", "documents": ["b"], "top_k": 0}, None, "top_k must be an integer >= 1, got 0"),
+        ({"query": "a", "documents": ["b"], "keep_answers": 0.999}, None, "than this checkpoint promises"),
+        ({"query": "a", "documents": ["b"], "language": "xx"}, None, "language must be 'auto' or one of"),
+        ({"query": " ", "documents": ["b"]}, None, "query is blank (' '): a query needs words"),
+        ({"query": ["a", ""], "documents": [[], []]}, None, "query[1] is blank"),
+        ([], None, "the body: Input should be a valid dictionary"),
+    ],
+)
+def test_what_cannot_be_used_is_named(client: TestClient, body: Any, field: str | None, message: str) -> None:
+    response = client.post("/v1/prune", json=body)
+    assert response.status_code == 422
+    error = response.json()["error"]
+    assert error["type"] == "invalid_input"
+    assert error["field"] == field
+    assert message in error["message"]
+
+
+def test_info(client: TestClient) -> None:
+    info = client.get("/info").json()
+    assert info["model"]["keep_answers"] == 0.97
+    assert info["backend"] == {"name": "fake", "device": "cpu"}
+    assert info["limits"]["max_documents"] > 100
