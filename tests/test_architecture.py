@@ -52,6 +52,7 @@ ALLOWED = {
         "provence_rag/rendering.py",
         "provence_rag/results.py",
     },
+    "pyarrow": {"provence_rag/batches", "training"},
     "nltk": {"provence_rag/chunking"},
     "budoux": {"provence_rag/chunking"},
     "langdetect": {"provence_rag/chunking"},
@@ -80,6 +81,7 @@ ROOMS = [
     {"processing"},
     {"provence"},
     {"prompting"},
+    {"batches"},
     {"adapters", "cli", "testing"},
 ]
 

@@ -176,6 +176,8 @@ def test_dependencies() -> None:
         "export": {"provence-rag[torch]", "onnx", "onnxruntime", "transformers"},
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
+        "tables": {"pyarrow"},
+        "ray": {"provence-rag[tables]", "ray[data]"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
         "notebooks": {
             "provence-rag[examples,langchain-agents,train]",
@@ -184,5 +186,5 @@ def test_dependencies() -> None:
             "nbformat",
         },
         "docs": {"mkdocs", "mkdocs-material", "mkdocstrings[python]"},
-        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,sentence-transformers]"},
+        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,ray,sentence-transformers]"},
     }
