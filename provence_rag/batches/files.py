@@ -66,7 +66,7 @@ class _Parts:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         with _whole_file(record) as path:
-            path.write_text(json.dumps(run), encoding="utf-8")
+            path.write_text(json.dumps(run, default=float), encoding="utf-8")  # numpy's integers
 
     def add(self, table: _Table, rows: Sequence[Any]) -> None:
         """Write the next group."""
@@ -130,8 +130,7 @@ def prune_table(
     source, target = Path(source), Path(target)
     if rows_per_group is not None:
         check_count("rows_per_group", rows_per_group, 1)
-    format_of_target = _format(target)
-    if _format(source) != format_of_target:
+    if _format(source) != _format(target):
         raise InvalidInputError(f"{target}: must be in the format of {source}")
     if not target.parent.is_dir():
         raise InvalidInputError(f"{target.parent}: there is no such folder")

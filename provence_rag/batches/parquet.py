@@ -95,6 +95,14 @@ class ParquetTable:
                 if start >= num_rows:
                     start -= num_rows
                     continue
-                for rows in file.iter_batches(size, row_groups=[group]):
-                    yield rows.slice(start)
-                    start = max(0, start - rows.num_rows)
+                try:
+                    for rows in file.iter_batches(size, row_groups=[group]):
+                        yield rows.slice(start)
+                        start = max(0, start - rows.num_rows)
+                except (
+                    pa.ArrowException,
+                    OSError,
+                ) as error:  # the latter for data that cannot be decompressed
+                    raise InvalidInputError(
+                        f"{self._path}, row group {group}: is damaged: {error}"
+                    ) from error

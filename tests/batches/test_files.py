@@ -274,6 +274,20 @@ def test_what_is_no_parquet(tmp_path: Path, batch: ProvenceBatch, columns: Colum
     refused(f"{source}: there is no column 'passage', only 'question', 'text'", source, target, batch)
 
 
+def test_a_damaged_row_group_is_named(tmp_path: Path, batch: ProvenceBatch) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    source = write(tmp_path / "in.parquet", long(1200), row_group_size=600, use_dictionary=False)
+    column = pyarrow.parquet.ParquetFile(source).metadata.row_group(1).column(1)
+    data = bytearray(source.read_bytes())
+    start = column.data_page_offset + 60
+    data[start : start + 200] = bytes(range(200))
+    source.write_bytes(data)
+    with pytest.raises(InvalidInputError, match=r"in\.parquet, row group 1: is damaged: "):
+        prune_table(source, tmp_path / "out.parquet", batch)
+
+
 def test_progress_is_shown_in_rows(
     tmp_path: Path, batch: ProvenceBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
