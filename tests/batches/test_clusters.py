@@ -58,7 +58,7 @@ def plain(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
 def ray() -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     ray.init(
-        num_cpus=2,
+        num_cpus=4,  # two for actors, the others for reading and writing
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
