@@ -142,7 +142,6 @@ def test_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyspark")
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
-    from pyspark.sql.types import StructType
 
     monkeypatch.setenv("PYTHONPATH", python_path())
     try:
@@ -152,7 +151,7 @@ def test_spark(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip(f"no Java: {error}")
     try:
         frame = spark.createDataFrame(ROWS).withColumnRenamed("passage", "passages")
-        names: dict[str, Any] = {"StructType": StructType, "ProvenceBatch": ProvenceBatch, "frame": frame}
+        names: dict[str, Any] = {"ProvenceBatch": ProvenceBatch, "frame": frame}
         exec(block_with("mapInPandas"), names)
         found = plain(by_id([row.asDict() for row in names["pruned"].collect()]))
         expected = ProvenceBatch("question", "passage", threads=1)(COLUMNS)
@@ -166,13 +165,12 @@ def test_spark(monkeypatch: pytest.MonkeyPatch) -> None:
             {"question": "penguins", "id": i, "passage": [{"text": "Penguins swim. It rains."}]}
             for i in (0, 1)
         ]
-        nested = spark.createDataFrame(
-            lists, "question string, id long, passage array<struct<text: string, title: string>>"
+        columns = "question string, id long, passage array<struct<text: string, title: string>>"
+        nested = spark.createDataFrame(lists, columns)
+        types = (
+            "pruned_text array<string>, kept_spans array<array<array<bigint>>>, relevance_score array<double>"
         )
-        schema = StructType([*nested.schema.fields]).add("pruned_text", "array<string>")
-        schema = schema.add("kept_spans", "array<array<array<bigint>>>").add(
-            "relevance_score", "array<double>"
-        )
+        schema = f"{columns}, {types}"
         rows = nested.mapInPandas(batch.map, schema).collect()
         assert [list(row["pruned_text"]) for row in rows] == [["Penguins swim."]] * 2
         rows = nested.mapInArrow(batch.map, schema).collect()
