@@ -138,8 +138,8 @@ class Provence(PassageProcessor):
         loaded._loading = loading | portable_name(name_or_path, directory)
         if store is not None:
             # Only a file may hold scores of other models.
-            model = loaded.fingerprint or "" if isinstance(score_cache, str) else ""
-            engine.cache = ScoreCache(store, model)
+            owner = loaded.fingerprint if isinstance(score_cache, str) else None
+            engine.cache = ScoreCache(store, owner or "")
         return loaded
 
     @cached_property

@@ -102,6 +102,6 @@ def _plain(cell: Any) -> Any:
         return cell.asDict()
     if isinstance(cell, (list, tuple)):
         return [_plain(entry) for entry in cell]
-    if hasattr(cell, "tolist") and getattr(cell, "ndim", 0):
+    if hasattr(cell, "tolist") and getattr(cell, "ndim", False):
         return _plain(cell.tolist())
     return cell
