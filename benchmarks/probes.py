@@ -20,6 +20,8 @@ __all__ = [
     "import_module",
     "load",
     "long_document",
+    "numbered",
+    "prune_file",
     "prune_pairs",
     "rank_pairs",
     "stream",
@@ -92,7 +94,7 @@ def stream(name: str, query: str, texts: Sequence[str], number: int) -> float:
     """
     model = load(name)
     model.process(query, texts[:100])
-    passages = islice(_numbered(texts), number)
+    passages = islice(numbered(texts), number)
     start = time.perf_counter()
     while chunk := list(islice(passages, _SLICE)):
         model.process(query, chunk)
@@ -115,7 +117,7 @@ def long_document(name: str, query: str, texts: Sequence[str], kilobytes: int) -
     model.process(query, texts[:20])
     parts: list[str] = []
     size = left = 1000 * kilobytes
-    for text in _numbered(texts):
+    for text in numbered(texts):
         parts.append(text)
         left -= len(text.encode()) + 1
         if left <= 0:
@@ -139,6 +141,17 @@ def first_call(name: str, query: str, texts: Sequence[str]) -> tuple[float, floa
     return loaded - start, time.perf_counter() - loaded
 
 
-def _numbered(texts: Sequence[str]) -> Iterator[str]:
+def prune_file(name: str, source: str, target: str) -> float:
+    """Prune a table with the columns `query` and `documents`; seconds, without those of loading."""
+    from provence_rag.batches import ProvenceBatch, prune_table
+
+    batch = ProvenceBatch(model=load(name))
+    batch({"query": ["warm up"], "documents": ["It is cold."]})
+    start = time.perf_counter()
+    prune_table(source, target, batch)
+    return time.perf_counter() - start
+
+
+def numbered(texts: Sequence[str]) -> Iterator[str]:
     """The texts again and again, each time another: equal documents would be read once."""
     return (f"{number}. {text}" for number in count() for text in texts)

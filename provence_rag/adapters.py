@@ -36,6 +36,7 @@ _LOADING = (
     "max_length",
     "threads",
     "chunker",
+    "score_cache",
     "revision",
     "cache_folder",
     "local_files_only",
@@ -102,6 +103,11 @@ class ModelFields(BaseModel):
     chunker: Any = Field(
         default=None,
         description="Splits text into sentences: any chunker object or callable; None chooses by language.",
+    )
+    score_cache: int | str | Path | None = Field(
+        default=None,
+        description="Keeps scores, so that the model reads no passage twice for the same question: their "
+        "number in memory, or the path of an SQLite file; None keeps none.",
     )
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
     cache_folder: str | Path | None = Field(

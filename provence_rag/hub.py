@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "check_links",
     "check_remote_settings",
     "checkpoint_directory",
+    "fingerprint",
     "is_url",
     "portable_name",
     "read_card",
@@ -152,6 +154,23 @@ def portable_name(name_or_path: str | Path | None, directory: Path) -> dict[str,
     return {"name_or_path": name_or_path, "revision": directory.name}  # .../snapshots/<commit>
 
 
+def fingerprint(directory: Path) -> str:
+    """A hash of all files of a checkpoint that could be read, but for its card: 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    for path in sorted(_readable(directory) - {directory / "README.md"}):
+        found.update(f"{path.relative_to(directory).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                found.update(block)
+    return found.hexdigest()
+
+
+def _readable(directory: Path) -> set[Path]:
+    """The files of a checkpoint that could be read."""
+    patterns = (*_FILES, *(p for one in _ALL_WEIGHTS for p in _patterns(one)), *_PICKLED)
+    return {p for pattern in patterns for p in (*directory.glob(pattern), *directory.glob(f"*/{pattern}"))}
+
+
 def check_links(directory: Path) -> None:
     """Check that no file that would be read is a link out of the directory.
 
@@ -163,12 +182,9 @@ def check_links(directory: Path) -> None:
     home = directory.resolve()
     if home.parent.name == "snapshots":
         home = home.parents[1]
-    for pattern in (*_FILES, *(p for one in _ALL_WEIGHTS for p in _patterns(one)), *_PICKLED):
-        for path in (*directory.glob(pattern), *directory.glob(f"*/{pattern}")):
-            if not path.resolve().is_relative_to(home):
-                raise CheckpointError(
-                    f"{path} is a link out of the checkpoint: copy the file that it points to"
-                )
+    for path in _readable(directory):
+        if not path.resolve().is_relative_to(home):
+            raise CheckpointError(f"{path} is a link out of the checkpoint: copy the file that it points to")
 
 
 def read_card(directory: Path) -> tuple[dict[str, Any], str]:

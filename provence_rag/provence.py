@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -17,9 +19,10 @@ from provence_rag.chunking import as_chunker
 from provence_rag.config import SHORTEST_WINDOW, ProvenceConfig
 from provence_rag.config_json import pad_token_id
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.hub import check_remote_settings, is_url, portable_name
+from provence_rag.hub import check_remote_settings, fingerprint, is_url, portable_name
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
+from provence_rag.inference.score_cache import ScoreCache, score_store
 from provence_rag.inputs import aligned_pairs, paired_texts
 from provence_rag.modeling.checkpoints import check_vocabulary, find_checkpoint, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
@@ -55,6 +58,7 @@ class Provence(PassageProcessor):
         max_length: int | None = None,
         threads: int | None = None,
         chunker: Any = None,
+        score_cache: int | str | Path | None = None,
         revision: str | None = None,
         cache_folder: str | Path | None = None,
         local_files_only: bool = False,
@@ -79,6 +83,9 @@ class Provence(PassageProcessor):
                 for the whole process (`torch.set_num_threads`).
             chunker: Cuts documents into sentences, in place of the multilingual rules: a `BaseChunker`, a
                 LangChain text splitter, or a callable from text to strings or spans.
+            score_cache: Keeps scores, so that the model reads no passage twice for the same query: a number
+                of them in memory, or, for a path, in an SQLite file that processes may share. They serve all
+                `PruningOptions` alike; only `max_tokens` has scores of its own.
             revision: Branch, tag or commit on the hub.
             cache_folder: Where downloads are stored.
             local_files_only: Do not download.
@@ -97,7 +104,10 @@ class Provence(PassageProcessor):
             "dtype": dtype,
             "max_length": max_length,
         }
-        loading |= {"threads": threads, "chunker": chunker, "cache_folder": cache_folder}
+        if isinstance(score_cache, (str, Path)):
+            score_cache = str(Path(score_cache).expanduser().absolute())
+        loading |= {"threads": threads, "chunker": chunker, "score_cache": score_cache}
+        loading["cache_folder"] = cache_folder
         loading["local_files_only"] = local_files_only
         if is_url(name_or_path):
             from provence_rag.remote import RemoteProvence  # needs this class
@@ -118,6 +128,7 @@ class Provence(PassageProcessor):
             check_count("max_length", max_length, SHORTEST_WINDOW)
         if threads is not None:
             check_count("threads", threads, 1)
+        store = None if score_cache is None else score_store(score_cache)
         checkpoint = find_checkpoint(
             name_or_path,
             weights=weights,
@@ -142,7 +153,24 @@ class Provence(PassageProcessor):
         )
         loaded = cls(engine, directory=directory)
         loaded._loading = loading | portable_name(name_or_path, directory)
+        if store is not None:
+            # Only a file may hold scores of other models.
+            owner = loaded.fingerprint if isinstance(score_cache, str) else None
+            engine.cache = ScoreCache(store, owner or "")
         return loaded
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """A hash of all that results depend on besides the text and the options, 64 hexadecimal digits.
+
+        Those are the checkpoint's files, how they were loaded (but not a `chunker`), and the library's
+        version. None if the model was not loaded with `from_pretrained`.
+        """
+        if self._directory is None or self._loading is None:
+            return None
+        parts = [fingerprint(self._directory), version("provence-rag"), repr(self.config)]
+        parts += [self.backend.name, self.backend.device, str(self._loading["dtype"])]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @classmethod
     def from_transformer(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.text import Text
 
@@ -34,6 +34,8 @@ __all__ = [
     "progress_bar",
     "terminal_view",
 ]
+
+_Batch = TypeVar("_Batch", bound=Sized)
 
 _LINE_BREAK = re.compile("\r\n|[\r\v\f\x85]")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
@@ -183,13 +185,35 @@ def _element(piece: str, sentence: Sentence | None) -> str:
     return f"<{tag}{title}>{escape(piece)}</{tag}>"
 
 
-def progress_bar(batches: Iterable[list[int]], total: int) -> Iterator[list[int]]:
-    """Pass batches on and show on standard error how many of `total` windows are done."""
-    from rich.console import Console
-    from rich.progress import Progress
+def progress_bar(
+    batches: Iterable[_Batch], total: int, *, unit: str = "windows", done: int = 0
+) -> Iterator[_Batch]:
+    """Pass batches on and show on standard error how much is done, at which rate, and the time left.
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Passages", total=total)
+    Args:
+        batches: What is passed on; the length of each is how many units it has.
+        total: The number of units.
+        unit: What is counted.
+        done: The number of units that were done before.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Text:
+            rate = task.finished_speed or task.speed
+            return Text("" if rate is None else f"{rate:,.{0 if rate >= 10 else 1}f} {unit}/s")
+
+    columns = (
+        TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {unit}"),
+        BarColumn(table_column=Column(ratio=1)),
+        Rate(""),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=600, expand=True) as bar:
+        task = bar.add_task("", total=total, completed=done)
         for batch in batches:
             yield batch
             bar.advance(task, len(batch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Set
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from provence_rag.errors import InvalidInputError
 
 __all__ = [
     "check_count",
+    "check_document",
     "check_flag",
     "check_number",
     "check_rows",
@@ -18,6 +20,7 @@ __all__ = [
     "check_text",
     "check_texts",
     "check_titles",
+    "parse_json",
     "shortened",
     "shown",
 ]
@@ -76,6 +79,22 @@ def check_titles(name: str, values: Any, length: int) -> list[str | None]:
     return [title if title and title.strip() else None for title in titles]
 
 
+def check_document(name: str, value: Any) -> tuple[str, str | None]:
+    """Return text and title of a document in a file or a table: a string, or an object with these keys."""
+    if isinstance(value, str):
+        return str.__str__(value), None
+    text = value.get("text", value.get("page_content")) if isinstance(value, Mapping) else None
+    if not isinstance(text, str):
+        raise InvalidInputError(
+            f"{name}: expected a string, or an object with text or page_content as a string, "
+            f"got {_json_kind(value)}"
+        )
+    title = value.get("title")
+    if not isinstance(title, str | None):
+        raise InvalidInputError(f"{name}: title must be a string, got {title!r}")
+    return text, title
+
+
 def check_rows(name: str, values: Any, *, of: str, length: int | None = None, whose: str = "") -> list[Any]:
     """Return `values`, any ordered iterable, as a list. It is read once, so a generator will do.
 
@@ -96,6 +115,29 @@ def check_rows(name: str, values: Any, *, of: str, length: int | None = None, wh
             f"{name} must have an entry for each of the {length} {whose}, got {len(rows)}"
         )
     return rows
+
+
+def _json_kind(value: Any) -> str:
+    """What JSON calls a value, which itself may be long; of other types, the name."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return "a number"
+    names = {dict: "an object", list: "an array", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def parse_json(name: str, text: str | bytes) -> Any:
+    """Return what a JSON text says; messages begin with `name`, the place that it was read from."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise InvalidInputError(f"{name}: not JSON: {error.msg} at {place}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{name}: not UTF-8: {error.reason}") from error
+    except RecursionError as error:
+        raise InvalidInputError(f"{name}: the JSON is nested too deeply") from error
+    except ValueError as error:  # an integer with thousands of digits
+        raise InvalidInputError(f"{name}: not JSON: {error}") from error
 
 
 def shown(value: Any) -> str:

@@ -56,6 +56,7 @@ ALLOWED = {
         "provence_rag/rendering.py",
         "provence_rag/results.py",
     },
+    "pyarrow": {"provence_rag/batches", "training"},
     "nltk": {"provence_rag/chunking"},
     "budoux": {"provence_rag/chunking"},
     "langdetect": {"provence_rag/chunking"},
@@ -84,6 +85,7 @@ ROOMS = [
     {"processing"},
     {"provence", "remote"},
     {"prompting"},
+    {"batches"},
     {"adapters", "cli", "testing"},
     {"server"},
 ]

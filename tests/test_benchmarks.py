@@ -20,6 +20,7 @@ from benchmarks.common import read_pairs, run
 from benchmarks.latency import passages_of
 from benchmarks.overhead import StepTimer
 from benchmarks.report import Figure, Report
+from benchmarks.score_cache import with_repeats
 from provence_rag import InvalidInputError
 from provence_rag.testing import fake_provence
 
@@ -219,6 +220,13 @@ def test_a_long_document_has_the_size_asked_for(monkeypatch: pytest.MonkeyPatch)
     assert seen[-1].startswith("0. One text.\n0. Another text.\n1. One text.\n")
 
 
+def test_a_stream_in_which_passages_come_again() -> None:
+    fresh = [(f"q{i}", f"t{i}") for i in range(70)]
+    stream = with_repeats(fresh, 100)
+    assert len(stream) == 100
+    assert list(dict.fromkeys(stream)) == fresh
+
+
 # --- the commands --------------------------------------------------------------------------------------
 
 
@@ -231,6 +239,8 @@ def test_a_long_document_has_the_size_asked_for(monkeypatch: pytest.MonkeyPatch)
         ("overhead", ["--pairs", "5", "--runs", "1"], "everything but the forward pass"),
         ("latency", ["--runs", "2"], "one call, p95"),
         ("training", ["--steps", "1", "--batch-tokens", "256", "--runs", "2"], "learned"),
+        ("tables", ["--runs=1", "--passages=2", "--passages=4"], "time a passage, 4 passages / 2 passages"),
+        ("score_cache", ["--pairs=10", "--runs=1"], "time, in memory / no cache"),
         (
             "scaling",
             ["--runs=1", "--passages=2", "--passages=4", "--kilobytes=1", "--kilobytes=2"],
@@ -249,6 +259,7 @@ def test_a_benchmark_runs_from_its_command_line(
 ) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
     answers = {"first_call": (0.3, 0.2), "stream": 0.1, "long_document": 0.1, "answers_in_process": 9.0}
+    answers["prune_file"] = 0.1
     monkeypatch.setattr(
         module,
         "in_fresh_process",
@@ -269,11 +280,14 @@ def test_a_benchmark_runs_from_its_command_line(
     assert path.with_suffix(".md").is_file()
 
 
-def test_the_probes_run() -> None:
+def test_the_probes_run(tmp_path: Path) -> None:
     texts = ["Penguins swim. Cats do not.", "Owls fly."]
     assert probes.stream("fake", "penguins", texts, 3) > 0
     assert all(seconds > 0 for seconds in probes.first_call("fake", "penguins", texts))
     probes.prune_pairs("fake", [["penguins", text] for text in texts])
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"query": "penguins", "documents": text}) + "\n" for text in texts))
+    assert probes.prune_file("fake", str(source), str(tmp_path / "out.jsonl")) > 0
 
 
 @pytest.mark.parametrize(

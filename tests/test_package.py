@@ -177,6 +177,8 @@ def test_dependencies() -> None:
         "server": {"fastapi", "prometheus-client", "pydantic", "uvicorn"},
         "openvino": {"openvino"},
         "export-openvino": {"provence-rag[export,openvino]", "nncf"},
+        "tables": {"pyarrow"},
+        "ray": {"provence-rag[tables]", "ray[data]"},
         "examples": {"provence-rag[langchain,llama-index]", "langchain-classic", "bm25s"},
         "notebooks": {
             "provence-rag[examples,langchain-agents,train]",
@@ -185,5 +187,7 @@ def test_dependencies() -> None:
             "nbformat",
         },
         "docs": {"mkdocs", "mkdocs-material", "mkdocstrings[python]"},
-        "all": {"provence-rag[export-openvino,langchain-agents,llama-index,qa,sentence-transformers,server]"},
+        "all": {
+            "provence-rag[export-openvino,langchain-agents,llama-index,qa,ray,sentence-transformers,server]"
+        },
     }

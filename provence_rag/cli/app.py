@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from provence_rag.cli.checkpoints import export, inspect, verify
 from provence_rag.cli.passages import prune, rank
+from provence_rag.cli.tables import prune_table
 from provence_rag.errors import ProvenceError
 
 __all__ = ["app", "main"]
@@ -61,6 +62,7 @@ def _show_version(wanted: bool) -> None:
 
 app.command()(prune)
 app.command()(rank)
+app.command()(prune_table)
 app.command()(inspect)
 app.command()(verify)
 app.command()(export)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from provence_rag.errors import InvalidInputError
 from provence_rag.rendering import printable
+from provence_rag.validation import check_document, parse_json
 
 __all__ = ["Document", "read_documents"]
 
@@ -51,9 +51,9 @@ def _read_file(file: str) -> Iterator[Document]:
         # Not str.splitlines: JSON strings may hold line separators that are not newlines.
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield _as_document(_parse(line, f"{file}:{number}"), f"{file}:{number}")
+                yield _as_document(parse_json(f"{file}:{number}", line), f"{file}:{number}")
     elif suffix == ".json":
-        value = _parse(text, file)
+        value = parse_json(file, text)
         if isinstance(value, list) and all(map(_is_document, value)):
             for number, entry in enumerate(value):
                 yield _as_document(entry, f"{file}[{number}]")
@@ -84,34 +84,5 @@ def _is_document(entry: Any) -> bool:
     )
 
 
-def _parse(text: str, source: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise InvalidInputError(f"{source}: not JSON: {error.msg} at {place}") from error
-    except RecursionError as error:
-        raise InvalidInputError(f"{source}: the JSON is nested too deeply") from error
-    except ValueError as error:  # an integer with thousands of digits
-        raise InvalidInputError(f"{source}: not JSON: {error}") from error
-
-
 def _as_document(entry: Any, source: str) -> Document:
-    if isinstance(entry, str):
-        return Document(entry, None, source)
-    text = entry.get("text", entry.get("page_content")) if isinstance(entry, dict) else None
-    if not isinstance(text, str):
-        raise InvalidInputError(
-            f"{source}: expected a string, or an object with text or page_content as a string, "
-            f"got {_kind(entry)}"
-        )
-    title = entry.get("title")
-    if not isinstance(title, str | None):
-        raise InvalidInputError(f"{source}: title must be a string, got {title!r}")
-    return Document(text, title, source)
-
-
-def _kind(value: Any) -> str:
-    """What JSON calls a value, which itself may be long."""
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+    return Document(*check_document(source, entry), source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -19,6 +20,7 @@ from provence_rag.inference.batching import batches, padded
 from provence_rag.inference.encoding import TextTokenizer, Window, separator_lengths
 from provence_rag.inference.naming import named
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
+from provence_rag.inference.score_cache import ComputedScores, ScoreCache
 from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
 from provence_rag.inference.selection import Candidates, select
 from provence_rag.inference.together import asks_how
@@ -52,7 +54,7 @@ class ScoredPair:
 
 
 class Engine:
-    """Everything between the facade and a backend. No call changes its state.
+    """Everything between the facade and a backend. No call changes its state, but for the scores in `cache`.
 
     Args:
         backend: Runs the model.
@@ -78,6 +80,7 @@ class Engine:
     ) -> None:
         self.backend = backend
         self.config = config
+        self.cache: ScoreCache | None = None
         self._pad_token_id = pad_token_id
         self._tokenizer = tokenizer
         self._layout = tokenizer.layout
@@ -114,22 +117,37 @@ class Engine:
         if not pairs:
             return []
         plans = self._planner.plans(pairs, language, longest_sentence)
+        compute = partial(self._computed, batch_size=batch_size, progress=progress)
+        computed = compute(plans) if self.cache is None else self.cache.scores(plans, compute)
+        logits: Iterable[float | None] = repeat(None)
+        scores = logits
+        if self.config.can_rank:
+            logits = [one.logit for one in computed]
+            is_logit = self.config.score_activation == "identity"
+            scores = logits if is_logit else sigmoid(np.array(logits)).tolist()
+        return [
+            ScoredPair(
+                pair=plan.pair,
+                document=plan.document,
+                logit=logit,
+                score=score,
+                sentence_scores=one.sentences if self.config.can_prune else None,
+                untrained_language=plan.untrained_language,
+            )
+            for plan, one, logit, score in zip(plans, computed, logits, scores, strict=False)
+        ]
+
+    def _computed(
+        self, plans: Sequence[Plan], *, batch_size: int | None, progress: Progress | None
+    ) -> list[ComputedScores]:
+        """What the model computes for each pair."""
         bases = np.cumsum([0, *(len(plan.document.tokens) for plan in plans)])
         logits, probabilities = self._run(plans, bases, batch_size, progress)
         logits[[plan.document.is_unread for plan in plans]] = -np.inf
-        by_pair = (
-            self._sentence_scores(plans, bases, probabilities) if self.config.can_prune else repeat(None)
-        )
-        if not self.config.can_rank:
-            return [
-                ScoredPair(plan.pair, plan.document, None, None, own, plan.untrained_language)
-                for plan, own in zip(plans, by_pair, strict=False)
-            ]
-        scores = logits if self.config.score_activation == "identity" else sigmoid(logits)
-        return [
-            ScoredPair(plan.pair, plan.document, logit, score, own, plan.untrained_language)
-            for plan, logit, score, own in zip(plans, logits.tolist(), scores.tolist(), by_pair, strict=False)
-        ]
+        by_pair = [np.empty(0)] * len(plans)
+        if self.config.can_prune:
+            by_pair = self._sentence_scores(plans, bases, probabilities)
+        return list(map(ComputedScores, logits.tolist(), by_pair))
 
     def _run(
         self,

@@ -59,7 +59,7 @@ def test_every_block_is_of_a_kind_that_is_tested() -> None:
     kinds = {"python", "text", "console", "bash", "sh", "json", "yaml", "py"}
     for document in DOCUMENTS:
         assert {language for language, _ in FENCED.findall(document.read_text("utf-8"))} <= kinds, document
-    assert len(blocks("py")) == 4
+    assert len(blocks("py")) == 6
 
 
 COMMANDS = typer.main.get_command(app)

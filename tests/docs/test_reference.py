@@ -19,6 +19,7 @@ DOCUMENTS = [
 PUBLIC = [
     "provence_rag",
     "provence_rag.adapters",
+    "provence_rag.batches",
     "provence_rag.chunking",
     "provence_rag.prompting",
     "provence_rag.server",

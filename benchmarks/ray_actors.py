@@ -1,0 +1,76 @@
+"""Ray's actors on two cores, against one process with a thread per core.
+
+python -m benchmarks.ray_actors passages.jsonl.gz
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import ray
+import typer
+
+from benchmarks.common import RESULTS, Add, Data, Number, Output, Runs, data_name, read_pairs, run
+from benchmarks.report import Figure, Report
+from benchmarks.timing import paired_times, ratios
+from provence_rag import Provence
+from provence_rag.batches import ProvenceBatch
+
+__all__ = ["main"]
+
+_DESCRIPTION = """{pairs} question-passage pairs of {data}, with the bundled model, int8 with ONNX Runtime:
+`process_batch` in one process with {actors} threads, against Ray Data's `map_batches` with {actors} actors
+of one thread each, on a local Ray that is running. Starting the actors is part of the time."""
+
+
+def main(
+    data: Data,
+    *,
+    pairs: Number = 3000,
+    actors: Annotated[int, typer.Option(min=1, help="Actors, and threads of the one process.")] = 2,
+    runs: Runs = 3,
+    add: Add = False,
+    output: Output = RESULTS,
+) -> None:
+    """Time both on the same pairs."""
+    queries, documents = map(list, zip(*read_pairs(data, pairs), strict=True))
+    model = Provence.from_pretrained(backend="onnx", threads=actors)
+    ray.init(num_cpus=actors, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    rows = ray.data.from_items(
+        [{"query": query, "documents": text} for query, text in zip(queries, documents, strict=True)],
+        override_num_blocks=8 * actors,
+    ).materialize()
+
+    def in_actors() -> None:
+        settings = {"backend": "onnx", "threads": 1}
+        rows.map_batches(
+            ProvenceBatch,
+            fn_constructor_kwargs=settings,
+            batch_format="pyarrow",
+            batch_size=None,
+            concurrency=actors,
+            num_cpus=1,
+        ).materialize()
+
+    systems = {
+        "one process": lambda: model.process_batch(queries, [[text] for text in documents]),
+        f"{actors} actors": in_actors,
+    }
+    times = paired_times(systems, runs=runs)
+    one, several = times.values()
+    Report(
+        name=f"ray-actors-{data_name(data)}",
+        description=_DESCRIPTION.format(pairs=pairs, data=data_name(data), actors=actors),
+        figures=[
+            *(
+                Figure(f"throughput, {name}", [pairs / t for t in own], "pairs/s")
+                for name, own in times.items()
+            ),
+            Figure(f"throughput, {actors} actors / one process", ratios(one, several), at_least=1.0),
+        ],
+    ).save(output, add=add)
+
+
+if __name__ == "__main__":
+    run(main)

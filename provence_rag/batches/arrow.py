@@ -1,0 +1,43 @@
+"""The new columns in pyarrow, with types that do not depend on what a batch happens to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["added_fields", "with_arrays"]
+
+_SPANS = pa.list_(pa.list_(pa.int64()))
+_TYPES = {
+    "pruned_text": pa.string(),
+    "kept_spans": _SPANS,
+    "relevance_score": pa.float64(),
+    "sentence_spans": _SPANS,
+    "sentence_scores": pa.list_(pa.float64()),
+}
+
+
+def added_fields(names: Mapping[str, str], documents: pa.DataType) -> list[pa.Field]:
+    """The new columns.
+
+    Args:
+        names: The column that holds each kind of result, as in `RESULTS`.
+        documents: The type of the column with the documents: of lists, each new column has lists, too.
+    """
+    if pa.types.is_dictionary(documents):
+        documents = documents.value_type
+    is_list = any(
+        test(documents) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    )
+    text = documents.value_type if is_list else documents
+    types = {**_TYPES, "pruned_text": pa.large_string()} if pa.types.is_large_string(text) else _TYPES
+    return [pa.field(name, pa.list_(types[kind]) if is_list else types[kind]) for kind, name in names.items()]
+
+
+def with_arrays(batch: Any, added: Mapping[str, list[Any]], names: Mapping[str, str], documents: str) -> Any:
+    """A table or record batch with the new columns."""
+    for field in added_fields(names, batch.schema.field(documents).type):
+        batch = batch.append_column(field, pa.array(added[field.name], field.type))
+    return batch

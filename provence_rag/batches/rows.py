@@ -1,0 +1,107 @@
+"""The rows of a table: a question, and the passages in its cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provence_rag.batches.columns import is_missing
+from provence_rag.errors import InvalidInputError
+from provence_rag.validation import check_document, check_text, shown
+
+__all__ = ["Row", "read_rows", "slices"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row with D passages."""
+
+    query: str
+
+    texts: list[str]
+
+    titles: list[str | None]
+
+    is_list: bool
+    """Whether the cell held a list: then so do the cells of the results."""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the cell was null, and so are the results."""
+        return not (self.texts or self.is_list)
+
+
+def read_rows(
+    columns: Sequence[str], cells: Sequence[Sequence[Any]], place: Callable[[int], str]
+) -> list[Row]:
+    """Read the rows of a batch.
+
+    Args:
+        columns: The columns of the questions, of the documents, and of the titles if there is one.
+        cells: Each of these columns, R cells long.
+        place: What a message calls the row with a number.
+
+    Raises:
+        InvalidInputError: A cell holds something else; the message names row and column.
+    """
+    lengths = {name: len(column) for name, column in zip(columns, cells, strict=True)}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInputError(f"the columns must have the same number of rows, got {lengths}")
+    return [_read_row(columns, row, place(number)) for number, row in enumerate(zip(*cells, strict=True))]
+
+
+def slices(rows: Sequence[Row], limit: int) -> Iterator[Sequence[Row]]:
+    """Cut a batch into runs of rows with at most `limit` passages, or one row with more."""
+    start = size = 0
+    for number, row in enumerate(rows):
+        if size and size + len(row.texts) > limit:
+            yield rows[start:number]
+            start, size = number, 0
+        size += len(row.texts)
+    if start < len(rows):
+        yield rows[start:]
+
+
+def _read_row(columns: Sequence[str], row: Sequence[Any], place: str) -> Row:
+    query, cell, titles = (*row, None)[:3]
+    query = check_text(f"{place}: column {columns[0]!r}", query, blank=False)
+    cell = _plain(cell)
+    where = f"{place}: column {columns[1]!r}"
+    if is_missing(cell):
+        return Row(query, [], [], is_list=False)
+    is_list = isinstance(cell, list)
+    entries = cell if is_list else [cell]
+    documents = [
+        check_document(f"{where}[{number}]" if is_list else where, entry)
+        for number, entry in enumerate(entries)
+    ]
+    if len(columns) > 2:
+        given = _read_titles(_plain(titles), len(entries), is_list, f"{place}: column {columns[2]!r}")
+        documents = [(text, title or own) for (text, own), title in zip(documents, given, strict=True)]
+    return Row(query, [text for text, _ in documents], [title for _, title in documents], is_list)
+
+
+def _read_titles(cell: Any, length: int, is_list: bool, where: str) -> list[str | None]:
+    if is_missing(cell):
+        return [None] * length
+    titles = cell if is_list and isinstance(cell, list) else [cell] * length
+    if len(titles) != length:
+        raise InvalidInputError(
+            f"{where} must have a title for each of the {length} documents, got {len(titles)}"
+        )
+    for number, title in enumerate(titles):
+        if not (is_missing(title) or isinstance(title, str)):
+            raise InvalidInputError(f"{where} must hold titles, got {shown(title)} as number {number}")
+    return [None if is_missing(title) else str.__str__(title) for title in titles]
+
+
+def _plain(cell: Any) -> Any:
+    """A cell with lists in place of arrays and tuples, and structs as mappings."""
+    if hasattr(cell, "asDict"):  # a Row of Spark, which is a tuple
+        return cell.asDict()
+    if isinstance(cell, (list, tuple)):
+        return [_plain(entry) for entry in cell]
+    if hasattr(cell, "tolist") and getattr(cell, "ndim", False):
+        return _plain(cell.tolist())
+    return cell

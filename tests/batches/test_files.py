@@ -1,0 +1,304 @@
+"""`prune_table`: whole files as streams, and runs that are ended and go on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provence_rag import InvalidInputError, PruningOptions
+from provence_rag.batches import ProvenceBatch, files, prune_table
+from provence_rag.testing import fake_provence
+
+Columns = dict[str, list[Any]]
+
+
+def long(number: int) -> Columns:
+    """Rows that are all different."""
+    return {
+        "question": [f"Where is owl{i % 7}?" for i in range(number)],
+        "passage": [f"Owl{i % 5} is in tree{i}. It rains." for i in range(number)],
+        "id": list(range(number)),
+    }
+
+
+def write(path: Path, columns: Columns, **settings: Any) -> Path:
+    if path.suffix == ".parquet":
+        pa = pytest.importorskip("pyarrow")
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pa.table(columns), path, **settings)
+        return path
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def read(path: Path) -> Columns:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        found: Columns = pyarrow.parquet.read_table(path).to_pydict()
+        return found
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+        rows = [json.loads(line) for line in lines]
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+@pytest.fixture(params=["parquet", "jsonl", "jsonl.gz"])
+def suffix(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_all_columns_and_the_new_ones(
+    tmp_path: Path, suffix: str, batch: ProvenceBatch, columns: Columns, lists: Columns
+) -> None:
+    for name, given in {"strings": columns, "lists": lists, "many": long(1200)}.items():
+        source, target = write(tmp_path / f"{name}.{suffix}", given), tmp_path / f"{name}-out.{suffix}"
+        before = source.read_bytes()
+        assert prune_table(source, target, batch) == len(given["question"])
+        assert read(target) == batch(given)
+        assert source.read_bytes() == before
+        assert {path.name for path in tmp_path.iterdir()} >= {source.name, target.name}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_structs_and_other_types_stay_as_they_are(tmp_path: Path, batch: ProvenceBatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    document = pa.struct([("text", pa.large_string()), ("title", pa.string()), ("id", pa.int32())])
+    table = pa.table(
+        {
+            "question": pa.array(["penguins"] * 4).dictionary_encode(),
+            "passage": pa.array(
+                [[{"text": "Penguins swim. It rains.", "title": None, "id": 5}], [], None, []],
+                pa.list_(document),
+            ),
+            "when": pa.array([1, 2, 3, None], pa.timestamp("us", tz="UTC")),
+        }
+    ).replace_schema_metadata({"made by": "us"})
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pyarrow.parquet.write_table(table, source, row_group_size=3)
+    prune_table(source, target, batch)
+    found = pyarrow.parquet.read_table(target)
+    assert found.select(table.column_names).equals(table)
+    assert found.schema.metadata[b"made by"] == b"us"
+    assert found["pruned_text"].to_pylist() == [["Penguins swim."], [], None, []]
+
+
+def test_no_rows(tmp_path: Path, suffix: str, batch: ProvenceBatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    empty: Columns = {"question": pa.array([], pa.string()), "passage": pa.array([], pa.string())}
+    source = write(tmp_path / f"in.{suffix}", empty)
+    assert prune_table(source, tmp_path / f"out.{suffix}", batch) == 0
+    assert not any(read(tmp_path / f"out.{suffix}").values())
+
+
+class Ended(BaseException):
+    """As Ctrl-C is."""
+
+
+@pytest.mark.parametrize("groups", [0, 1, 2, 3])
+def test_a_run_that_was_ended_goes_on(
+    tmp_path: Path, suffix: str, batch: ProvenceBatch, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(
+        tmp_path / f"in.{suffix}", long(1200), **({"row_group_size": 500} if suffix == "parquet" else {})
+    )
+    prune_table(source, tmp_path / f"whole.{suffix}", batch, rows_per_group=300)
+    whole = (tmp_path / f"whole.{suffix}").read_bytes()
+    assert read(tmp_path / f"whole.{suffix}")["id"] == list(range(1200))
+
+    add, calls = files._Parts.add, 0
+
+    def add_or_end(*arguments: Any) -> None:
+        nonlocal calls
+        if calls == groups:
+            raise Ended
+        calls += 1
+        add(*arguments)
+
+    target = tmp_path / f"out.{suffix}"
+    with monkeypatch.context() as patch:
+        patch.setattr(files._Parts, "add", add_or_end)
+        with pytest.raises(Ended):
+            prune_table(source, target, batch, rows_per_group=300)
+    assert not target.exists()
+    assert prune_table(source, target, batch, rows_per_group=300) == 1200 - 300 * groups
+    assert target.read_bytes() == whole
+    assert not list(tmp_path.glob("*.partial"))
+
+
+KILLED = """
+import sys
+from provence_rag.batches import ProvenceBatch, prune_table
+from provence_rag.testing import fake_provence
+
+batch = ProvenceBatch("question", "passage", model=fake_provence())
+prune_table(sys.argv[1], sys.argv[2], batch, rows_per_group=200)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_run_that_was_killed_goes_on(tmp_path: Path, batch: ProvenceBatch) -> None:
+    source, target = write(tmp_path / "in.jsonl", long(6000)), tmp_path / "out.jsonl"
+    partial = tmp_path / "out.jsonl.partial"
+    run = subprocess.Popen([sys.executable, "-c", KILLED, str(source), str(target)])
+    until = time.monotonic() + 300
+    while not (partial / "00000002.jsonl").exists() and time.monotonic() < until and run.poll() is None:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    done = len(list(partial.glob("*.jsonl")))
+    assert done >= 3
+    assert prune_table(source, target, batch, rows_per_group=200) == 6000 - 200 * done
+    assert read(target) == batch(long(6000))
+
+
+def test_a_group_has_about_as_many_passages_whatever_a_row_has(
+    tmp_path: Path, batch: ProvenceBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    monkeypatch.setattr(files, "_CALLS_PER_GROUP", 2)
+    monkeypatch.setattr(files, "PASSAGES_PER_CALL", 20)
+    for size, rows in ((1, 40), (5, 8), (50, 2)):
+        given = {"question": ["owl"] * 45, "passage": [["Owls fly."] * size] * 45}
+        target = tmp_path / f"{size}.parquet"
+        prune_table(write(tmp_path / f"in{size}.parquet", given), target, batch)
+        metadata = pyarrow.parquet.ParquetFile(target).metadata
+        assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups - 1)] == [rows] * (
+            44 // rows
+        )
+
+
+# --- what is refused ---------------------------------------------------------------------------------------
+
+
+def refused(message: str, source: Path, target: Path, batch: ProvenceBatch) -> None:
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
+        prune_table(source, target, batch)
+
+
+def test_another_run_is_not_gone_on_with(
+    tmp_path: Path, batch: ProvenceBatch, columns: Columns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write(tmp_path / "in.jsonl", columns), tmp_path / "out.jsonl"
+    partial = tmp_path / "out.jsonl.partial"
+    bad = write(tmp_path / "bad.jsonl", {"question": ["q"], "passage": [3]})
+    with pytest.raises(InvalidInputError):
+        prune_table(bad, target, batch)
+    assert not partial.exists()
+
+    def end(*_: Any) -> None:
+        raise Ended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files._Parts, "add", end)
+        with pytest.raises(Ended):
+            prune_table(source, target, batch)
+    options = PruningOptions(threshold=0.3)
+    other = ProvenceBatch("question", "passage", model=fake_provence(), options=options)
+    refused(f"{partial}: is of a run with another options: remove it first", source, target, other)
+    write(source, long(5))
+    refused(f"{partial}: is of a run with another input: remove it first", source, target, batch)
+
+
+def test_messages_name_file_row_and_column(tmp_path: Path, suffix: str, batch: ProvenceBatch) -> None:
+    given = long(700)
+    given["question"][650] = " "
+    source, target = write(tmp_path / f"in.{suffix}", given), tmp_path / f"out.{suffix}"
+    place = f"{source}, row 651" if suffix == "parquet" else f"{source}:651"
+    refused(f"{place}: column 'question' is blank (' '): a query needs words", source, target, batch)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[1]", "expected an object, got list [1]"),
+        ("{", "not JSON: Expecting property name enclosed in double quotes at line 2, column 1"),
+        ('{"question": "q"}', "there is no column 'passage', only 'question'"),
+        (
+            '{"question": "q", "passage": "p", "pruned_text": 1}',
+            "there is a column 'pruned_text' already: choose another prefix for the new columns",
+        ),
+    ],
+)
+def test_lines_that_are_no_rows(tmp_path: Path, batch: ProvenceBatch, line: str, message: str) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(f'\n{{"question": "q", "passage": "p"}}\n{line}\n', encoding="utf-8")
+    refused(f"{source}:3: {message}", source, tmp_path / "out.jsonl", batch)
+
+
+def test_files_that_are_no_tables(tmp_path: Path, batch: ProvenceBatch, columns: Columns) -> None:
+    source, target = write(tmp_path / "in.jsonl", columns), tmp_path / "out.jsonl"
+    missing = tmp_path / "missing.jsonl"
+    refused(f"{missing}: there is no such file", missing, target, batch)
+    csv = tmp_path / "out.csv"
+    refused(
+        f"{csv}: the name of a table must end with one of .parquet, .jsonl, .jsonl.gz, .ndjson, .ndjson.gz",
+        source,
+        csv,
+        batch,
+    )
+    gz = tmp_path / "out.jsonl.gz"
+    refused(f"{gz}: must be in the format of {source}", source, gz, batch)
+    refused(f"{source}: is there already: remove it, or choose another name", source, source, batch)
+    nowhere = tmp_path / "no" / "out.jsonl"
+    refused(f"{nowhere.parent}: there is no such folder", source, nowhere, batch)
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(gzip.compress(b"{}" * 1000)[:-9])
+    with pytest.raises(InvalidInputError, match="not compressed by gzip, or cut off"):
+        prune_table(cut, gz, batch)
+
+
+def test_what_is_no_parquet(tmp_path: Path, batch: ProvenceBatch, columns: Columns) -> None:
+    pytest.importorskip("pyarrow")
+    source, target = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    source.write_bytes(b"PAR1 and no more")
+    with pytest.raises(InvalidInputError, match=r"in\.parquet: not Parquet: "):
+        prune_table(source, target, batch)
+    write(source, {"question": ["q"], "text": ["a"]})
+    refused(f"{source}: there is no column 'passage', only 'question', 'text'", source, target, batch)
+
+
+def test_a_damaged_row_group_is_named(tmp_path: Path, batch: ProvenceBatch) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    source = write(tmp_path / "in.parquet", long(1200), row_group_size=600, use_dictionary=False)
+    column = pyarrow.parquet.ParquetFile(source).metadata.row_group(1).column(1)
+    data = bytearray(source.read_bytes())
+    start = column.data_page_offset + 60
+    data[start : start + 200] = bytes(range(200))
+    source.write_bytes(data)
+    with pytest.raises(InvalidInputError, match=r"in\.parquet, row group 1: is damaged: "):
+        prune_table(source, tmp_path / "out.parquet", batch)
+
+
+def test_progress_is_shown_in_rows(
+    tmp_path: Path, batch: ProvenceBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def progress(chunks: Any, total: int, *, unit: str, done: int) -> Any:
+        seen.extend([total, unit, done])
+        for chunk in chunks:
+            yield chunk
+            seen.append(len(chunk))
+
+    monkeypatch.setattr("provence_rag.rendering.progress_bar", progress)
+    prune_table(write(tmp_path / "in.jsonl", long(700)), tmp_path / "out.jsonl", batch, show_progress=True)
+    assert seen == [700, "rows", 0, 512, 188]
