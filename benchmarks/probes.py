@@ -46,12 +46,16 @@ def load(name: str) -> Provence:
 def answers_in_process(bodies: Sequence[str], seconds: float) -> float:
     """Answer the bodies of `POST /v1/prune` in turn for some time; how many a second."""
     model = load("int8")
-    model.process("Ready?", ["Yes."])
-    start = time.perf_counter()
-    for number in count(1):
-        values = json.loads(bodies[number % len(bodies)])
+
+    def answer(body: str) -> None:
+        values = json.loads(body)
         passages = model.process(values["query"], values["documents"])
         json.dumps([passage.to_dict() for passage in passages])
+
+    answer(bodies[0])
+    start = time.perf_counter()
+    for number in count(1):
+        answer(bodies[number % len(bodies)])
         if (passed := time.perf_counter() - start) >= seconds:
             break
     return number / passed

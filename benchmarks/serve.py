@@ -37,6 +37,7 @@ requests fit. In the restart, a server with 8 clients gets SIGTERM, and its succ
 port."""
 
 _CLIENTS = (1, 4, 16, 64)
+_WARM_UP = b'{"query": "Is it ready?", "documents": ["The server is ready. It has read this."]}'
 
 
 @dataclass
@@ -196,6 +197,7 @@ def serving(*arguments: str) -> Iterator[int]:
     """A server while the block runs; its port."""
     process = start(port := free_port(), *arguments)
     try:
+        ask(port, [_WARM_UP], 1, 0.1)
         yield port
     finally:
         end(process)
