@@ -69,6 +69,7 @@ def ray() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_the_example_of_the_guide(ray: Any, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet
@@ -100,6 +101,7 @@ class Once:
         return self._batch(batch)
 
 
+@pytest.mark.slow
 def test_ray_gives_the_results_of_one_process(ray: Any) -> None:
     expected = ProvenceBatch("question", "passage", threads=1)(COLUMNS)
     for batch_format in ("pyarrow", "numpy", "pandas"):
@@ -120,6 +122,7 @@ def test_ray_gives_the_results_of_one_process(ray: Any) -> None:
         assert columns == {name: column for name, column in expected.items() if name != "relevance_score"}
 
 
+@pytest.mark.slow
 def test_an_actor_that_dies_loses_nothing(ray: Any, tmp_path: Path) -> None:
     died = tmp_path / "died"
     found = (
