@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from ipaddress import ip_address
+import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -14,6 +14,7 @@ import typer
 
 from provence_rag.backends import BackendName
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.server.hosts import is_loopback
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -58,6 +59,14 @@ def serve(
             help="API keys, one a line. Those of the environment variable PROVENCE_API_KEYS are added.",
         ),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name that requests may call the server by, beside localhost and IP addresses; may be "
+            "repeated; * allows any.",
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds after which a request is given up (60).")
     ] = None,
@@ -96,8 +105,12 @@ def serve(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     keys = _read_keys(api_keys_file)
-    settings = _settings({**chosen, "backend": backend, "share_batches": share_batches, "api_keys": keys})
-    if not keys and not _is_loopback(host):
+    is_open = not keys and not _is_loopback(host)
+    # Where names are checked, that of --host is one of them.
+    own = [host] if host and (allowed_host or not (keys or is_open)) else []
+    chosen |= {"backend": backend, "share_batches": share_batches, "api_keys": keys}
+    settings = _settings({**chosen, "allowed_hosts": [*(allowed_host or []), *own]})
+    if is_open:
         message = f"everybody who reaches {host} may use this server: set {_KEYS} or --api-keys-file"
         typer.echo(f"provence: warning: {message}", err=True)
     running = {
@@ -181,7 +194,9 @@ def _read_keys(path: Path | None) -> tuple[str, ...]:
 
 
 def _is_loopback(host: str) -> bool:
+    """Whether an address, or a name that leads to one, can be reached from this machine only."""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        found = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):  # uvicorn will say that it cannot listen there
+        return False
+    return bool(host) and all(is_loopback(str(place[4][0])) for place in found)

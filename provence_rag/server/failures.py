@@ -17,6 +17,7 @@ _TEI_TYPES = {
     "invalid_input": "Validation",
     "checkpoint": "Validation",
     "too_large": "Validation",
+    "misdirected": "Validation",
     "unauthorized": "Unauthorized",
     "overloaded": "Overloaded",
 }
@@ -28,8 +29,8 @@ class RequestError(HTTPException):
 
     Args:
         status: HTTP status.
-        kind: `invalid_input`, `checkpoint`, `too_large`, `unauthorized`, `not_found`, `overloaded`,
-            `timeout`, `cancelled` or `internal`.
+        kind: `invalid_input`, `checkpoint`, `too_large`, `misdirected`, `unauthorized`, `not_found`,
+            `overloaded`, `timeout`, `cancelled` or `internal`.
         message: What is wrong, and the way out. It may quote the request, so it is never logged.
         field: The field of the body that is wrong, such as `documents[3].text`.
         headers: Of the response.

@@ -1,4 +1,4 @@
-"""What every request passes: keys, limits of bodies, headers of responses, and what becomes of errors."""
+"""What every request passes: host names, keys, limits of bodies, headers of responses, what errors become."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from provence_rag.server.failures import RequestError, log_unexpected
+from provence_rag.server.hosts import is_accepted, is_loopback
 from provence_rag.server.metrics import Metrics
 from provence_rag.server.responses import JsonResponse
 from provence_rag.server.settings import ServerSettings
@@ -40,7 +41,7 @@ class Guard:
 
     Args:
         app: The application.
-        settings: Keys and limits.
+        settings: Host names, keys and limits.
         metrics: Counts the requests.
     """
 
@@ -69,6 +70,7 @@ class Guard:
 
         failure: RequestError | None = None
         try:
+            self._check_host(scope)
             self._check_key(scope)
             await self._app(scope, _Body(scope, receive, self._settings).receive, send_guarded)
         except RequestError as error:
@@ -81,6 +83,21 @@ class Guard:
             await response(scope, receive, send_guarded)
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.request(route, status or 500, time.perf_counter() - start)
+
+    def _check_host(self, scope: Scope) -> None:
+        # A page of evil.example cannot read from 127.0.0.1, unless it makes evil.example lead there: then it
+        # is of the same origin. It cannot change the Host header, and does not know a key.
+        patterns = self._settings.allowed_hosts
+        if not patterns and (self._keys or not is_loopback(str((scope.get("server") or [""])[0]))):
+            return
+        host = Headers(scope=scope).get("host", "")
+        if not is_accepted(host, patterns):
+            raise RequestError(
+                421,
+                "misdirected",
+                f"this server does not go by the name in the header `Host: {host[:200]}`: call it by its IP "
+                "address or localhost, or start it with --allowed-host NAME (ServerSettings: allowed_hosts)",
+            )
 
     def _check_key(self, scope: Scope) -> None:
         path = scope["path"]

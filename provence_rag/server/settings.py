@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
 
 from provence_rag.adapters import ModelFields
+from provence_rag.server.hosts import check_pattern
 
 __all__ = ["LIMITS", "ServerSettings"]
 
@@ -30,6 +33,12 @@ class ServerSettings(ModelFields):
     share_batches: bool = Field(default=False, description="Whether the model reads small requests together.")
     api_keys: tuple[SecretStr, ...] = Field(
         default=(), description="A request must bear one of these; without any, everybody may use the server."
+    )
+    allowed_hosts: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = Field(
+        default=(),
+        description="Names that requests may call the server by, beside localhost and IP addresses; "
+        "`*.example.org` are all below that, `*` is any. Without any, names are checked only for requests "
+        "that come in on a loopback address of a server without keys.",
     )
 
 

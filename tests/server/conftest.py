@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 from provence_rag import Provence
@@ -17,6 +15,7 @@ from provence_rag.server import ServerSettings, create_app
 from provence_rag.testing import fake_provence
 
 Connect = Callable[..., TestClient]
+Serve = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -43,35 +42,16 @@ def connect(model: Provence) -> Iterator[Connect]:
         yield connect
 
 
-@contextmanager
-def listening(settings: ServerSettings) -> Iterator[str]:
-    """The address of a server in a thread of this process."""
-    config = uvicorn.Config(create_app(settings), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture(scope="session")
-def address(model: Provence) -> Iterator[str]:
+def address(serve: Serve, model: Provence) -> str:
     """The address of a server with the key "secret"."""
-    with listening(ServerSettings(model=model, api_keys=("other", "secret"))) as address:
-        yield address
+    return serve(model, api_keys=("other", "secret"))
 
 
 @pytest.fixture(scope="session")
-def bundled() -> Iterator[str]:
+def bundled(serve: Serve) -> str:
     """The address of a server with the bundled model."""
-    with listening(ServerSettings()) as address:
-        yield address
+    return serve(None)
 
 
 class SlowBackend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ import typer
 from typer.testing import CliRunner
 
 from provence_rag import InvalidInputError, Provence
-from provence_rag.server import command
+from provence_rag.server import ServerSettings, command
 
 QUERY = "Who invented the paper coffee filter?"
 PASSAGE = "Melitta Bentz patented the paper coffee filter in 1908. A medium grind suits most beans."
@@ -135,29 +136,50 @@ def test_workers_add_up_what_they_count(start: Callable[..., Process], tmp_path:
     assert "Traceback" not in process.log
 
 
-def test_a_server_for_others_without_keys_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[dict[str, Any]] = []
-    monkeypatch.setattr(command, "_run_one", lambda settings, running: started.append(running))
-    monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
+def invoke(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, ServerSettings, dict[str, Any]]:
+    """What `provence serve` says, and with which settings and arguments of uvicorn it would start."""
+    started: list[Any] = []
+    monkeypatch.setattr(command, "_run_one", lambda *given: started.extend(given))
     app = typer.Typer()
     app.command()(command.serve)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return (result.stderr, *started)
 
-    def stderr(*arguments: str) -> str:
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, result.output
-        return result.stderr
 
-    assert stderr() == ""
-    assert started[0]["host"] == "127.0.0.1"
-    assert "everybody who reaches 0.0.0.0 may use this server" in stderr("--host", "0.0.0.0")
+def test_a_server_for_others_without_keys_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
+    for own in ("127.0.0.1", "localhost", "::1", "127.0.0.2"):
+        assert invoke(monkeypatch, "--host", own)[0] == ""
+    assert invoke(monkeypatch)[2]["host"] == "127.0.0.1"
+    assert "everybody who reaches 0.0.0.0 may use this server" in invoke(monkeypatch, "--host", "0.0.0.0")[0]
     monkeypatch.setenv("PROVENCE_API_KEYS", "secret")
-    assert stderr("--host", "0.0.0.0") == ""
+    assert invoke(monkeypatch, "--host", "0.0.0.0")[0] == ""
+
+
+def test_names_that_the_server_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    def allowed(*arguments: str) -> tuple[str, ...]:
+        return invoke(monkeypatch, *arguments)[1].allowed_hosts
+
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, port: resolve("127.0.1.1" if host == "desk" else host, port)
+    )
+    monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
+    assert allowed("--host", "desk") == ("desk",)  # a name of this machine, as in /etc/hosts
+    assert allowed("--host", "0.0.0.0") == ()
+    names = ("--allowed-host", "a.example", "--allowed-host", "*.b.example")
+    assert allowed("--host", "0.0.0.0", *names) == ("a.example", "*.b.example", "0.0.0.0")
+    monkeypatch.setenv("PROVENCE_API_KEYS", "secret")
+    assert allowed("--host", "desk") == ()
+    assert allowed("--host", "desk", *names) == ("a.example", "*.b.example", "desk")
 
 
 def test_settings_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty, missing = tmp_path / "empty", tmp_path / "missing"
     empty.write_text("# nothing\n")
     for arguments, message in (
+        ({"allowed_host": ["https://a.example"]}, "allowed_hosts.0: Value error, an allowed host is a name"),
         ({"max_documents": 0}, "max_documents: Input should be greater than or equal to 1"),
         ({"backend": "onnx", "dtype": "bfloat16"}, "dtype must be one of int8, float32"),
         ({"model": "/no/such/folder"}, "'/no/such/folder' is neither a directory nor"),

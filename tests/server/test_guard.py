@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from provence_rag import Provence
 from provence_rag.server import ServerSettings, service
 
-from .conftest import Connect, listening, slow_model
+from .conftest import Connect, Serve, slow_model
 
 PRUNE = {"query": "Where is tea grown?", "documents": ["Tea is grown in Assam. It rains."]}
 
@@ -42,6 +42,69 @@ def test_a_key_is_needed_where_there_are_some(connect: Connect) -> None:
     for path in ("/health", "/ready", "/openapi.json"):
         assert client.get(path).status_code == 200
     assert client.post("/rerank", json={}).json()["error_type"] == "Unauthorized"
+
+
+def host_is_accepted(address: str, host: str) -> bool:
+    """Whether a request that comes in there may call the server so."""
+    response = httpx.get(f"{address}/health", headers={"Host": host}, timeout=60)
+    assert response.status_code in (200, 421)
+    if response.status_code == 421:
+        assert response.json()["error"]["type"] == "misdirected"
+        assert f"`Host: {host}`" in response.json()["error"]["message"]
+        assert "--allowed-host NAME" in response.json()["error"]["message"]
+    return response.status_code == 200
+
+
+def test_a_web_page_cannot_lead_its_own_name_to_this_machine(serve: Serve, model: Provence) -> None:
+    address = serve(model)
+    for host in (
+        "localhost",
+        "LOCALHOST.:80",
+        "127.0.0.1:8000",
+        "127.0.0.2",
+        "[::1]:8000",
+        "[::1]",
+        "10.0.0.1",
+    ):
+        assert host_is_accepted(address, host), host
+    for host in (
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "a b",
+        "*",
+    ):
+        assert not host_is_accepted(address, host), host
+    body = httpx.post(f"{address}/v1/prune", json=PRUNE, headers={"Host": "evil.example"}, timeout=60)
+    assert (body.status_code, "Assam" in body.text) == (421, False)
+
+
+def test_names_that_are_allowed(serve: Serve, model: Provence) -> None:
+    some = serve(model, allowed_hosts=("Rerank.example.", "*.internal"), api_keys=("secret",))
+    for host in (
+        "rerank.example",
+        "RERANK.example:443",
+        "a.internal",
+        "a.b.internal.",
+        "localhost",
+        "127.0.0.1",
+    ):
+        assert host_is_accepted(some, host), host
+    for host in ("internal", "example", "a.rerank.example", "rerank-example", "evilinternal"):
+        assert not host_is_accepted(some, host), host
+    for settings in ({"allowed_hosts": ("*",)}, {"api_keys": ("secret",)}):
+        assert host_is_accepted(serve(model, **settings), "evil.example")
+    for name in ("https://rerank.example", "rerank.example:8000", "", "a b"):
+        with pytest.raises(ValueError, match=f"a name without scheme and port.*got {name!r}"):
+            ServerSettings(allowed_hosts=(name,))
+
+
+def test_requests_without_a_host_are_health_checks(serve: Serve, model: Provence) -> None:
+    host, port = serve(model).removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_body_has_a_limit(connect: Connect) -> None:
@@ -169,13 +232,13 @@ def test_a_request_has_a_deadline(connect: Connect) -> None:
     assert json.loads(lines[-1])["error"]["type"] == "timeout"
 
 
-def test_a_client_that_has_gone_frees_its_place() -> None:
+def test_a_client_that_has_gone_frees_its_place(serve: Serve) -> None:
     slow, backend = slow_model(0.05)
     text = PRUNE["documents"][0] * 600  # a turn each
     body = {"query": PRUNE["query"], "documents": [text] * 50}
-    with listening(ServerSettings(model=slow)) as address, httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=serve(slow)) as client:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/v1/prune", json=body, timeout=0.3)
+            httpx.post(f"{client.base_url}/v1/prune", json=body, timeout=0.3)
         passes = backend.passes
         while "provence_queue_characters 0.0" not in client.get("/metrics").text:
             time.sleep(0.01)
@@ -183,13 +246,12 @@ def test_a_client_that_has_gone_frees_its_place() -> None:
         assert client.post("/v1/prune", json=PRUNE).status_code == 200
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(model: Provence) -> None:
-    with listening(ServerSettings(model=model, timeout=0.2)) as address:
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
-            head = "POST /v1/prune HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
-            connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
-            assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+def test_a_body_that_does_not_come_is_not_waited_for(serve: Serve, model: Provence) -> None:
+    host, port = serve(model, timeout=0.2).removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        head = "POST /v1/prune HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
 def test_metrics(connect: Connect) -> None:
