@@ -17,7 +17,7 @@ from provence_rag.backends.loading import fitting_backends
 from provence_rag.chunking import Span, as_chunker
 from provence_rag.config import SHORTEST_WINDOW
 from provence_rag.errors import InvalidInputError
-from provence_rag.hub import check_remote_settings, is_url
+from provence_rag.hub import SECRETS, check_remote_settings, is_url
 from provence_rag.inference.assembly import assemble
 from provence_rag.options import OPTIONS, PruningMode, PruningOptions
 from provence_rag.provence import Provence
@@ -25,10 +25,7 @@ from provence_rag.results import PrunedPassage, finite
 
 __all__ = ["AdapterFields", "ModelFields", "OptionFields", "keep_at_least"]
 
-_SECRETS = {"token": "HF_TOKEN", "api_key": "PROVENCE_API_KEY"}
-"""Arguments of `Provence.from_pretrained` that adapters do not have -> the environment variable of each."""
-
-# Its other keyword arguments.
+# Keyword arguments of `Provence.from_pretrained`, without secrets.
 _LOADING = (
     "device",
     "backend",
@@ -134,7 +131,7 @@ class ModelFields(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_secrets(cls, values: Any) -> Any:
-        for name, variable in _SECRETS.items():
+        for name, variable in SECRETS.items():
             if isinstance(values, dict) and name in values:
                 # No ValueError: pydantic would make one of its own of it, which shows the secret.
                 raise TypeError(
@@ -154,7 +151,7 @@ class ModelFields(BaseModel):
             from provence_rag.remote.http import check_url  # takes time to import
 
             check_url(self.model)
-            check_remote_settings(given)
+            check_remote_settings({name: getattr(self, name) for name in given})
         # What from_pretrained would refuse is refused before the first query.
         fitting_backends(self.backend, self.device, self.dtype)
         if self.chunker is not None:

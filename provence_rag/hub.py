@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from provence_rag.errors import CheckpointError, InvalidInputError
 __all__ = [
     "BUNDLED",
     "EXPORTS",
+    "SECRETS",
     "TORCH_WEIGHTS",
     "check_links",
     "check_remote_settings",
@@ -22,6 +23,9 @@ __all__ = [
     "portable_name",
     "read_card",
 ]
+
+SECRETS = {"token": "HF_TOKEN", "api_key": "PROVENCE_API_KEY"}
+"""Arguments of `from_pretrained` that nothing shown, stored or pickled may hold -> environment variable."""
 
 BUNDLED = Path(__file__).parent / "models" / "mini"
 """The bundled bilingual model."""
@@ -49,16 +53,18 @@ def is_url(name_or_path: Any) -> bool:
     return isinstance(name_or_path, str) and name_or_path.lower().startswith(("http://", "https://"))
 
 
-def check_remote_settings(names: Sequence[str]) -> None:
+def check_remote_settings(loading: Mapping[str, Any]) -> None:
     """Check that nothing is said about the loading of a model that a server has loaded.
 
     Args:
-        names: The arguments that were given.
+        loading: Arguments of `Provence.from_pretrained`.
 
     Raises:
-        InvalidInputError: There are any.
+        InvalidInputError: One is not the default.
     """
-    if names:
+    # By identity, since 0 equals False.
+    is_default = {name: value is None or value is False or value == "auto" for name, value in loading.items()}
+    if names := [name for name in loading if not is_default[name]]:
         raise InvalidInputError(
             f"{', '.join(names)} cannot be set for a model on a server, which has loaded it: "
             "set it when you start the server"

@@ -112,10 +112,7 @@ class Provence(PassageProcessor):
         if is_url(name_or_path):
             from provence_rag.remote import RemoteProvence  # needs this class
 
-            given = {**loading, "revision": revision, "token": token}
-            # By identity, since 0 equals False.
-            is_default = [value is None or value is False or value == "auto" for value in given.values()]
-            check_remote_settings([name for name, own in zip(given, is_default, strict=True) if not own])
+            check_remote_settings({**loading, "revision": revision, "token": token})
             return RemoteProvence(str(name_or_path), api_key=api_key)
         if api_key is not None:
             raise InvalidInputError(
@@ -164,7 +161,8 @@ class Provence(PassageProcessor):
         """A hash of all that results depend on besides the text and the options, 64 hexadecimal digits.
 
         Those are the checkpoint's files, how they were loaded (but not a `chunker`), and the library's
-        version. None if the model was not loaded with `from_pretrained`.
+        version. None if the model was not loaded with `from_pretrained`. For a model on a server, it is that
+        of the server's model when this object was made.
         """
         if self._directory is None or self._loading is None:
             return None

@@ -12,6 +12,7 @@ from provence_rag.backends.loading import fitting_backends
 from provence_rag.batches.columns import Columns, check_columns, read_column, with_columns
 from provence_rag.batches.rows import Row, read_rows, slices
 from provence_rag.errors import InvalidInputError
+from provence_rag.hub import SECRETS, check_remote_settings, is_url
 from provence_rag.options import PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
@@ -61,8 +62,8 @@ class ProvenceBatch:
         documents: The column with the documents.
         titles: A column with the titles: a string, or a list with an entry per passage. Null and blank
             titles leave those of the structs.
-        model: Hub name or path of a checkpoint, None for the bundled model, or a loaded `Provence`. A name is
-            better for Spark: a loaded model is loaded again for each of its tasks.
+        model: Hub name or path of a checkpoint, URL of a server, None for the bundled model, or a loaded
+            `Provence`. A name is better for Spark: a loaded model is loaded again for each of its tasks.
         options: How sentences are selected; a budget is shared by the passages of a row.
         batch_size: Windows per forward pass, as in `Provence.process`.
         sentence_scores: Also write what is known of each sentence.
@@ -101,12 +102,18 @@ class ProvenceBatch:
             raise InvalidInputError(
                 f"{', '.join(loading)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
             )
-        if "token" in loading:
-            raise InvalidInputError(
-                "token would be part of the pickle: set the environment variable HF_TOKEN"
-            )
+        for name, variable in SECRETS.items():
+            if name in loading:
+                raise InvalidInputError(
+                    f"{name} would be part of the pickle: set the environment variable {variable}"
+                )
         inspect.signature(Provence.from_pretrained).bind(**self._loading)
         # What from_pretrained would refuse is refused here, not on a worker.
+        if is_url(model):
+            from provence_rag.remote.http import check_url  # takes time to import
+
+            check_url(model)
+            check_remote_settings(loading)
         fitting_backends(loading.get("backend", "auto"), loading.get("device"), loading.get("dtype"))
 
     @property

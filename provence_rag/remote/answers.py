@@ -58,13 +58,19 @@ def read(answer: Answer, url: str, parse: Callable[[Any], T]) -> T:
     raise RemoteError(f"{url} answered with status {answer.status}: {message}")
 
 
-def description(values: Any) -> tuple[ProvenceConfig, Limits]:
-    """The configuration of the server's checkpoint, and what the server accepts, from `/info`."""
-    limits = values["limits"]
-    return ProvenceConfig.from_dict(values["model"]["config"]), Limits(
+def description(values: Any) -> tuple[ProvenceConfig, str | None, Limits]:
+    """Configuration and fingerprint of the server's model, and what the server accepts, from `/info`."""
+    model, limits = values["model"], values["limits"]
+    fingerprint = model["fingerprint"]
+    accepted = Limits(
         max_queries=int(limits["max_queries"]),
         max_documents=int(limits["max_documents"]),
         max_body_bytes=int(limits["max_body_bytes"]),
+    )
+    return (
+        ProvenceConfig.from_dict(model["config"]),
+        None if fingerprint is None else str(fingerprint),
+        accepted,
     )
 
 

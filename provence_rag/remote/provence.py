@@ -62,7 +62,8 @@ class RemoteProvence(Provence):
         self._settings: dict[str, Any] = {"timeout": timeout, "retries": retries}
         key = check_key(os.environ.get(API_KEY) or None if api_key is None else api_key)
         self._client = JsonClient(self._url, key=key, timeout=timeout, retries=retries)
-        self._config, self._limits = read(self._client.get("/info"), self._url, description)
+        answer = self._client.get("/info")
+        self._config, self.fingerprint, self._limits = read(answer, self._url, description)
 
     @property
     def url(self) -> str:

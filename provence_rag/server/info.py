@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -28,7 +26,10 @@ class ModelInfo(BaseModel):
 
     name: str = Field(description="Its name on the hub, or that of its folder.")
     revision: str | None = Field(description="Commit on the hub; null for other checkpoints.")
-    fingerprint: str | None = Field(description="SHA-256 of its files; null if it has none.")
+    fingerprint: str | None = Field(
+        description="A hash of all that results depend on besides the request: the checkpoint's files, how "
+        "they are loaded, and the version; null if it has no files."
+    )
     can_rank: bool
     can_prune: bool
     languages: list[str] = Field(description="Those it was trained on; empty if unknown.")
@@ -63,7 +64,7 @@ def describe(settings: ServerSettings, model: Provence) -> Info:
         model=ModelInfo(
             name=model_name(settings, model),
             revision=directory.name if directory and directory.parent.name == "snapshots" else None,
-            fingerprint=_fingerprint(directory) if directory else None,
+            fingerprint=model.fingerprint,
             can_rank=config.can_rank,
             can_prune=config.can_prune,
             languages=list(config.languages),
@@ -86,14 +87,3 @@ def model_name(settings: ServerSettings, model: Provence) -> str:
         return settings.model
     directory = model.directory
     return "provence" if directory is None else directory.resolve().name
-
-
-def _fingerprint(directory: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        one = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                one.update(block)
-        total.update(path.relative_to(directory).as_posix().encode() + one.digest())
-    return total.hexdigest()

@@ -279,6 +279,15 @@ def test_wrong_arguments_are_refused_before_any_worker_starts() -> None:
         ProvenceBatch(backend="jax")
     with pytest.raises(InvalidInputError, match=r"^token would be part of the pickle: set the environment"):
         ProvenceBatch(token="secret")
+    url = "http://127.0.0.1:9"
+    with pytest.raises(InvalidInputError, match=r"^api_key would be part of.*PROVENCE_API_KEY$"):
+        ProvenceBatch(model=url, api_key="secret")
+    with pytest.raises(
+        InvalidInputError, match=r"^threads, score_cache cannot be set for a model on a server"
+    ):
+        ProvenceBatch(model=url, threads=1, score_cache=10, device=None, backend="auto")
+    with pytest.raises(InvalidInputError, match=r"^url must be like http://host:8000"):
+        ProvenceBatch(model="http://")
     with pytest.raises(InvalidInputError, match=r"^threads cannot be set on a loaded model"):
         ProvenceBatch(model=fake_provence(), threads=1)
     with pytest.raises(InvalidInputError, match=r"^options must be a PruningOptions, got dict"):

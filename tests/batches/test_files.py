@@ -5,17 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provence_rag import InvalidInputError, PruningOptions
+from provence_rag import InvalidInputError, Provence, PruningOptions
 from provence_rag.batches import ProvenceBatch, files, prune_table
 from provence_rag.testing import fake_provence
 
@@ -182,6 +184,43 @@ def test_a_group_has_about_as_many_passages_whatever_a_row_has(
         assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups - 1)] == [rows] * (
             44 // rows
         )
+
+
+# --- a model on a server -----------------------------------------------------------------------------------
+
+
+def test_a_model_on_a_server(tmp_path: Path, batch: ProvenceBatch, serve: Callable[..., str]) -> None:
+    url = serve(fake_provence(), max_documents=50)
+    source, target = write(tmp_path / "in.jsonl", long(300)), tmp_path / "out.jsonl"
+    remote = ProvenceBatch("question", "passage", model=url)
+    assert prune_table(source, target, remote, rows_per_group=100) == 300
+    assert read(target) == batch(long(300))
+    assert pickle.loads(pickle.dumps(remote))(long(3)) == batch(long(3))
+
+
+def test_a_run_goes_on_with_the_same_model_wherever_it_is(
+    tmp_path: Path, serve: Callable[..., str], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = Provence.from_pretrained(checkpoint)
+    remote = Provence.from_pretrained(serve(str(checkpoint)))
+    assert remote.fingerprint == local.fingerprint is not None
+    assert Provence.from_pretrained(serve(fake_provence())).fingerprint is None
+    source, target = write(tmp_path / "in.jsonl", long(6)), tmp_path / "out.jsonl"
+    here, there, another = (
+        ProvenceBatch("question", "passage", model=model) for model in (local, remote, fake_provence())
+    )
+
+    def fail(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files._Parts, "finish", fail)
+        with pytest.raises(KeyboardInterrupt):
+            prune_table(source, target, there, rows_per_group=2)
+    with pytest.raises(InvalidInputError, match=r"is of a run with another model: remove it first$"):
+        prune_table(source, target, another, rows_per_group=2)
+    assert prune_table(source, target, here, rows_per_group=2) == 0  # all rows were done
+    assert read(target) == here(long(6))
 
 
 # --- what is refused ---------------------------------------------------------------------------------------

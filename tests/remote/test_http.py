@@ -18,7 +18,7 @@ from provence_rag.testing import fake_provence
 
 KEY = "secret-key-4711"
 INFO = {
-    "model": {"config": fake_provence().config.to_dict()},
+    "model": {"fingerprint": "f1", "config": fake_provence().config.to_dict()},
     "limits": {"max_queries": 10, "max_documents": 10, "max_body_bytes": 10_000},
 }
 COUNT = {"counts": [3]}
