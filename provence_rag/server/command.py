@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
+from multiprocessing import parent_process
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -17,6 +20,8 @@ from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_rag.server.hosts import is_loopback
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from fastapi import FastAPI
 
     from provence_rag.server import ServerSettings
@@ -88,7 +93,7 @@ def serve(
     ] = "info",
 ) -> None:
     """Serve a model over HTTP: with the APIs of Cohere, Jina and text-embeddings-inference, and our own."""
-    given = {
+    given: dict[str, Any] = {
         "model": model,
         "device": device,
         "dtype": dtype,
@@ -129,9 +134,17 @@ def serve(
 
 def worker() -> FastAPI:
     """The application of a worker process."""
+    if (parent := parent_process()) is not None:
+        Thread(target=_end_after, args=(parent,), daemon=True).start()
     from provence_rag.server import create_app
 
     return create_app(_settings(json.loads(Path(os.environ[_WORKER]).read_text(encoding="utf-8"))))
+
+
+def _end_after(parent: BaseProcess) -> None:
+    """Stop this worker if the process that started it was killed: it would hold the port, unsupervised."""
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _run_one(settings: ServerSettings, running: dict[str, Any]) -> None:

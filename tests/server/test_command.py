@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from provence_rag import InvalidInputError, Provence
+from provence_rag import InvalidInputError, Provence, RemoteError, RemoteProvence
 from provence_rag.server import ServerSettings, command
 
 QUERY = "Who invented the paper coffee filter?"
@@ -70,7 +71,8 @@ class Process:
 
     def wait(self) -> int:
         code = self._process.wait(60)
-        self._reader.join()
+        self._reader.join(60)
+        assert not self._reader.is_alive(), "a worker goes on"
         assert self._process.stderr is not None
         self._process.stderr.close()
         return code
@@ -134,6 +136,73 @@ def test_workers_add_up_what_they_count(start: Callable[..., Process], tmp_path:
     process.terminate()
     assert process.wait() in (0, -signal.SIGTERM)
     assert "Traceback" not in process.log
+
+
+class Asking:
+    """Clients that ask for as long as the block lasts, each time for other texts."""
+
+    def __init__(self, url: str, local: Provence, clients: int) -> None:
+        self.right, self.wrong, self.errors = 0, [], []
+        self._url, self._local = url, local
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+
+    def _ask(self, client: int) -> None:
+        remote = RemoteProvence(self._url, timeout=60, retries=4)
+        for number in count():
+            if self._over.is_set():
+                return
+            query = f"fox {client}{number}"
+            texts = [f"The {query} sleeps. " * (1 + number % 3), f"A cat is in tree {number}."]
+            try:
+                found = remote.process(query, texts)
+            except RemoteError as error:
+                self.errors.append(error)
+                continue
+            expected = self._local.process(query, texts)
+            for one, other in zip(found, expected, strict=True):
+                if one.text != other.text or one.score != pytest.approx(other.score, abs=1e-6):
+                    self.wrong.append((query, one, other))
+            self.right += 1
+
+    def wait_for_more(self) -> None:
+        """Until there are answers to requests that were sent after now."""
+        goal, deadline = self.right + 3 * len(self._threads), time.monotonic() + 120
+        while self.right < goal:
+            assert time.monotonic() < deadline, self.errors
+            time.sleep(0.01)
+
+    def __enter__(self) -> Asking:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_is_killed_gives_no_wrong_answer(start: Callable[..., Process], checkpoint: Path) -> None:
+    process = start("--workers", "2", "--model", str(checkpoint))
+    address = process.address()
+    options = ("--workers", "2", "--model", str(checkpoint), "--port", address.rpartition(":")[2])
+    with Asking(address, Provence.from_pretrained(checkpoint), clients=4) as asking:
+        asking.wait_for_more()
+        workers = re.findall(r"Started server process \[(\d+)\]", process.log)
+        os.kill(int(workers[0]), signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while f"Child process [{workers[0]}] died" not in process.log:  # another one takes its place
+            assert time.monotonic() < deadline, process.log
+            time.sleep(0.01)
+        asking.wait_for_more()
+
+        process.kill()  # returns once its workers have gone, too
+        start(*options).address()
+        asking.wait_for_more()
+    assert asking.wrong == []
 
 
 def invoke(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[str, ServerSettings, dict[str, Any]]:
