@@ -79,7 +79,7 @@ def check_command(line: str) -> None:
 def test_commands_have_the_options_that_they_are_given(block: str) -> None:
     for line in block.replace("\\\n", " ").splitlines():
         program = line.split()[0]
-        assert program in ("pip", "provence", "torchrun", "gunicorn", "curl"), line
+        assert program in ("pip", "provence", "torchrun", "gunicorn", "curl", "serve"), line
         check_command(line)
 
 
