@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from fastapi import HTTPException
 
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.server.schemas import PruneRequest
 
 __all__ = ["RequestError", "failure_of_validation", "failure_of_value", "log_unexpected"]
 
@@ -22,6 +24,9 @@ _TEI_TYPES = {
     "overloaded": "Overloaded",
 }
 """Kinds of errors as text-embeddings-inference names them; all others are errors of its backend."""
+
+_NAMED = re.compile(r"(\w+)(?:\[\d+\])*(?=[ =:])")
+"""What the library's messages begin with: the argument that is wrong, such as `documents[3]`."""
 
 
 class RequestError(HTTPException):
@@ -64,7 +69,10 @@ class RequestError(HTTPException):
 def failure_of_value(error: InvalidInputError | CheckpointError) -> RequestError:
     """The library's own error about a request."""
     kind = "checkpoint" if isinstance(error, CheckpointError) else "invalid_input"
-    return RequestError(422, kind, str(error))
+    message = str(error)
+    named = _NAMED.match(message)
+    field = named[0] if named and named[1] in PruneRequest.model_fields else None
+    return RequestError(422, kind, message, field=field)
 
 
 def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> RequestError:
