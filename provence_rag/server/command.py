@@ -52,6 +52,10 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(help="Threads on a CPU, of each worker; one per core by default.")
     ] = None,
+    score_cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="SQLite file of scores: no passage is read twice for a question."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model of its own.")] = 1,
     host: Annotated[
         str, typer.Option(help="Address to listen at; by default, this machine only.")
@@ -100,6 +104,7 @@ def serve(
         "revision": revision,
         "max_length": max_length,
         "threads": threads,
+        "score_cache": score_cache,
         "timeout": timeout,
         "queue_characters": queue_characters,
         "max_body_bytes": max_body_bytes,
@@ -164,6 +169,7 @@ def _run_several(
     with TemporaryDirectory(prefix="provence-serve-") as directory:
         path = Path(directory) / "settings.json"
         values = settings.model_dump(mode="json", exclude={"api_keys"}, exclude_unset=True)
+        path.touch(mode=0o600)  # before the keys are in it
         path.write_text(json.dumps({**values, "api_keys": keys}), encoding="utf-8")
         os.environ |= {_WORKER: str(path), "PROMETHEUS_MULTIPROC_DIR": directory}
         uvicorn.run("provence_rag.server.command:worker", factory=True, workers=workers, **running)
@@ -197,7 +203,7 @@ def _read_keys(path: Path | None) -> tuple[str, ...]:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInputError(f"--api-keys-file {str(path)!r} cannot be read: {error}") from error
-        found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
         if not found:
             raise InvalidInputError(f"--api-keys-file {str(path)!r} has no key")
         keys += found

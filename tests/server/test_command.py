@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,10 +21,11 @@ from typing import Any
 import httpx
 import pytest
 import typer
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from provence_rag import InvalidInputError, Provence, RemoteError, RemoteProvence
-from provence_rag.server import ServerSettings, command
+from provence_rag.server import ServerSettings, command, create_app
 
 QUERY = "Who invented the paper coffee filter?"
 PASSAGE = "Melitta Bentz patented the paper coffee filter in 1908. A medium grind suits most beans."
@@ -122,7 +125,7 @@ def test_what_was_accepted_is_answered_before_the_end(start: Callable[..., Proce
 
 def test_workers_add_up_what_they_count(start: Callable[..., Process], tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys.write_text("# ours\n\nfirst\n")
+    keys.write_text("# ours\n\n  # of the team\nfirst\n")
     process = start("--workers", "2", "--api-keys-file", str(keys), "--max-documents", "3")
     address = process.address()
     body = {"query": QUERY, "documents": [PASSAGE]}
@@ -242,6 +245,47 @@ def test_names_that_the_server_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVENCE_API_KEYS", "secret")
     assert allowed("--host", "desk") == ()
     assert allowed("--host", "desk", *names) == ("a.example", "*.b.example", "desk")
+
+
+def test_keys_file_may_have_indented_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
+    keys = tmp_path / "keys"
+    keys.write_text("# ours\n  first\n\t# old:\n  #second\n")
+    settings = invoke(monkeypatch, "--api-keys-file", str(keys))[1]
+    assert [key.get_secret_value() for key in settings.api_keys] == ["first"]
+
+
+def test_scores_are_kept_in_a_file(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "scores.db"
+    settings = invoke(monkeypatch, "--model", str(checkpoint), "--score-cache", str(path))[1]
+    with TestClient(create_app(settings), base_url="http://localhost") as client:
+        body = {"query": QUERY, "documents": [PASSAGE]}
+        assert client.post("/v1/prune", json=body).status_code == 200
+        with sqlite3.connect(path) as connection:
+            (before,) = connection.execute("SELECT count(*) FROM scores").fetchone()
+            assert client.post("/v1/prune", json=body).status_code == 200
+            (after,) = connection.execute("SELECT count(*) FROM scores").fetchone()
+    assert before == after > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes of files")
+def test_the_keys_that_workers_read_are_for_this_user_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[int, Any]] = []
+
+    def run(*_: Any, **__: Any) -> None:
+        path = Path(os.environ["PROVENCE_SERVER_SETTINGS"])
+        found.append((path.stat().st_mode & 0o777, json.loads(path.read_text())["api_keys"]))
+
+    monkeypatch.setattr("uvicorn.run", run)
+    monkeypatch.setenv("PROVENCE_API_KEYS", "secret")
+    for name in ("PROVENCE_SERVER_SETTINGS", "PROMETHEUS_MULTIPROC_DIR"):
+        monkeypatch.setenv(name, "")  # so that what the command sets is undone
+    before = os.umask(0)
+    try:
+        command.serve(workers=2)
+    finally:
+        os.umask(before)
+    assert found == [(0o600, ["secret"])]
 
 
 def test_settings_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
