@@ -40,7 +40,7 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         model = await run_in_threadpool(lambda: settings.provence)
         service = await run_in_threadpool(Service, settings, model, metrics)
-        app.state.model, app.state.service = model, service
+        app.state.service = service
         service.start()
         yield
         await run_in_threadpool(service.stop)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from provence_rag.server.schemas import Body, ErrorAnswer
+from provence_rag.server.service import Service
 
 __all__ = ["router"]
 
@@ -27,7 +28,7 @@ class CountAnswer(BaseModel):
 @router.post(
     "/v1/count_tokens", responses={422: {"model": ErrorAnswer, "description": "A value cannot be used"}}
 )
-def count_tokens(body: CountRequest, request: Request) -> CountAnswer:
-    """Count the tokens of texts with the checkpoint's tokenizer."""
-    model = request.app.state.model
-    return CountAnswer(counts=[model.count_tokens(text) for text in body.texts])
+async def count_tokens(body: CountRequest, request: Request) -> CountAnswer:
+    """Count the tokens of texts with the checkpoint's tokenizer. Limits are those of documents."""
+    service: Service = request.app.state.service
+    return CountAnswer(counts=await service.count_tokens(body.texts, request))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -24,6 +25,8 @@ from provence_rag.server.settings import ServerSettings
 from provence_rag.validation import check_text
 
 __all__ = ["Service"]
+
+_Result = TypeVar("_Result")
 
 _WARM_UP = (
     "The server is starting. It reads this before anything else.",
@@ -115,22 +118,11 @@ class Service:
         Raises:
             RequestError: There is no answer.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.timeout
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout
         gone = asyncio.ensure_future(_disconnection(request))
         try:
             for answer, pairs in zip(job.answers, job.groups, strict=True):
-                either: list[asyncio.Future[Any]] = [answer, gone]
-                await asyncio.wait(
-                    either, timeout=deadline - loop.time(), return_when=asyncio.FIRST_COMPLETED
-                )
-                if not answer.done() and gone.done():
-                    raise RequestError(499, "cancelled", "the client has gone")
-                if not answer.done():
-                    seconds = f"{self._settings.timeout:g} s"
-                    message = f"not answered within {seconds}: send less, or try again later"
-                    raise RequestError(504, "timeout", message)
-                found = answer.result()
+                found = await self._wait(answer, gone, deadline)
                 self._metrics.answered(
                     passages=len(pairs), tokens_in=found.tokens_in, tokens_out=found.tokens_out
                 )
@@ -141,6 +133,46 @@ class Service:
             for answer in job.answers:  # asyncio logs exceptions that nobody has looked at
                 if answer.done():
                     answer.exception()
+
+    async def count_tokens(self, texts: Sequence[str], request: Request) -> list[int]:
+        """Count the tokens of texts, in a thread: the model and other requests go on.
+
+        Raises:
+            RequestError: They are beyond a limit of documents, it takes too long, or the client has gone.
+        """
+        limits = self._settings
+        _check_limit("texts", "texts", len(texts), limits.max_documents)
+        for position, text in enumerate(texts):
+            _check_limit(f"texts[{position}]", "characters", len(text), limits.max_document_characters)
+        given_up = Event()
+
+        def count() -> list[int]:
+            return [self._engine.count_tokens(text) for text in texts if not given_up.is_set()]
+
+        deadline = asyncio.get_running_loop().time() + limits.timeout
+        gone = asyncio.ensure_future(_disconnection(request))
+        counts = asyncio.ensure_future(asyncio.to_thread(count))
+        try:
+            return await self._wait(counts, gone, deadline)
+        finally:
+            given_up.set()
+            gone.cancel()
+            counts.cancel()
+
+    async def _wait(
+        self, answer: asyncio.Future[_Result], gone: asyncio.Future[None], deadline: float
+    ) -> _Result:
+        """Wait for an answer until the client has gone or the deadline, a time of the event loop, is over."""
+        either: list[asyncio.Future[Any]] = [answer, gone]
+        timeout = deadline - asyncio.get_running_loop().time()
+        await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        if gone.done():
+            raise RequestError(499, "cancelled", "the client has gone")
+        seconds = f"{self._settings.timeout:g} s"
+        message = f"not answered within {seconds}: send less, or try again later"
+        raise RequestError(504, "timeout", message)
 
     def _check_limits(self, groups: Sequence[tuple[str, Sequence[Document]]], documents_name: str) -> None:
         limits = self._settings

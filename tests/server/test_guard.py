@@ -8,6 +8,8 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import httpx
@@ -16,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from provence_rag import Provence
 from provence_rag.server import ServerSettings, service
+from provence_rag.testing import fake_provence
 
 from .conftest import Connect, Serve, slow_model
 
@@ -230,6 +233,43 @@ def test_a_request_has_a_deadline(connect: Connect) -> None:
         headers={"Accept": "application/x-ndjson"},
     ).text.splitlines()
     assert json.loads(lines[-1])["error"]["type"] == "timeout"
+
+
+def test_tokens_are_counted_within_limits(connect: Connect) -> None:
+    client = connect(max_documents=2, max_document_characters=5)
+    assert client.post("/v1/count_tokens", json={"texts": ["a b c", ""]}).json() == {"counts": [3, 0]}
+    for texts, field in ((["a", "b", "c"], "texts"), (["a", "abcdef"], "texts[1]")):
+        response = client.post("/v1/count_tokens", json={"texts": texts})
+        assert response.status_code == 413
+        error = response.json()["error"]
+        assert (error["type"], error["field"]) == ("too_large", field)
+        assert error["message"].startswith(f"{field} has ")
+
+
+def test_counting_tokens_has_a_deadline_and_holds_up_nothing(connect: Connect) -> None:
+    slow = fake_provence()
+    client = connect(model=slow, timeout=0.5)
+    begun, go_on, counted = Event(), Event(), []
+
+    def count_tokens(text: str) -> int:
+        begun.set()
+        assert go_on.wait(60)
+        counted.append(text)
+        return 1
+
+    slow.engine.count_tokens = count_tokens  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        counting = pool.submit(client.post, "/v1/count_tokens", json={"texts": ["a", "b", "c"]})
+        assert begun.wait(60)
+        assert client.post("/v1/prune", json=PRUNE).status_code == 200
+        response = counting.result(60)
+    go_on.set()
+    assert response.status_code == 504
+    assert response.json()["error"]["message"].startswith("not answered within 0.5 s")
+    while not counted:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert counted == ["a"]  # the rest was given up
 
 
 def test_a_client_that_has_gone_frees_its_place(serve: Serve) -> None:
