@@ -1,7 +1,8 @@
 """Who is served next: one model, many requests.
 
-Requests take turns. At each, the model reads up to `TURN` characters of one request, so that a small one
-waits for a turn of each request that came before it, and never for all of a large one.
+Requests take turns. At each, the model reads documents of one request until they have `TURN` characters, so
+that a small one waits for a turn of each request that came before it, and never for all of a large one. A
+document is never divided: one that is longer is a turn.
 """
 
 from __future__ import annotations
