@@ -268,7 +268,8 @@ def test_another_run_is_not_gone_on_with(
     options = PruningOptions(threshold=0.3)
     other = ProvenceBatch("question", "passage", model=fake_provence(), options=options)
     refused(
-        f"{partial}: belongs to another run, which differs in options.mode, options.threshold: remove the folder first",
+        f"{partial}: belongs to another run, which differs in options.mode, options.threshold: "
+        "remove the folder first",
         source,
         target,
         other,
