@@ -105,6 +105,8 @@ class Provence(PassageProcessor):
             "max_length": max_length,
         }
         if isinstance(score_cache, (str, Path)):
+            if not str(score_cache).strip():
+                raise InvalidInputError(f"score_cache must be the path of a file, got {score_cache!r}")
             score_cache = str(Path(score_cache).expanduser().absolute())
         loading |= {"threads": threads, "chunker": chunker, "score_cache": score_cache}
         loading["cache_folder"] = cache_folder

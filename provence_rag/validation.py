@@ -128,7 +128,7 @@ def _json_kind(value: Any) -> str:
 def parse_json(name: str, text: str | bytes) -> Any:
     """Return what a JSON text says; messages begin with `name`, the place that it was read from."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_finite_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise InvalidInputError(f"{name}: not JSON: {error.msg} at {place}") from error
@@ -136,8 +136,19 @@ def parse_json(name: str, text: str | bytes) -> Any:
         raise InvalidInputError(f"{name}: not UTF-8: {error.reason}") from error
     except RecursionError as error:
         raise InvalidInputError(f"{name}: the JSON is nested too deeply") from error
-    except ValueError as error:  # an integer with thousands of digits
-        raise InvalidInputError(f"{name}: not JSON: {error}") from error
+    except ValueError as error:  # also an integer with thousands of digits
+        raise InvalidInputError(f"{name}: a number cannot be read: {error}") from error
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON: write null")
 
 
 def shown(value: Any) -> str:

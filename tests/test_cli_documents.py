@@ -93,7 +93,7 @@ NO_DOCUMENT = "expected a string, or an object with text or page_content as a st
         ('["T",\n 7', ": not JSON: Expecting ',' delimiter at line 2, column 3"),
         ("", ": not JSON: Expecting value at column 1"),
         ("[" * 100_000, ": the JSON is nested too deeply"),
-        (f"[{'7' * 5000}]", ": not JSON: Exceeds the limit (4300 digits)"),
+        (f"[{'7' * 5000}]", ": a number cannot be read: Exceeds the limit (4300 digits)"),
     ],
 )
 def test_a_json_file_that_does_not_parse_is_refused(text: str, message: str) -> None:

@@ -140,6 +140,7 @@ def test_dependencies() -> None:
 
     assert names(PROJECT["project"]["dependencies"]) == {
         "budoux",
+        "filelock",
         "huggingface-hub",
         "langdetect",
         "nltk",
@@ -164,7 +165,6 @@ def test_dependencies() -> None:
             "accelerate",
             "bm25s",
             "datasets",
-            "filelock",
             "ir-measures",
             "matplotlib",
             "numpy",

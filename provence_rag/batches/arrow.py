@@ -18,6 +18,14 @@ _TYPES = {
     "sentence_scores": pa.list_(pa.float64()),
 }
 
+_LIST_TESTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_fixed_size_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
 
 def added_fields(names: Mapping[str, str], documents: pa.DataType) -> list[pa.Field]:
     """The new columns.
@@ -28,9 +36,7 @@ def added_fields(names: Mapping[str, str], documents: pa.DataType) -> list[pa.Fi
     """
     if pa.types.is_dictionary(documents):
         documents = documents.value_type
-    is_list = any(
-        test(documents) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    )
+    is_list = any(test(documents) for test in _LIST_TESTS)
     text = documents.value_type if is_list else documents
     types = {**_TYPES, "pruned_text": pa.large_string()} if pa.types.is_large_string(text) else _TYPES
     return [pa.field(name, pa.list_(types[kind]) if is_list else types[kind]) for kind, name in names.items()]

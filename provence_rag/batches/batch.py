@@ -16,7 +16,7 @@ from provence_rag.hub import SECRETS, check_remote_settings, is_url
 from provence_rag.options import PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
-from provence_rag.validation import check_text, shown
+from provence_rag.validation import check_count, check_text, shown
 
 __all__ = ["PASSAGES_PER_CALL", "RESULTS", "ProvenceBatch"]
 
@@ -93,6 +93,8 @@ class ProvenceBatch:
         self._options = PruningOptions() if options is None else options
         if not isinstance(self._options, PruningOptions):
             raise InvalidInputError(f"options must be a PruningOptions, got {shown(options)}")
+        if batch_size is not None:
+            check_count("batch_size", batch_size, 1)
         kinds = [kind for kind in RESULTS if sentence_scores or not kind.startswith("sentence")]
         self.names = {kind: f"{check_text('prefix', prefix)}{kind}" for kind in kinds}
         self._batch_size = batch_size

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provence_rag.errors import InvalidInputError
-from provence_rag.validation import shown
+from provence_rag.validation import check_rows, shown
 
 __all__ = ["Columns", "check_columns", "check_names", "is_missing", "read_column", "with_columns"]
 
@@ -40,7 +40,9 @@ def check_columns(batch: Columns, needed: Sequence[str], added: Sequence[str]) -
 def check_names(names: Sequence[str], needed: Sequence[str], added: Sequence[str], place: str = "") -> None:
     """`check_columns` for the names alone; `place` begins the message."""
     for name in needed:
-        if name not in names:
+        if (number := list(names).count(name)) > 1:
+            raise InvalidInputError(f"{place}there are {number} columns {name!r}: rename all but one of them")
+        if not number:
             raise InvalidInputError(f"{place}there is no column {name!r}, only {', '.join(map(repr, names))}")
     if taken := [name for name in added if name in names]:
         raise InvalidInputError(
@@ -49,11 +51,16 @@ def check_names(names: Sequence[str], needed: Sequence[str], added: Sequence[str
 
 
 def read_column(batch: Columns, name: str) -> list[Any]:
-    """A column as a list of R cells; lists in them may still be arrays."""
+    """A column as a list of R cells; lists in them may still be arrays.
+
+    Raises:
+        InvalidInputError: It is a single string, or something else without rows.
+    """
     column = batch.column(name) if _is_arrow(batch) else batch[name]
     if hasattr(column, "to_pylist"):  # of pyarrow, also in a dict
         return list(column.to_pylist())
-    return list(column.tolist() if hasattr(column, "tolist") else column)
+    cells = column.tolist() if hasattr(column, "tolist") else column
+    return check_rows(f"column {name!r}", cells, of="cells")
 
 
 def with_columns(

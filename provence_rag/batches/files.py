@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
 
 from provence_rag.batches.batch import PASSAGES_PER_CALL, ProvenceBatch
 from provence_rag.batches.rows import read_rows
@@ -49,34 +51,48 @@ class _Parts:
     def __init__(self, folder: Path, suffix: str) -> None:
         self._folder = folder
         self._suffix = suffix
-
-    @property
-    def done(self) -> list[Path]:
+        self.done: list[Path] = []
         """The files of the groups that are done."""
-        return list(takewhile(Path.is_file, map(self._path, count())))
+
+    def lock(self) -> AbstractContextManager[Any]:
+        """Make the folder, and keep other runs out. A process that is killed loses its lock."""
+        self._folder.mkdir(exist_ok=True)
+        try:
+            return FileLock(self._folder / "lock").acquire(timeout=0)
+        except Timeout as error:
+            raise InvalidInputError(
+                f"{self._folder}: another run is writing to this folder: wait for it, or choose another name"
+            ) from error
 
     def claim(self, run: Mapping[str, Any]) -> None:
-        """Make the folder, or check that it is of the same run."""
+        """Record what the run is, or check that the folder is of the same run and find what is done."""
         record = self._folder / "run.json"
         if record.is_file():
             before = parse_json(str(record), record.read_bytes())
             if changed := [name for name in run if before.get(name) != run[name]]:
-                names = " and ".join(changed)
-                raise InvalidInputError(f"{self._folder}: is of a run with another {names}: remove it first")
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with _whole_file(record) as path:
-            path.write_text(json.dumps(run, default=float), encoding="utf-8")  # numpy's integers
+                raise InvalidInputError(
+                    f"{self._folder}: belongs to another run, which differs in {', '.join(changed)}: "
+                    "remove the folder first"
+                )
+        else:
+            with _whole_file(record) as path:
+                path.write_text(json.dumps(run, default=float), encoding="utf-8")  # numpy's integers
+        self.done = list(takewhile(Path.is_file, map(self._path, count())))
 
     def add(self, table: _Table, rows: Sequence[Any]) -> None:
         """Write the next group."""
-        with _whole_file(self._path(len(self.done))) as path:
+        group = self._path(len(self.done))
+        with _whole_file(group) as path:
             table.write(path, rows)
+        self.done.append(group)
 
     def finish(self, table: _Table, target: Path) -> None:
-        """Join the groups to the result, and remove the folder."""
+        """Join the groups to the result."""
         with _whole_file(target, self._folder) as path:
             table.join(self.done, path)
+
+    def remove(self) -> None:
+        """Remove the folder, which must not be locked: Windows removes no open file."""
         shutil.rmtree(self._folder)
 
     def _path(self, number: int) -> Path:
@@ -123,7 +139,8 @@ def prune_table(
 
     Raises:
         InvalidInputError: A file cannot be read or written, `target` is there already, a cell holds something
-            else than it should (the message names row and column), or `TARGET.partial` is of another run.
+            else than it should (the message names row and column), `TARGET.partial` is of a run with other
+            options, or another process is writing to it.
         CheckpointError: The checkpoint cannot be loaded, or cannot do what the options ask for.
         MissingExtraError: pyarrow is not installed.
     """
@@ -134,26 +151,34 @@ def prune_table(
         raise InvalidInputError(f"{target}: must be in the format of {source}")
     if not target.parent.is_dir():
         raise InvalidInputError(f"{target.parent}: there is no such folder")
-    if target.exists():
-        raise InvalidInputError(f"{target}: is there already: remove it, or choose another name")
+    _check_new(target)
     try:
         table = _open(source, batch)
         size, in_group = _sizes(table, batch, rows_per_group)
         parts = _Parts(target.with_name(f"{target.name}.partial"), target.suffix)
-        parts.claim(_run(source, batch, size, in_group))
-        done = min(len(parts.done) * in_group, table.num_rows)
-        chunks: Iterable[Any] = table.chunks(done, size)
-        if show_progress:
-            from provence_rag.rendering import progress_bar  # needs rich, which takes time to import
+        run = _run(source, batch, size, in_group)
+        with parts.lock():
+            _check_new(target)  # another run may have written it since
+            parts.claim(run)
+            done = min(len(parts.done) * in_group, table.num_rows)
+            chunks: Iterable[Any] = table.chunks(done, size)
+            if show_progress:
+                from provence_rag.rendering import progress_bar  # needs rich, which takes time to import
 
-            chunks = progress_bar(chunks, table.num_rows, unit="rows", done=done)
-        pruned = _pruned(table, batch, chunks, first=done)
-        while group := list(islice(pruned, in_group // size)):
-            parts.add(table, group)
-        parts.finish(table, target)
+                chunks = progress_bar(chunks, table.num_rows, unit="rows", done=done)
+            pruned = _pruned(table, batch, chunks, first=done)
+            while group := list(islice(pruned, in_group // size)):
+                parts.add(table, group)
+            parts.finish(table, target)
+        parts.remove()
     except OSError as error:
         raise InvalidInputError(f"{error.filename or target}: {error.strerror or error}") from error
     return table.num_rows - done
+
+
+def _check_new(target: Path) -> None:
+    if target.exists():
+        raise InvalidInputError(f"{target}: is there already: remove it, or choose another name")
 
 
 def _pruned(table: _Table, batch: ProvenceBatch, chunks: Iterable[Any], first: int) -> Iterator[Any]:
@@ -172,7 +197,7 @@ def _run(source: Path, batch: ProvenceBatch, size: int, in_group: int) -> dict[s
         "input": [file.st_size, file.st_mtime_ns],
         "columns": [batch.columns, list(batch.names.values())],
         "model": batch.provence.fingerprint,
-        "options": asdict(batch.options),
+        **{f"options.{name}": value for name, value in asdict(batch.options).items()},
         "size of groups": [size, in_group],
     }
 

@@ -65,7 +65,10 @@ def slices(rows: Sequence[Row], limit: int) -> Iterator[Sequence[Row]]:
 
 def _read_row(columns: Sequence[str], row: Sequence[Any], place: str) -> Row:
     query, cell, titles = (*row, None)[:3]
-    query = check_text(f"{place}: column {columns[0]!r}", query, blank=False)
+    asked = f"{place}: column {columns[0]!r}"
+    if is_missing(query):
+        raise InvalidInputError(f"{asked} must be a string, got null")
+    query = check_text(asked, query, blank=False)
     cell = _plain(cell)
     where = f"{place}: column {columns[1]!r}"
     if is_missing(cell):

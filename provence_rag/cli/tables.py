@@ -82,7 +82,7 @@ def prune_table(
         source, target, batch, rows_per_group=rows_per_group, show_progress=sys.stderr.isatty()
     )
     seconds = time.perf_counter() - start
-    typer.echo(
-        f"wrote {target}: {num_rows:,} rows in {seconds:,.1f} s ({num_rows / seconds:,.0f} a second)",
-        err=True,
-    )
+    rows = "1 row" if num_rows == 1 else f"{num_rows:,} rows"
+    rate = num_rows / seconds
+    shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"
+    typer.echo(f"wrote {target}: {rows} in {seconds:,.1f} s ({shown} rows/s)", err=True)

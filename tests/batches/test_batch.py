@@ -98,6 +98,9 @@ def test_pyarrow_has_types_that_do_not_depend_on_the_rows(
             assert found.schema.field("kept_spans").type == kind(spans)
             assert found.schema.field("relevance_score").type == kind(pa.float64())
         assert batch(table).to_pydict() == batch(documents)
+    for view in (pa.list_view, pa.large_list_view):
+        passages = pa.array(lists["passage"], view(pa.string()))
+        assert batch(pa.table({**lists, "passage": passages})).to_pydict() == batch(lists)
     large = pa.table({"question": ["q"], "passage": pa.array(["Tea."], pa.large_string())})
     assert batch(large).schema.field("pruned_text").type == pa.large_string()
     words = pa.array(["Tea."]).dictionary_encode()
@@ -219,7 +222,11 @@ def test_the_bundled_model_in_another_process(columns: dict[str, list[Any]]) -> 
         ),
         (
             {"question": ["q", "q", None]},
-            "row 2 of the batch: column 'question' must be a string, got NoneType None",
+            "row 2 of the batch: column 'question' must be a string, got null",
+        ),
+        (
+            {"question": "abc"},
+            "column 'question' must be a list of cells, got str 'abc': put a single one into a list",
         ),
         (
             {"passage": ["a", "b", 3]},
@@ -270,11 +277,20 @@ def test_what_is_no_batch(batch: ProvenceBatch) -> None:
         batch({"question": [], "text": []})
     with pytest.raises(InvalidInputError, match=r"^a batch must be a dict of columns, .* got str 'text'"):
         batch("text")
+    twice = r"^there are 2 columns 'passage': rename all but one of them$"
+    pa = pytest.importorskip("pyarrow")
+    with pytest.raises(InvalidInputError, match=twice):
+        batch(pa.table([["q"], ["a"], ["b"]], names=["question", "passage", "passage"]))
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(InvalidInputError, match=twice):
+        batch(pd.DataFrame([["q", "a", "b"]], columns=["question", "passage", "passage"]))
 
 
 def test_wrong_arguments_are_refused_before_any_worker_starts() -> None:
     with pytest.raises(TypeError, match="thread"):
         ProvenceBatch(thread=1)
+    with pytest.raises(InvalidInputError, match=r"^batch_size must be an integer >= 1, got 0$"):
+        ProvenceBatch(batch_size=0)
     with pytest.raises(InvalidInputError, match=r"^backend must be"):
         ProvenceBatch(backend="jax")
     with pytest.raises(InvalidInputError, match=r"^token would be part of the pickle: set the environment"):

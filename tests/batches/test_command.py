@@ -36,7 +36,8 @@ def test_a_table_from_the_command_line(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(app, [*arguments, *more])
     assert done.exit_code == 0, done.output
-    assert done.stderr.startswith(f"wrote {target}: 1 rows in ")
+    assert done.stderr.startswith(f"wrote {target}: 1 row in ")
+    assert done.stderr.endswith(" rows/s)\n")
     assert done.stdout == ""
     (row,) = pyarrow.parquet.read_table(target).to_pylist()
     options = PruningOptions(threshold=0.3)

@@ -168,6 +168,21 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, batch: ProvenceBatch) -> 
     assert read(target) == batch(long(6000))
 
 
+def test_a_second_run_on_the_same_target_is_refused(tmp_path: Path, batch: ProvenceBatch) -> None:
+    source, target = write(tmp_path / "in.jsonl", long(6000)), tmp_path / "out.jsonl"
+    partial = tmp_path / "out.jsonl.partial"
+    run = subprocess.Popen([sys.executable, "-c", KILLED, str(source), str(target)])
+    until = time.monotonic() + 300
+    while not (partial / "00000000.jsonl").exists() and time.monotonic() < until and run.poll() is None:
+        time.sleep(0.01)
+    message = f"{partial}: another run is writing to this folder: wait for it, or choose another name"
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
+        prune_table(source, target, batch, rows_per_group=200)
+    assert run.wait(300) == 0
+    assert read(target) == batch(long(6000))
+    assert not partial.exists()
+
+
 def test_a_group_has_about_as_many_passages_whatever_a_row_has(
     tmp_path: Path, batch: ProvenceBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +232,9 @@ def test_a_run_goes_on_with_the_same_model_wherever_it_is(
         patch.setattr(files._Parts, "finish", fail)
         with pytest.raises(KeyboardInterrupt):
             prune_table(source, target, there, rows_per_group=2)
-    with pytest.raises(InvalidInputError, match=r"is of a run with another model: remove it first$"):
+    with pytest.raises(
+        InvalidInputError, match=r"belongs to another run, which differs in model: remove the folder first$"
+    ):
         prune_table(source, target, another, rows_per_group=2)
     assert prune_table(source, target, here, rows_per_group=2) == 0  # all rows were done
     assert read(target) == here(long(6))
@@ -250,9 +267,20 @@ def test_another_run_is_not_gone_on_with(
             prune_table(source, target, batch)
     options = PruningOptions(threshold=0.3)
     other = ProvenceBatch("question", "passage", model=fake_provence(), options=options)
-    refused(f"{partial}: is of a run with another options: remove it first", source, target, other)
+    refused(
+        f"{partial}: belongs to another run, which differs in options.mode, options.threshold: "
+        "remove the folder first",
+        source,
+        target,
+        other,
+    )
     write(source, long(5))
-    refused(f"{partial}: is of a run with another input: remove it first", source, target, batch)
+    refused(
+        f"{partial}: belongs to another run, which differs in input: remove the folder first",
+        source,
+        target,
+        batch,
+    )
 
 
 def test_messages_name_file_row_and_column(tmp_path: Path, suffix: str, batch: ProvenceBatch) -> None:
@@ -268,6 +296,11 @@ def test_messages_name_file_row_and_column(tmp_path: Path, suffix: str, batch: P
     [
         ("[1]", "expected an object, got list [1]"),
         ("{", "not JSON: Expecting property name enclosed in double quotes at line 2, column 1"),
+        ('{"question": "q", "passage": "p", "n": 1e999}', "a number cannot be read: 1e999 is too large"),
+        (
+            '{"question": "q", "passage": "p", "n": [NaN]}',
+            "a number cannot be read: NaN is not JSON: write null",
+        ),
         ('{"question": "q"}', "there is no column 'passage', only 'question'"),
         (
             '{"question": "q", "passage": "p", "pruned_text": 1}',
@@ -311,6 +344,12 @@ def test_what_is_no_parquet(tmp_path: Path, batch: ProvenceBatch, columns: Colum
         prune_table(source, target, batch)
     write(source, {"question": ["q"], "text": ["a"]})
     refused(f"{source}: there is no column 'passage', only 'question', 'text'", source, target, batch)
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    twice = pa.table([["q"], ["a"], ["b"]], names=["question", "passage", "passage"])
+    pyarrow.parquet.write_table(twice, source)
+    refused(f"{source}: there are 2 columns 'passage': rename all but one of them", source, target, batch)
 
 
 def test_a_damaged_row_group_is_named(tmp_path: Path, batch: ProvenceBatch) -> None:

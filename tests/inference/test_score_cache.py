@@ -192,6 +192,13 @@ def test_what_is_no_cache(value: Any) -> None:
         Provence.from_pretrained(score_cache=value)
 
 
+@pytest.mark.parametrize("value", ["", " "])
+def test_a_blank_path_is_no_cache(value: str) -> None:
+    message = rf"^score_cache must be the path of a file, got '{value}'$"
+    with pytest.raises(InvalidInputError, match=message):
+        Provence.from_pretrained(score_cache=value)
+
+
 def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
     for path, what in ((tmp_path, "unable to open"), (tmp_path / "no.db", "not a database")):
         if path.suffix:
