@@ -11,16 +11,14 @@ import numpy as np
 from provence_rag.chunking import Span
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError, ProvenceError, RemoteError
+from provence_rag.hub import SECRETS
 from provence_rag.inference.assembly import assemble
 from provence_rag.inference.engine import Pair
 from provence_rag.remote.http import Answer
 from provence_rag.remote.requests import Limits
 from provence_rag.results import PrunedPassage, Sentence
 
-__all__ = ["API_KEY", "description", "passage", "read"]
-
-API_KEY = "PROVENCE_API_KEY"
-"""Environment variable with the API key."""
+__all__ = ["description", "passage", "read"]
 
 T = TypeVar("T")
 
@@ -52,7 +50,7 @@ def read(answer: Answer, url: str, parse: Callable[[Any], T]) -> T:
             "a proxy before it, and that both sides have the same version"
         ) from error
     if answer.status in (401, 403):
-        message = f"{message} (give api_key, or set the environment variable {API_KEY})"
+        message = f"{message} (give api_key, or set the environment variable {SECRETS['api_key']})"
     if 400 <= answer.status < 500 and kind in _ERRORS:
         raise _ERRORS[kind](message)
     raise RemoteError(f"{url} answered with status {answer.status}: {message}")

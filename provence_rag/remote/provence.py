@@ -14,13 +14,14 @@ import numpy as np
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import InvalidInputError
+from provence_rag.hub import SECRETS
 from provence_rag.inference.backend import Backend
 from provence_rag.inference.engine import Engine, Pair, Progress
 from provence_rag.inference.notices import warn_of_language
 from provence_rag.options import PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.ranking import Ranking
-from provence_rag.remote.answers import API_KEY, description, passage, read
+from provence_rag.remote.answers import description, passage, read
 from provence_rag.remote.http import JsonClient, check_key, check_url
 from provence_rag.remote.requests import Part, Request, as_json, requests_for
 from provence_rag.results import PrunedPassage
@@ -60,7 +61,7 @@ class RemoteProvence(Provence):
         self._url = check_url(url)
         self._directory = None
         self._settings: dict[str, Any] = {"timeout": timeout, "retries": retries}
-        key = check_key(os.environ.get(API_KEY) or None if api_key is None else api_key)
+        key = check_key(os.environ.get(SECRETS["api_key"]) or None if api_key is None else api_key)
         self._client = JsonClient(self._url, key=key, timeout=timeout, retries=retries)
         answer = self._client.get("/info")
         self._config, self.fingerprint, self._limits = read(answer, self._url, description)

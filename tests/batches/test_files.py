@@ -142,7 +142,7 @@ def test_a_run_that_was_ended_goes_on(
     assert not list(tmp_path.glob("*.partial"))
 
 
-KILLED = """
+ANOTHER_RUN = """
 import sys
 from provence_rag.batches import ProvenceBatch, prune_table
 from provence_rag.testing import fake_provence
@@ -152,14 +152,21 @@ prune_table(sys.argv[1], sys.argv[2], batch, rows_per_group=200)
 """
 
 
+def run_with_group(source: Path, target: Path, number: int) -> subprocess.Popen[bytes]:
+    """A run in a process of its own that has written the group with a number."""
+    run = subprocess.Popen([sys.executable, "-c", ANOTHER_RUN, str(source), str(target)])
+    group = target.with_name(f"{target.name}.partial") / f"{number:08}.jsonl"
+    until = time.monotonic() + 300
+    while not group.exists() and time.monotonic() < until and run.poll() is None:
+        time.sleep(0.01)
+    return run
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_run_that_was_killed_goes_on(tmp_path: Path, batch: ProvenceBatch) -> None:
     source, target = write(tmp_path / "in.jsonl", long(6000)), tmp_path / "out.jsonl"
     partial = tmp_path / "out.jsonl.partial"
-    run = subprocess.Popen([sys.executable, "-c", KILLED, str(source), str(target)])
-    until = time.monotonic() + 300
-    while not (partial / "00000002.jsonl").exists() and time.monotonic() < until and run.poll() is None:
-        time.sleep(0.01)
+    run = run_with_group(source, target, 2)
     run.send_signal(signal.SIGKILL)
     run.wait()
     done = len(list(partial.glob("*.jsonl")))
@@ -171,10 +178,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path, batch: ProvenceBatch) -> 
 def test_a_second_run_on_the_same_target_is_refused(tmp_path: Path, batch: ProvenceBatch) -> None:
     source, target = write(tmp_path / "in.jsonl", long(6000)), tmp_path / "out.jsonl"
     partial = tmp_path / "out.jsonl.partial"
-    run = subprocess.Popen([sys.executable, "-c", KILLED, str(source), str(target)])
-    until = time.monotonic() + 300
-    while not (partial / "00000000.jsonl").exists() and time.monotonic() < until and run.poll() is None:
-        time.sleep(0.01)
+    run = run_with_group(source, target, 0)
     message = f"{partial}: another run is writing to this folder: wait for it, or choose another name"
     with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
         prune_table(source, target, batch, rows_per_group=200)
