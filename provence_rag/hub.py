@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,8 @@ def checkpoint_directory(
         return Path(path)
     if os.path.exists(path):
         raise CheckpointError(f"{given} is a file: give the directory that holds it")
+    if isinstance(name_or_path, str) and re.match(r"[\w.-]+:\d+(/|$)", name_or_path):
+        raise CheckpointError(f"{given} is not a directory; for a server, write 'http://{name_or_path}'")
     if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
         raise CheckpointError(f"{given} is neither a directory nor an owner/name on the hub")
     settings: dict[str, Any] = {"revision": revision, "cache_dir": cache_folder, "token": token}

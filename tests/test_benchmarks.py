@@ -252,6 +252,12 @@ def test_a_stream_in_which_passages_come_again() -> None:
             "64 clients / in process, requests",
             marks=pytest.mark.slow,
         ),
+        pytest.param(
+            "serve_memory",
+            ["--minutes=0.05", "--clients=2"],
+            "memory, end / after a tenth",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_benchmark_runs_from_its_command_line(

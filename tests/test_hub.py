@@ -179,6 +179,14 @@ def test_what_can_be_no_name_on_the_hub(name: str | Path, downloads: list[dict[s
     assert downloads == []
 
 
+@pytest.mark.parametrize("name", ["localhost:8000", "10.0.0.7:80/", "gpu-1.example.org:8000/v1"])
+def test_a_server_without_its_scheme(name: str, downloads: list[dict[str, Any]]) -> None:
+    message = f"name_or_path={name!r} is not a directory; for a server, write 'http://{name}'"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        checkpoint_directory(name)
+    assert downloads == []
+
+
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.touch()

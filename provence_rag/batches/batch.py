@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
@@ -68,6 +69,8 @@ class ProvenceBatch:
         batch_size: Windows per forward pass, as in `Provence.process`.
         sentence_scores: Also write what is known of each sentence.
         prefix: What the names of the new columns begin with.
+        skip_bad_rows: Write null for a row that cannot be read, such as one without a question, and warn,
+            instead of raising an error.
         **loading: Other arguments of `Provence.from_pretrained`, such as `device` or `threads`.
 
     Raises:
@@ -86,6 +89,7 @@ class ProvenceBatch:
         batch_size: int | None = None,
         sentence_scores: bool = False,
         prefix: str = "",
+        skip_bad_rows: bool = False,
         **loading: Any,
     ) -> None:
         given = {"query": query, "documents": documents, "titles": titles}
@@ -98,6 +102,7 @@ class ProvenceBatch:
         kinds = [kind for kind in RESULTS if sentence_scores or not kind.startswith("sentence")]
         self.names = {kind: f"{check_text('prefix', prefix)}{kind}" for kind in kinds}
         self._batch_size = batch_size
+        self.skip_bad_rows = skip_bad_rows
         self._loading = {"name_or_path": model, **loading}
         self._model = model if isinstance(model, Provence) else None
         if self._model is not None and loading:
@@ -164,20 +169,31 @@ class ProvenceBatch:
             cells: The columns that are read, in the order of `columns`.
             place: What a message calls the row with a number.
         """
-        rows = read_rows(self._columns, cells, place)
+        rows = self.rows(cells, place)
+        if problems := [row.problem for row in rows if row.problem]:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            warnings.warn(f"not pruned: {problems[0]}{more}", stacklevel=2)
         added: dict[str, list[Any]] = {name: [] for name in self.names.values()}
         for part in slices(rows, PASSAGES_PER_CALL):
-            found = self.provence.process_batch(
-                [row.query for row in part],
-                [row.texts for row in part],
-                titles=[row.titles for row in part],
-                options=self._options,
-                batch_size=self._batch_size,
+            good = [row for row in part if not row.problem]
+            found = iter(
+                self.provence.process_batch(
+                    [row.query for row in good],
+                    [row.texts for row in good],
+                    titles=[row.titles for row in good],
+                    options=self._options,
+                    batch_size=self._batch_size,
+                )
             )
-            for row, passages in zip(part, found, strict=True):
+            for row in part:
+                passages = [] if row.problem else next(found)
                 for kind, name in self.names.items():
                     added[name].append(_cell(row, [RESULTS[kind](passage) for passage in passages]))
         return added
+
+    def rows(self, cells: Sequence[Sequence[Any]], place: Callable[[int], str]) -> list[Row]:
+        """The rows that `results` prunes. Arguments and errors are those of `results`."""
+        return read_rows(self._columns, cells, place, skip_bad_rows=self.skip_bad_rows)
 
     def __getstate__(self) -> dict[str, Any]:
         # A model that was loaded here is loaded there, too; one that was given goes along.

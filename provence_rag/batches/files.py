@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from provence_rag.batches.batch import PASSAGES_PER_CALL, ProvenceBatch
-from provence_rag.batches.rows import read_rows
 from provence_rag.errors import InvalidInputError, MissingExtraError
 from provence_rag.validation import check_count, parse_json
 
@@ -139,8 +138,8 @@ def prune_table(
 
     Raises:
         InvalidInputError: A file cannot be read or written, `target` is there already, a cell holds something
-            else than it should (the message names row and column), `TARGET.partial` is of a run with other
-            options, or another process is writing to it.
+            else than it should (the message names row and column; a call with `skip_bad_rows` goes on from
+            there), `TARGET.partial` is of a run with other options, or another process is writing to it.
         CheckpointError: The checkpoint cannot be loaded, or cannot do what the options ask for.
         MissingExtraError: pyarrow is not installed.
     """
@@ -232,7 +231,7 @@ def _sizes(table: _Table, batch: ProvenceBatch, rows_per_group: int | None) -> t
     first = next(table.chunks(0, PASSAGES_PER_CALL), None)
     if first is None:
         return 1, 1
-    rows = read_rows(batch.columns, table.cells(first), table.place(first, 0))
+    rows = batch.rows(table.cells(first), table.place(first, 0))
     per_row = max(1.0, sum(len(row.texts) for row in rows) / len(rows))
     size = max(1, round(PASSAGES_PER_CALL / per_row))
     if rows_per_group is None:

@@ -34,6 +34,7 @@ class JsonLinesTable:
         self._path = path
         self._batch = batch
         self.num_rows = sum(1 for _ in self._lines())
+        self._first = next((number for number, _ in self._lines()), 0)
 
     def chunks(self, start: int, size: int) -> Iterator[list[_NumberedRecord]]:
         """The records from a number on, `size` at a time, each with the number of its line."""
@@ -43,7 +44,7 @@ class JsonLinesTable:
 
     def cells(self, rows: Sequence[_NumberedRecord]) -> list[list[Any]]:
         """The columns that are read."""
-        return [[record[name] for _, record in rows] for name in self._batch.columns]
+        return [[record.get(name) for _, record in rows] for name in self._batch.columns]
 
     def place(self, rows: Sequence[_NumberedRecord], first: int) -> Callable[[int], str]:
         """What messages call each of some rows: file and line."""
@@ -89,7 +90,10 @@ class JsonLinesTable:
         record = parse_json(place, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
         if not isinstance(record, dict):
             raise InvalidInputError(f"{place}: expected an object, got {shown(record)}")
-        check_names(list(record), self._batch.columns, list(self._batch.names.values()), f"{place}: ")
+        # The first record tells whether the names are right. After it, one that lacks a key is a bad row.
+        is_lenient = self._batch.skip_bad_rows and number > self._first
+        needed = [] if is_lenient else self._batch.columns
+        check_names(list(record), needed, list(self._batch.names.values()), f"{place}: ")
         return number, record
 
 

@@ -26,6 +26,9 @@ class Row:
     is_list: bool
     """Whether the cell held a list: then so do the cells of the results."""
 
+    problem: str | None = None
+    """Why the row cannot be read; its other fields are empty then."""
+
     @property
     def is_missing(self) -> bool:
         """Whether the cell was null, and so are the results."""
@@ -33,7 +36,11 @@ class Row:
 
 
 def read_rows(
-    columns: Sequence[str], cells: Sequence[Sequence[Any]], place: Callable[[int], str]
+    columns: Sequence[str],
+    cells: Sequence[Sequence[Any]],
+    place: Callable[[int], str],
+    *,
+    skip_bad_rows: bool,
 ) -> list[Row]:
     """Read the rows of a batch.
 
@@ -41,6 +48,7 @@ def read_rows(
         columns: The columns of the questions, of the documents, and of the titles if there is one.
         cells: Each of these columns, R cells long.
         place: What a message calls the row with a number.
+        skip_bad_rows: Return rows that cannot be read with their `problem`.
 
     Raises:
         InvalidInputError: A cell holds something else; the message names row and column.
@@ -48,7 +56,15 @@ def read_rows(
     lengths = {name: len(column) for name, column in zip(columns, cells, strict=True)}
     if len(set(lengths.values())) > 1:
         raise InvalidInputError(f"the columns must have the same number of rows, got {lengths}")
-    return [_read_row(columns, row, place(number)) for number, row in enumerate(zip(*cells, strict=True))]
+    rows = []
+    for number, row in enumerate(zip(*cells, strict=True)):
+        try:
+            rows.append(_read_row(columns, row, place(number)))
+        except InvalidInputError as error:
+            if not skip_bad_rows:
+                raise InvalidInputError(f"{error} (skip_bad_rows writes null for such a row)") from error
+            rows.append(Row("", [], [], is_list=False, problem=str(error)))
+    return rows
 
 
 def slices(rows: Sequence[Row], limit: int) -> Iterator[Sequence[Row]]:

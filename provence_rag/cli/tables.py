@@ -40,6 +40,13 @@ def prune_table(
         bool, typer.Option("--sentence-scores", help="Also write the span and the score of each sentence.")
     ] = False,
     prefix: Annotated[str, typer.Option(help="What the names of the new columns begin with.")] = "",
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            help="Write null for rows that cannot be read, such as those without a question, and warn.",
+        ),
+    ] = False,
     rows_per_group: Annotated[
         int | None,
         typer.Option(help="Most rows in a row group, which a run that is ended does again at most."),
@@ -72,6 +79,7 @@ def prune_table(
         batch_size=batch_size,
         sentence_scores=sentence_scores,
         prefix=prefix,
+        skip_bad_rows=skip_bad_rows,
         backend=backend,
         device=device,
         threads=threads,

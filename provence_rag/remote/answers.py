@@ -51,6 +51,8 @@ def read(answer: Answer, url: str, parse: Callable[[Any], T]) -> T:
         ) from error
     if answer.status in (401, 403):
         message = f"{message} (give api_key, or set the environment variable {SECRETS['api_key']})"
+    if answer.status == 404:
+        message = f"{message} (the URL is that of the server alone, such as http://host:8000)"
     if 400 <= answer.status < 500 and kind in _ERRORS:
         raise _ERRORS[kind](message)
     raise RemoteError(f"{url} answered with status {answer.status}: {message}")

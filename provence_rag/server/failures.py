@@ -12,6 +12,7 @@ from fastapi import HTTPException
 
 from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.server.schemas import PruneRequest
+from provence_rag.validation import shown
 
 __all__ = ["RequestError", "failure_of_validation", "failure_of_value", "log_unexpected"]
 
@@ -24,6 +25,21 @@ _TEI_TYPES = {
     "overloaded": "Overloaded",
 }
 """Kinds of errors as text-embeddings-inference names them; all others are errors of its backend."""
+
+_EXPECTED = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field of this request: GET /docs lists those there are",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+"""Kinds of pydantic's errors about a field -> what to say, since its own words are those of Python."""
 
 _NAMED = re.compile(r"(\w+)(?:\[\d+\])*(?=[ =:])")
 """What the library's messages begin with: the argument that is wrong, such as `documents[3]`."""
@@ -84,8 +100,13 @@ def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> RequestError:
     if isinstance(raised, InvalidInputError):  # it names the field
         return failure_of_value(raised)
     field = _place(error["loc"])
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = f"{field or 'the body'}: {error['msg']}{more}"
+    name = field or "the body"
+    expected = _EXPECTED.get(error["type"])
+    message = f"{name} {expected}" if expected else f"{name}: {error['msg']}"
+    if expected and expected.startswith("must be"):
+        message += f", got {shown(error['input'])}"
+    if len(errors) > 1:
+        message += f" (and {len(errors) - 1} more)"
     return RequestError(422, "invalid_input", message, field=field or None)
 
 

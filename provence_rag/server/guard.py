@@ -122,6 +122,7 @@ class _Body:
         self._receive = receive
         self._settings = settings
         self._declared = Headers(scope=scope).get("content-length", "")
+        self._deadline = time.monotonic() + settings.timeout
         self._size = 0
         self._is_complete = False
 
@@ -135,7 +136,9 @@ class _Body:
             return await self._receive()
         self._check(int(self._declared) if self._declared.isdecimal() else 0)
         try:
-            message = await asyncio.wait_for(self._receive(), self._settings.timeout)
+            # One deadline for all parts: a client could send a byte now and then for ever.
+            left = max(0.0, self._deadline - time.monotonic())
+            message = await asyncio.wait_for(self._receive(), left)
         except asyncio.TimeoutError as error:
             raise RequestError(408, "timeout", "the body did not arrive in time") from error
         self._size += len(message.get("body", b""))

@@ -18,6 +18,7 @@ from provence_rag.batches import ProvenceBatch
 from provence_rag.batches import batch as module
 from provence_rag.testing import fake_provence
 
+SKIP_HINT = " (skip_bad_rows writes null for such a row)"
 TITLED = {"id": 7, "title": "Penguins", "text": "They swim. Penguins swim well."}
 
 
@@ -255,19 +256,40 @@ def test_the_bundled_model_in_another_process(columns: dict[str, list[Any]]) -> 
 def test_messages_name_column_and_row(
     batch: ProvenceBatch, columns: dict[str, list[Any]], changed: dict[str, list[Any]], message: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=f"^{re.escape(message)}$"):
+    hint = SKIP_HINT if message.startswith("row ") else ""
+    with pytest.raises(InvalidInputError, match=f"^{re.escape(message + hint)}$"):
         batch({**columns, **changed})
+
+
+def test_bad_rows_can_be_skipped(columns: dict[str, list[Any]], lists: dict[str, list[Any]]) -> None:
+    batch = ProvenceBatch("question", "passage", model=fake_provence(), skip_bad_rows=True)
+    bad = {
+        "question": [None, *columns["question"]],
+        "passage": ["a", *columns["passage"]],
+        "id": [0, 1, 2, 3],
+    }
+    bad["question"][2] = " "
+    places = r"row 0 of the batch: column 'question' must be a string, got null \(and 1 more\)"
+    with pytest.warns(UserWarning, match=rf"^not pruned: {places}$"):
+        found = batch(bad)
+    good = ProvenceBatch("question", "passage", model=fake_provence())(columns)
+    for name in ("pruned_text", "kept_spans", "relevance_score"):
+        assert found[name] == [None, good[name][0], None, good[name][2]]
+    with pytest.warns(UserWarning, match="column 'passage'"):
+        assert batch({**lists, "passage": [["a", 3], [], None]})["pruned_text"] == [None, [], None]
+    with pytest.warns(UserWarning, match="and 2 more"):
+        assert batch({**columns, "question": [1, 2, 3]})["kept_spans"] == [None, None, None]
 
 
 def test_titles_that_do_not_fit() -> None:
     batch = ProvenceBatch("q", "d", titles="t", model=fake_provence())
     with pytest.raises(
         InvalidInputError,
-        match=r"^row 0 of the batch: column 't' must have a title for each of the 2 documents, got 1$",
+        match=r"^row 0 of the batch: column 't' must have a title for each of the 2 documents, got 1 \(",
     ):
         batch({"q": ["q"], "d": [["a", "b"]], "t": [["c"]]})
     with pytest.raises(
-        InvalidInputError, match=r"^row 0 of the batch: column 't' must hold titles, got int 3 as number 1$"
+        InvalidInputError, match=r"^row 0 of the batch: column 't' must hold titles, got int 3 as number 1 \("
     ):
         batch({"q": ["q"], "d": [["a", "b"]], "t": [["c", 3]]})
 

@@ -292,7 +292,35 @@ def test_messages_name_file_row_and_column(tmp_path: Path, suffix: str, batch: P
     given["question"][650] = " "
     source, target = write(tmp_path / f"in.{suffix}", given), tmp_path / f"out.{suffix}"
     place = f"{source}, row 651" if suffix == "parquet" else f"{source}:651"
-    refused(f"{place}: column 'question' is blank (' '): a query needs words", source, target, batch)
+    message = f"{place}: column 'question' is blank (' '): a query needs words"
+    refused(f"{message} (skip_bad_rows writes null for such a row)", source, target, batch)
+
+
+def test_a_run_goes_on_without_its_bad_rows(tmp_path: Path, suffix: str, batch: ProvenceBatch) -> None:
+    given = long(700)
+    given["question"][650] = None
+    source, target = write(tmp_path / f"in.{suffix}", given), tmp_path / f"out.{suffix}"
+    with pytest.raises(InvalidInputError, match="must be a string, got null"):
+        prune_table(source, target, batch, rows_per_group=100)
+    lenient = ProvenceBatch("question", "passage", model=fake_provence(), skip_bad_rows=True)
+    with pytest.warns(UserWarning, match="651: column 'question' must|row 651: column 'question' must"):
+        assert prune_table(source, target, lenient, rows_per_group=100) == 100
+    found = read(target)
+    assert [number for number, text in enumerate(found["pruned_text"]) if text is None] == [650]
+    assert {name: found[name] for name in given} == given
+
+
+def test_a_record_without_a_key_is_a_bad_row(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('\n{"q": "a", "d": "A. B."}\n{"d": "A."}\n{"q": "a"}\n')
+    batch = ProvenceBatch("q", "d", model=fake_provence(), skip_bad_rows=True)
+    with pytest.warns(UserWarning, match=r"in.jsonl:3: column 'q' must be a string, got null$"):
+        prune_table(source, target, batch)
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["pruned_text"] is None for row in rows] == [False, True, True]
+    wrong = ProvenceBatch("question", "d", model=fake_provence(), skip_bad_rows=True)
+    with pytest.raises(InvalidInputError, match="there is no column 'question'"):
+        prune_table(source, tmp_path / "wrong.jsonl", wrong)
 
 
 @pytest.mark.parametrize(

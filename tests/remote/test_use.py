@@ -61,6 +61,12 @@ def test_what_is_on_the_server_only(fake_url: str, name: str) -> None:
         model.save_pretrained("somewhere")
 
 
+@pytest.mark.parametrize("path", ["/v1", "/v2/rerank"])
+def test_the_path_of_an_api_is_not_part_of_the_url(fake_url: str, path: str) -> None:
+    with pytest.raises(RemoteError, match=r"status 404: .*the URL is that of the server alone"):
+        Provence.from_pretrained(f"{fake_url}{path}")
+
+
 def test_files_of_a_checkpoint_are_not_looked_for_on_a_server() -> None:
     from provence_rag.hub import checkpoint_directory
 

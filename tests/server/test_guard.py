@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 from typing import Any
 
@@ -292,6 +293,21 @@ def test_a_body_that_does_not_come_is_not_waited_for(serve: Serve, model: Proven
         head = "POST /v1/prune HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_comes_byte_by_byte_is_not_waited_for(serve: Serve, model: Provence) -> None:
+    host, port = serve(model, timeout=0.3).removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        head = "POST /v1/prune HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        connection.settimeout(0.05)
+        for _ in range(100):  # 5 s
+            connection.sendall(b" ")
+            with suppress(TimeoutError):
+                assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+                break
+        else:
+            pytest.fail("the server waits for as long as a byte comes now and then")
 
 
 def test_metrics(connect: Connect) -> None:

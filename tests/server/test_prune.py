@@ -83,16 +83,28 @@ def test_sentences_can_be_left_out(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "message"),
     [
-        ({}, "query", "query: Field required (and 1 more)"),
-        ({"query": 1, "documents": []}, "query", "query: Input should be a valid string"),
-        ({"query": "a", "documents": "b"}, "documents", "documents: Input should be a valid list"),
-        ({"query": "a", "documents": [{"text": 1}]}, "documents[0].text", "Input should be a valid string"),
-        ({"query": "a", "documents": ["b", {"text": ["c", 1]}]}, "documents[1].text[1]", "a valid string"),
+        ({}, "query", "query is missing (and 1 more)"),
+        ({"query": 1, "documents": []}, "query", "query must be a string, got int 1"),
+        ({"query": "a", "documents": "b"}, "documents", "documents must be a list, got str 'b'"),
+        (
+            {"query": "a", "documents": [{"text": 1}]},
+            "documents[0].text",
+            "documents[0].text must be a string",
+        ),
+        (
+            {"query": "a", "documents": ["b", {"text": ["c", 1]}]},
+            "documents[1].text[1]",
+            "must be a string, got int 1",
+        ),
         ({"query": ["a"], "documents": [["b"], []]}, "documents", "for each of the 1 queries, got 2"),
-        ({"query": ["a"], "documents": ["b"]}, "documents[0]", "Input should be a valid list"),
-        ({"query": "a", "documents": [{"text": "b", "url": "c"}]}, "documents[0].url", "not permitted"),
-        ({"query": "a", "documents": ["b"], "model": "/etc"}, "model", "Extra inputs are not permitted"),
-        ({"query": "a", "documents": ["b"], "top_k": "3"}, "top_k", "a valid integer"),
+        ({"query": ["a"], "documents": ["b"]}, "documents[0]", "documents[0] must be a list"),
+        ({"query": "a", "documents": [{"text": "b", "url": "c"}]}, "documents[0].url", "GET /docs lists"),
+        (
+            {"query": "a", "documents": ["b"], "model": "/etc"},
+            "model",
+            "model is not a field of this request",
+        ),
+        ({"query": "a", "documents": ["b"], "top_k": "3"}, "top_k", "top_k must be an integer, got str '3'"),
         (
             {"query": "a", "documents": ["b"], "threshold": 3},
             "threshold",
@@ -117,7 +129,7 @@ def test_sentences_can_be_left_out(client: TestClient) -> None:
         ),
         ({"query": " ", "documents": ["b"]}, "query", "query is blank (' '): a query needs words"),
         ({"query": ["a", ""], "documents": [[], []]}, "query[1]", "query[1] is blank"),
-        ([], None, "the body: Input should be a valid dictionary"),
+        ([], None, "the body must be an object, got list []"),
     ],
 )
 def test_what_cannot_be_used_is_named(client: TestClient, body: Any, field: str | None, message: str) -> None:
