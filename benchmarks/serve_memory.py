@@ -22,7 +22,8 @@ __all__ = ["main"]
 _DESCRIPTION = """`provence serve` on 127.0.0.1 with the bundled model, int8 with ONNX Runtime, under
 {minutes:g} minutes of load: {clients} clients that each ask again as soon as they are answered, with {sizes}
 passages from {data}, or a document of {long} of them. Memory is what the server's process holds (RSS),
-looked at {samples} times: what it holds after a tenth of the time, against the end and the most after that."""
+looked at {samples} times: what it holds after a tenth of the time, against the end and the most after
+that."""
 
 _SIZES = (1, 3, 10, 30)
 _LONG = 60
