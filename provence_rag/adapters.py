@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from typing_extensions import Self
 
 from provence_rag.backends import BackendName
-from provence_rag.backends.loading import fitting_backends
 from provence_rag.chunking import Span, as_chunker
 from provence_rag.config import SHORTEST_WINDOW
+from provence_rag.early_checks import check_model
 from provence_rag.errors import InvalidInputError
-from provence_rag.hub import SECRETS, check_remote_settings, is_url
+from provence_rag.hub import SECRETS
 from provence_rag.inference.assembly import assemble
 from provence_rag.options import OPTIONS, PruningMode, PruningOptions
 from provence_rag.provence import Provence
@@ -142,18 +142,10 @@ class ModelFields(BaseModel):
 
     @model_validator(mode="after")
     def _check_model(self) -> Self:
-        given = [name for name in _LOADING if getattr(self, name) != type(self).model_fields[name].default]
-        if isinstance(self.model, Provence) and given:
-            raise InvalidInputError(
-                f"{', '.join(given)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
-            )
-        if is_url(self.model):
-            from provence_rag.remote.http import check_url  # takes time to import
-
-            check_url(self.model)
-            check_remote_settings({name: getattr(self, name) for name in given})
-        # What from_pretrained would refuse is refused before the first query.
-        fitting_backends(self.backend, self.device, self.dtype)
+        fields = type(self).model_fields
+        loading = {name: getattr(self, name) for name in _LOADING}
+        given = {name: value for name, value in loading.items() if value != fields[name].default}
+        check_model(self.model, given)
         if self.chunker is not None:
             as_chunker(self.chunker)
         return self

@@ -84,6 +84,7 @@ ROOMS = [
     {"inputs"},
     {"processing"},
     {"provence", "remote"},
+    {"early_checks"},
     {"prompting"},
     {"batches"},
     {"adapters", "cli", "testing"},

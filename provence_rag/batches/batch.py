@@ -9,11 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from provence_rag.backends.loading import fitting_backends
 from provence_rag.batches.columns import Columns, check_columns, read_column, with_columns
 from provence_rag.batches.rows import Row, read_rows, slices
+from provence_rag.early_checks import check_model
 from provence_rag.errors import InvalidInputError
-from provence_rag.hub import SECRETS, check_remote_settings, is_url
+from provence_rag.hub import SECRETS
 from provence_rag.options import PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.results import PrunedPassage, finite
@@ -105,23 +105,13 @@ class ProvenceBatch:
         self.skip_bad_rows = skip_bad_rows
         self._loading = {"name_or_path": model, **loading}
         self._model = model if isinstance(model, Provence) else None
-        if self._model is not None and loading:
-            raise InvalidInputError(
-                f"{', '.join(loading)} cannot be set on a loaded model: pass them to Provence.from_pretrained"
-            )
         for name, variable in SECRETS.items():
             if name in loading:
                 raise InvalidInputError(
                     f"{name} would be part of the pickle: set the environment variable {variable}"
                 )
         inspect.signature(Provence.from_pretrained).bind(**self._loading)
-        # What from_pretrained would refuse is refused here, not on a worker.
-        if is_url(model):
-            from provence_rag.remote.http import check_url  # takes time to import
-
-            check_url(model)
-            check_remote_settings(loading)
-        fitting_backends(loading.get("backend", "auto"), loading.get("device"), loading.get("dtype"))
+        check_model(model, loading)
 
     @property
     def columns(self) -> list[str]:

@@ -17,6 +17,7 @@ import typer
 
 from provence_rag.backends import BackendName
 from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.server import defaults
 from provence_rag.server.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -77,21 +78,23 @@ def serve(
         ),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which a request is given up (60).")
-    ] = None,
+        float, typer.Option(help="Seconds after which a request is given up.")
+    ] = defaults.TIMEOUT,
     queue_characters: Annotated[
-        int | None, typer.Option(help="Characters that may wait to be read (2000000).")
-    ] = None,
+        int, typer.Option(help="Characters that may wait to be read.")
+    ] = defaults.QUEUE_CHARACTERS,
     share_batches: Annotated[
         bool, typer.Option("--share-batches", help="Let the model read small requests together.")
     ] = False,
-    max_body_bytes: Annotated[int | None, typer.Option(help="Bytes of a request (16000000).")] = None,
-    max_documents: Annotated[int | None, typer.Option(help="Documents of a request (2000).")] = None,
+    max_body_bytes: Annotated[int, typer.Option(help="Bytes of a request.")] = defaults.MAX_BODY_BYTES,
+    max_documents: Annotated[int, typer.Option(help="Documents of a request.")] = defaults.MAX_DOCUMENTS,
     max_document_characters: Annotated[
-        int | None, typer.Option(help="Characters of a document (1000000).")
-    ] = None,
-    max_queries: Annotated[int | None, typer.Option(help="Queries of a request (256).")] = None,
-    max_query_characters: Annotated[int | None, typer.Option(help="Characters of a query (8000).")] = None,
+        int, typer.Option(help="Characters of a document.")
+    ] = defaults.MAX_DOCUMENT_CHARACTERS,
+    max_queries: Annotated[int, typer.Option(help="Queries of a request.")] = defaults.MAX_QUERIES,
+    max_query_characters: Annotated[
+        int, typer.Option(help="Characters of a query.")
+    ] = defaults.MAX_QUERY_CHARACTERS,
     log_level: Annotated[
         str, typer.Option(metavar="LEVEL", help="critical, error, warning, info, debug or trace.")
     ] = "info",

@@ -36,7 +36,6 @@ _EXPECTED = {
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "dict_type": "must be an object",
-    "model_type": "must be an object",
     "model_attributes_type": "must be an object",
 }
 """Kinds of pydantic's errors about a field -> what to say, since its own words are those of Python."""

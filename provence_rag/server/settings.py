@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from provence_rag.adapters import ModelFields
+from provence_rag.server import defaults
 from provence_rag.server.hosts import check_pattern
 
 __all__ = ["LIMITS", "ServerSettings"]
@@ -15,18 +16,30 @@ __all__ = ["LIMITS", "ServerSettings"]
 class ServerSettings(ModelFields):
     """The settings of a server. Limits apply to each request; one beyond them is refused, never cut."""
 
-    max_body_bytes: int = Field(default=16_000_000, ge=1, description="Bytes of a request's body.")
-    max_queries: int = Field(default=256, ge=1, description="Queries of a request to /v1/prune.")
-    max_documents: int = Field(default=2_000, ge=1, description="Documents of a request, of all its queries.")
-    max_query_characters: int = Field(default=8_000, ge=1, description="Characters of a query.")
+    max_body_bytes: int = Field(
+        default=defaults.MAX_BODY_BYTES, ge=1, description="Bytes of a request's body."
+    )
+    max_queries: int = Field(
+        default=defaults.MAX_QUERIES, ge=1, description="Queries of a request to /v1/prune."
+    )
+    max_documents: int = Field(
+        default=defaults.MAX_DOCUMENTS, ge=1, description="Documents of a request, of all its queries."
+    )
+    max_query_characters: int = Field(
+        default=defaults.MAX_QUERY_CHARACTERS, ge=1, description="Characters of a query."
+    )
     max_document_characters: int = Field(
-        default=1_000_000, ge=1, description="Characters of a document, with its title."
+        default=defaults.MAX_DOCUMENT_CHARACTERS,
+        ge=1,
+        description="Characters of a document, with its title.",
     )
     timeout: float = Field(
-        default=60.0, gt=0, description="Seconds after which a request that is not answered is given up."
+        default=defaults.TIMEOUT,
+        gt=0,
+        description="Seconds after which a request that is not answered is given up.",
     )
     queue_characters: int = Field(
-        default=2_000_000,
+        default=defaults.QUEUE_CHARACTERS,
         ge=1,
         description="Characters that may wait to be read; beyond them, requests are refused (429).",
     )
