@@ -19,6 +19,7 @@ from provence_rag.inference.backend import Backend, Logits
 from provence_rag.inference.batching import batches, padded
 from provence_rag.inference.encoding import TextTokenizer, Window, separator_lengths
 from provence_rag.inference.naming import named
+from provence_rag.inference.notices import Notice
 from provence_rag.inference.planning import Document, Pair, Plan, Planner
 from provence_rag.inference.score_cache import ComputedScores, ScoreCache
 from provence_rag.inference.scoring import keep_probabilities, sentence_scores, sigmoid, tempered
@@ -89,6 +90,10 @@ class Engine:
     def count_tokens(self, text: str) -> int:
         """The number of tokens of a text, without special tokens."""
         return len(self._tokenizer.tokenize([text])[0])
+
+    def notices(self, query: str) -> list[Notice]:
+        """Why a query is not read as well as others; `score` warns of the same."""
+        return self._planner.notices(query)
 
     def score(
         self,

@@ -8,12 +8,21 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from provence_rag.chunking import detect_language
 from provence_rag.errors import LanguageWarning
 from provence_rag.languages import language_code
 
-__all__ = ["untrained_language", "warn_of_language", "warn_of_long_queries"]
+__all__ = [
+    "Notice",
+    "language_notice",
+    "long_query_notice",
+    "untrained_language",
+    "warn_of_language",
+    "warn_of_long_queries",
+]
 
 _LANGUAGES = {
     "ARABIC": ("ar", "fa", "ur", "ps", "ku", "sd", "ug"),
@@ -54,6 +63,15 @@ _SAMPLE = 500
 
 _warned: set[str] = set()
 _lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Why a query is not read as well as others."""
+
+    type: Literal["language", "long_query"]
+
+    message: str
 
 
 def untrained_language(query: str, trained: Sequence[str]) -> str | None:
@@ -97,27 +115,37 @@ def _main_script(query: str) -> tuple[str, float]:
     return script, count / max(1, letters.total())
 
 
+def language_notice(language: str, trained: Sequence[str]) -> Notice:
+    """The checkpoint was not trained on the language of a question."""
+    return Notice(
+        "language",
+        f"a question is in {language!r}, and the checkpoint was trained on {', '.join(trained)} only: "
+        "scores say little, and what is kept may be wrong. Use a checkpoint for that language",
+    )
+
+
+def long_query_notice(count: int, limit: int) -> Notice:
+    """Only the first `limit` tokens of some queries are read."""
+    return Notice(
+        "long_query",
+        f"{count} quer{'y is' if count == 1 else 'ies are'} longer than half of the window: "
+        f"only the first {limit} tokens are read. Shorten the query, or raise max_length",
+    )
+
+
 def warn_of_language(language: str, trained: Sequence[str]) -> None:
     """Tell, once per language and process, that questions in it cannot be relied on."""
     with _lock:
         if language in _warned:
             return
-        warnings.warn(
-            f"a question is in {language!r}, and the checkpoint was trained on {', '.join(trained)} only: "
-            "scores say little, and what is kept may be wrong. Use a checkpoint for that language",
-            LanguageWarning,
-            stacklevel=_callers_level(),
-        )
+        message = language_notice(language, trained).message
+        warnings.warn(message, LanguageWarning, stacklevel=_callers_level())
         _warned.add(language)  # not before: where warnings are errors, each call raises
 
 
 def warn_of_long_queries(count: int, limit: int) -> None:
     """Tell that only the first `limit` tokens of some queries are read."""
-    warnings.warn(
-        f"{count} quer{'y is' if count == 1 else 'ies are'} longer than half of the window: "
-        f"only the first {limit} tokens are read. Shorten the query, or raise max_length",
-        stacklevel=_callers_level(),
-    )
+    warnings.warn(long_query_notice(count, limit).message, stacklevel=_callers_level())
 
 
 def _callers_level() -> int:

@@ -29,7 +29,14 @@ from provence_rag.inference.encoding import (
     split_sentences,
     split_units,
 )
-from provence_rag.inference.notices import untrained_language, warn_of_language, warn_of_long_queries
+from provence_rag.inference.notices import (
+    Notice,
+    language_notice,
+    long_query_notice,
+    untrained_language,
+    warn_of_language,
+    warn_of_long_queries,
+)
 from provence_rag.inference.pair_encoder import PairEncoder
 
 __all__ = ["Document", "Pair", "Plan", "Planner"]
@@ -154,6 +161,16 @@ class Planner:
             )
             for number, pair in enumerate(pairs)
         ]
+
+    def notices(self, query: str) -> list[Notice]:
+        """Why a query is not read as well as others."""
+        found = []
+        trained, limit = self._config.languages, self._encoder.query_limit
+        if language := untrained_language(query, trained):
+            found.append(language_notice(language, trained))
+        if len(self._encoder.encode_queries([query])[0]) > limit:
+            found.append(long_query_notice(1, limit))
+        return found
 
     def _untrained_languages(self, pairs: Sequence[Pair]) -> dict[str, str | None]:
         trained = self._config.languages

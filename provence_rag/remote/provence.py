@@ -17,7 +17,7 @@ from provence_rag.errors import InvalidInputError
 from provence_rag.hub import SECRETS
 from provence_rag.inference.backend import Backend
 from provence_rag.inference.engine import Engine, Pair, Progress
-from provence_rag.inference.notices import warn_of_language
+from provence_rag.inference.notices import warn_of_language, warn_of_long_queries
 from provence_rag.options import PruningOptions
 from provence_rag.provence import Provence
 from provence_rag.ranking import Ranking
@@ -134,9 +134,11 @@ class RemoteProvence(Provence):
         numbers: Iterable[list[int]] = [list(range(*ends_of_one)) for ends_of_one in pairwise(ends)]
         numbers = progress(numbers, ends[-1]) if progress else numbers
         results: list[list[PrunedPassage]] = [[] for _ in groups]
+        long_queries = set()
         for _, request in zip(numbers, requests, strict=True):
-            for part, passages in zip(request.parts, self._answers(request), strict=True):
+            for part, passages, is_long in self._answers(request):
                 results[part.group] += passages
+                long_queries |= {part.pairs[0].query} if is_long else set()
         times = Counter(part.group for request in requests for part in request.parts)
         for group in (
             group for group, count in times.items() if count > 1
@@ -145,10 +147,12 @@ class RemoteProvence(Provence):
         found = (one.untrained_language for group in results for one in group)
         for language in sorted(set(filter(None, found))):
             warn_of_language(language, self._config.languages)
+        if long_queries:
+            warn_of_long_queries(len(long_queries), self._config.max_length // 2)
         return results
 
-    def _answers(self, request: Request) -> list[list[PrunedPassage]]:
-        """The passages of each part of a request."""
+    def _answers(self, request: Request) -> list[tuple[Part, list[PrunedPassage], bool]]:
+        """The parts of a request, each with its passages, and whether its query was too long to be read."""
         can_rank = self._config.can_rank
 
         def of_part(part: Part, values: Any) -> list[PrunedPassage]:
@@ -158,7 +162,11 @@ class RemoteProvence(Provence):
                 for place, one in zip(places, values, strict=True)
             ]
 
-        def parse(content: Any) -> list[list[PrunedPassage]]:
-            return [of_part(*row) for row in zip(request.parts, content["results"], strict=True)]
+        def parse(content: Any) -> list[tuple[Part, list[PrunedPassage], bool]]:
+            long = {one["field"] for one in content.get("warnings", []) if one["type"] == "long_query"}
+            return [
+                (part, of_part(part, values), f"query[{number}]" in long)
+                for number, (part, values) in enumerate(zip(request.parts, content["results"], strict=True))
+            ]
 
         return read(self._client.post("/v1/prune", request.body), self._url, parse)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
+from provence_rag.inference.notices import Notice
 from provence_rag.options import PruningOptions
 from provence_rag.ranking import Ranking
 from provence_rag.results import PrunedPassage
@@ -28,6 +29,9 @@ class Answer:
 
     tokens_in: int
     """Tokens of all documents of the query."""
+
+    notices: list[Notice]
+    """Why the query is not read as well as others."""
 
     @property
     def tokens_out(self) -> int:
@@ -100,7 +104,8 @@ class Job:
             order = self._ranking.order(mine)
             passages = engine.prune([mine[i] for i in order], order, self.options)
             tokens = sum(int(one.document.bounds[-1] - one.document.bounds[0]) for one in mine)
-            self._resolve(Answer(passages, tokens))
+            notices = engine.notices(mine[0].pair.query) if mine else []
+            self._resolve(Answer(passages, tokens, notices))
 
     def fail(self, error: Exception) -> None:
         """Answer the remaining queries with an error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -53,7 +54,9 @@ async def prune(body: PruneBody, request: Request) -> Response:
         for answer, (_, documents) in zip(answers, body.groups(), strict=True)
     ]
     several = isinstance(body, PruneBatchRequest)
-    return JsonResponse(_answer(service, results if several else results[0], answers))
+    values = _answer(service, results if several else results[0], answers)
+    places = [f"query[{number}]" if several else "query" for number in range(len(answers))]
+    return JsonResponse({**values, **_warnings(answers, places)})
 
 
 async def _lines(
@@ -64,7 +67,8 @@ async def _lines(
         async with aclosing(service.answers(job, request)) as answers:
             async for answer in answers:
                 results = _passages(answer, body.groups()[number][1], body)
-                yield to_json({"index": number, **_answer(service, results, [answer])}) + b"\n"
+                values = {**_answer(service, results, [answer]), **_warnings([answer], [f"query[{number}]"])}
+                yield to_json({"index": number, **values}) + b"\n"
                 number += 1
     except RequestError as error:  # too late for a status
         yield to_json({"index": number, **error.body(request.url.path)}) + b"\n"
@@ -75,6 +79,16 @@ def _answer(service: Service, results: Any, answers: Sequence[Answer]) -> dict[s
     tokens_out = sum(answer.tokens_out for answer in answers)
     usage = {"tokens_in": tokens_in, "tokens_out": tokens_out, "tokens_saved": tokens_in - tokens_out}
     return {"model": service.info.model.name, "results": results, "usage": usage}
+
+
+def _warnings(answers: Sequence[Answer], places: Sequence[str]) -> dict[str, Any]:
+    """Nothing if there is nothing to warn of."""
+    found = [
+        {**asdict(notice), "field": place}
+        for answer, place in zip(answers, places, strict=True)
+        for notice in answer.notices
+    ]
+    return {"warnings": found} if found else {}
 
 
 def _passages(

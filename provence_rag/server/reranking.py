@@ -38,7 +38,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     query: str = Field(description="The question.")
-    prune: Prune = Field(
+    prune: Prune | None = Field(
         default=False,
         description="Also prune: true, or an object with the options of /v1/prune. Results then have "
         "`pruned_text`, `kept_spans`, `sentence_spans`, `sentence_scores`, `compression` and "
@@ -217,11 +217,13 @@ def _cohere(
         if body.return_documents:
             result["document"] = body.documents[passage.index].model_dump(exclude_unset=True)
         results.append({**result, **_pruned(body, passage)})
-    meta = {
+    meta: dict[str, Any] = {
         "api_version": {"version": version},
         "billed_units": {"search_units": 0},
         "tokens": {"input_tokens": answer.tokens_in, "output_tokens": answer.tokens_out},
     }
+    if answer.notices:
+        meta["warnings"] = [notice.message for notice in answer.notices]
     return {"id": str(uuid4()), "results": results, "meta": meta}
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "SentenceOf",
     "Text",
     "Usage",
+    "WarningOf",
 ]
 
 
@@ -173,6 +174,19 @@ class ErrorAnswer(BaseModel):
     error: ErrorOf
 
 
+class WarningOf(BaseModel):
+    """Why a query was not read as well as others."""
+
+    type: str = Field(
+        description="long_query: only its beginning was read; language: the checkpoint was not trained on it"
+    )
+    message: str
+    field: str = Field(description="The query: `query`, or `query[0]`, ... if there are several.")
+
+
+_WARNINGS = Field(default=[], description="Absent if there are none.")
+
+
 class Usage(BaseModel):
     """Tokens of the checkpoint's tokenizer, without queries and titles."""
 
@@ -222,6 +236,7 @@ class PruneAnswer(BaseModel):
     model: str
     results: list[Passage]
     usage: Usage
+    warnings: list[WarningOf] = _WARNINGS
 
 
 class PruneBatchAnswer(BaseModel):
@@ -230,3 +245,4 @@ class PruneBatchAnswer(BaseModel):
     model: str
     results: list[list[Passage]]
     usage: Usage
+    warnings: list[WarningOf] = _WARNINGS

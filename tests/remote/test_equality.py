@@ -172,6 +172,15 @@ def test_a_query_in_a_foreign_language_warns_here(remote: Provence, monkeypatch:
         remote.process(query, [FILTER])
 
 
+def test_a_query_that_is_too_long_warns_here(remote: Provence) -> None:
+    queries = ["filter " * 300, "patent " * 300, QUERY]
+    with pytest.warns(UserWarning, match="longer than half of the window") as caught:
+        remote.process_batch(queries, [[FILTER, FILTER], [FILTER], [FILTER]])
+    here = [str(warning.message) for warning in caught if warning.filename == __file__]
+    assert len(here) == 1
+    assert here[0].startswith("2 queries are longer than half of the window: only the first 256 tokens are")
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -141,6 +141,27 @@ def test_what_cannot_be_used_is_named(client: TestClient, body: Any, field: str 
     assert message in error["message"]
 
 
+@pytest.mark.filterwarnings("ignore:1 query is longer than half of the window")
+def test_a_query_of_which_only_the_beginning_is_read(client: TestClient) -> None:
+    long = "tower " * 300
+    expected = {
+        "type": "long_query",
+        "message": "1 query is longer than half of the window: only the first 256 tokens are read. "
+        "Shorten the query, or raise max_length",
+    }
+    answer = client.post("/v1/prune", json={"query": long, "documents": [TOWER]}).json()
+    assert answer["warnings"] == [{**expected, "field": "query"}]
+    batch = {"query": [QUERY, long], "documents": [[TOWER], [TOWER]]}
+    assert client.post("/v1/prune", json=batch).json()["warnings"] == [{**expected, "field": "query[1]"}]
+    headers = {"Accept": "application/x-ndjson"}
+    lines = client.post("/v1/prune", json=batch, headers=headers).text.splitlines()
+    assert [json.loads(line).get("warnings") for line in lines] == [None, [{**expected, "field": "query[1]"}]]
+    assert "warnings" not in client.post("/v1/prune", json={"query": QUERY, "documents": [TOWER]}).json()
+    for path in ("/v1/rerank", "/v2/rerank"):
+        meta = client.post(path, json={"query": long, "documents": [TOWER]}).json()["meta"]
+        assert meta["warnings"] == [expected["message"]]
+
+
 def test_info(client: TestClient) -> None:
     info = client.get("/info").json()
     assert info["model"]["keep_answers"] == 0.97
