@@ -71,8 +71,8 @@ def sentence_keys(
     """The keys of a passage's sentences, in order.
 
     A sentence that needs its context is a copy only of one after a copy: "He died in 1905." says something
-    else of everyone. At the start of a passage it is a copy only if the whole passages are, and after a gap it
-    is never one.
+    else of everyone. At the start of a passage it is a copy only if the whole passages are, and after a
+    gap it is never one.
 
     Args:
         sentences: The sentences of the passage.

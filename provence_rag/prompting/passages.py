@@ -69,7 +69,8 @@ class ContextPassage:
         """
         if not isinstance(record, Mapping) or record.get("kept_spans") is None:
             return cls(**fields)
-        return cls(**fields, **{name: record.get(name) for name in _RECORDED})
+        recorded: dict[str, Any] = {name: record.get(name) for name in _RECORDED}
+        return cls(**fields, **recorded)
 
 
 Passage: TypeAlias = "PrunedPassage | ContextPassage | str | tuple[str | int, str | PrunedPassage]"
@@ -308,9 +309,7 @@ def _lost_nothing(passage: ContextPassage) -> bool:
 def _after_gaps(spans: Sequence[Span], pieces: Sequence[tuple[int, int, int]]) -> frozenset[int]:
     """Numbers of the sentences that begin another piece of the document than the one before them."""
     numbers = [bisect_left(pieces, span.end, key=itemgetter(0)) for span in spans]
-    return frozenset(
-        number for number, (one, other) in enumerate(pairwise([0, *numbers])) if one != other
-    )
+    return frozenset(number for number, (one, other) in enumerate(pairwise([0, *numbers])) if one != other)
 
 
 def _recorded_scores(cut: CutPassage, passage: ContextPassage) -> list[float | None] | None:

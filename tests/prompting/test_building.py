@@ -266,7 +266,7 @@ def test_a_budget_takes_the_best_sentences_of_all_passages(model: Provence) -> N
 
 
 def recorded(document: str, kept: str, scores: list[float], *, text: str | None = None) -> ContextPassage:
-    """What an adapter gives that has written the score of each sentence; `kept` has an x for each one kept."""
+    """What an adapter gives with `sentence_scores=True`; `kept` has an x for each sentence kept."""
     sentences = [f"{sentence}." for sentence in document.removesuffix(".").split(". ")]
     spans = [[start := document.index(one), start + len(one)] for one in sentences]
     chosen = [number for number, mark in enumerate(kept) if mark == "x"]
@@ -283,7 +283,9 @@ def test_a_budget_takes_the_best_sentences_of_adapters() -> None:
     passages = [
         recorded("Fish swim. The market fell. Whales sing.", "x-x", [0.6, 0.9, 0.8]),
         recorded("Seals bark.", "x", [0.7]),
-        recorded("Cars stop. Owls hunt at night.", "-x", [0.1, 0.95], text="From owls.md: Owls hunt at night."),
+        recorded(
+            "Cars stop. Owls hunt at night.", "-x", [0.1, 0.95], text="From owls.md: Owls hunt at night."
+        ),
     ]
     texts = [
         build_context(passages, max_tokens=limit, count_tokens=count_words).text for limit in (7, 10, 13, 15)
