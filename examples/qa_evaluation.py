@@ -1,6 +1,6 @@
 """What does pruning do to an LLM's answers? The same questions, with whole and with shortened passages.
 
-pip install -e '.[qa]' && python examples/qa_evaluation.py openai:gpt-5-mini
+pip install -e '.[qa]' && python examples/qa_evaluation.py openai:gpt-4.1-mini
 
 Without an argument, a stand-in answers, offline. It knows the answers and gives those that it can read: the
 figures show what each strategy loses.

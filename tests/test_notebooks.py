@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from examples.notebooks.run import NOTEBOOKS, run
+from tests.docs.test_links import assert_leads_somewhere, targets_in
 from tests.test_readme import assert_same_output
 
 FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
@@ -77,8 +78,8 @@ def test_each_notebook_is_in_the_table() -> None:
     assert sorted(rows) == [(path.name, path.name) for path in NOTEBOOKS]
 
 
-def test_links_lead_to_files(path: Path) -> None:
+def test_links_lead_somewhere(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        assert (FOLDER / link).is_file(), link
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    for target in targets_in("\n".join(texts)):
+        assert_leads_somewhere(target, path)

@@ -48,15 +48,14 @@ def context_passage(
         id_key: Metadata key of the id that citations name; None is `document.id`.
     """
     metadata = document.metadata
-    record = metadata.get(record_key)
     score = metadata.get(score_key)
     title = metadata.get(title_key) if title_key else None
-    return ContextPassage(
+    return ContextPassage.from_record(
+        metadata.get(record_key),
         text=document.page_content,
         id=document.id if id_key is None else metadata.get(id_key),
         title=title if isinstance(title, str) else None,
         score=float(score) if isinstance(score, Real) and not isinstance(score, bool) else None,
-        kept_spans=record.get("kept_spans") if isinstance(record, Mapping) else None,
     )
 
 
@@ -79,7 +78,7 @@ class CitationPromptValue(PromptValue):
 
 
 class ProvencePrompt(RunnableSerializable[dict[str, Any], CitationPromptValue]):
-    """Make a prompt with numbered sources of retrieved documents and a question.
+    """Make a prompt from a question and retrieved documents, as numbered sources.
 
     The input is a dictionary with the question under `question`, `input` or `query`, and the documents under
     `documents` or `context`, as `create_retrieval_chain` passes them on. Documents are put together by
@@ -114,7 +113,7 @@ class ProvencePrompt(RunnableSerializable[dict[str, Any], CitationPromptValue]):
     # pydantic would make a new one of the parametrised class, which is abstract.
     prompt: SkipValidation[BasePromptTemplate[Any] | None] = Field(
         default=None,
-        description="A template with {context} and what else the input holds; the question is there as "
+        description="A template with {context} and anything else in the input; the question is there as "
         "{question} and {input}. None is `citation_messages`, which tells the model to cite.",
     )
     language: PromptLanguage = Field(

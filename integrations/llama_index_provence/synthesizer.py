@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any, Literal
 
 from llama_index.core.base.response.schema import (
@@ -56,14 +57,13 @@ def context_passage(
         title_key: Metadata key of a title that the prompt shows; None is no title.
     """
     metadata = item.node.metadata
-    record = metadata.get(record_key)
     title = metadata.get(title_key) if title_key else None
-    return ContextPassage(
+    return ContextPassage.from_record(
+        metadata.get(record_key),
         text=text_of(item.node),
         id=item.node.node_id,
         title=title if isinstance(title, str) else None,
         score=None if item.score is None else float(item.score),
-        kept_spans=record.get("kept_spans") if isinstance(record, Mapping) else None,
     )
 
 
@@ -178,7 +178,8 @@ class ProvenceSynthesizer(CompactAndRefine):
         **response_kwargs: Any,
     ) -> RESPONSE_TYPE:
         """Answer a question from nodes."""
-        context = self._context(nodes)
+        # Counting tokens may load a tokenizer, or ask a server.
+        context = await asyncio.to_thread(self._context, nodes)
         response = await super().asynthesize(
             query, _as_node(context), additional_source_nodes, **response_kwargs
         )

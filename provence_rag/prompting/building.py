@@ -43,8 +43,9 @@ def build_context(
     A sentence that occurs in several passages is sent once, with the best of them, whose number then stands
     for all its places. Copies may differ in case, white space, punctuation, forms of a character (NFKC),
     articles and linking words, and in nothing else. A sentence with a pronoun is a copy only if the sentence
-    before it is one too. What belongs together (`Sentence.needs`), such as a table or an answer with its
-    question, is compared, kept and left out as a whole.
+    before it is one too, and is sent with it where both were kept. If the sentence before it is unknown,
+    because an adapter has only the pruned text, it is no copy. What belongs together (`Sentence.needs`), such
+    as a table or an answer with its question, is compared, kept and left out as a whole.
 
     A text cannot forge a source: `[2]` in it is written as `[ 2 ]`, and tags of the template begin with
     `&lt;`.
@@ -55,8 +56,8 @@ def build_context(
             `PrunedPassage` its `index`, among the documents given to `process`; of others the position in
             this list. Empty passages are left out.
         max_tokens: Maximum number of tokens of the text, with numbers, template and separators. The best
-            sentences come first, by their keep probability; where it is unknown for a passage, by the order
-            of the passages. One that no longer fits is left out, whole; shorter ones after it may fit.
+            sentences come first, by their keep probability, or in the order of the passages unless it is
+            known for all of them. One that no longer fits is left out, whole; shorter ones after it may fit.
         citations: Whether sources have numbers.
         order: `best-first` by score, or in the order given unless all passages have one; `edges`: the best
             at both ends, the worst in the middle, where models overlook most (Liu et al., "Lost in the
@@ -147,30 +148,72 @@ def _blocks(passage: CutPassage) -> list[_Block]:
     return [_Block(passage, tuple(numbers)) for numbers in members.values()]
 
 
+@dataclass(frozen=True, eq=False)
+class _Comparable:
+    """A block and what it is compared by."""
+
+    block: _Block
+
+    digests: tuple[bytes, ...]
+    """Those of its sentences with words; equal for copies."""
+
+    depths: tuple[int, ...]
+    """For each of them, how many kept sentences lead up to it, each of which is the context of the next."""
+
+    contexts: tuple[int, ...]
+    """Numbers of the kept sentences that are the context of its own."""
+
+    def is_in(self, other: _Comparable) -> bool:
+        """Whether a copy is sent with at least the context that this one has."""
+        return all(own <= others for own, others in zip(self.depths, other.depths, strict=True))
+
+
+def _comparable(passage: CutPassage) -> list[_Comparable]:
+    sentences = [passage.text[start:end] for start, end in passage.spans]
+    keys = sentence_keys(sentences, gaps=passage.gaps, passage=passage.position)
+    depths: dict[int, int] = {}
+    for number in passage.kept:
+        context = keys[number].context
+        depths[number] = 0 if context is None or context not in depths else 1 + depths[context]
+    result = []
+    for block in _blocks(passage):
+        worded = [(number, d) for number in block.sentences if (d := keys[number].digest) is not None]
+        contexts = [c for number in block.sentences if (c := keys[number].context) is not None]
+        result.append(
+            _Comparable(
+                block=block,
+                digests=tuple(digest for _, digest in worded),
+                depths=tuple(depths[number] for number, _ in worded),
+                contexts=tuple(context for context in contexts if context in depths),
+            )
+        )
+    return result
+
+
 def _without_copies(passages: Sequence[CutPassage]) -> tuple[list[_Block], _Copies]:
     """The blocks to send, best passage first, and for each the copies that need not be sent."""
-    owners: dict[tuple[bytes, ...], _Block] = {}
+    owners: dict[tuple[bytes, ...], _Comparable] = {}
     blocks: list[_Block] = []
     copies: _Copies = defaultdict(list)
     for passage in passages:
-        own = _blocks(passage)
-        keys = sentence_keys([passage.text[start:end] for start, end in passage.spans])
-        kept: list[_Block] = []
-        leaning: set[int] = set()  # sentences that are sent and need the one before them
-        for block in reversed(own):
-            digests = [d for number in block.sentences if (d := keys[number].digest) is not None]
-            owner = owners.get(tuple(digests))
-            is_needed = any(number + 1 in leaning for number in block.sentences)
-            if digests and owner is not None and not is_needed:
-                copies[id(owner)].append(block)
+        own = _comparable(passage)
+        with_sentence = {number: one for one in own for number in one.block.sentences}
+        found = {one: owners[one.digests] for one in own if one.digests in owners}
+        waiting = [one for one in own if one not in found or not one.is_in(found[one])]
+        sent = set(waiting)
+        while waiting:  # what is sent takes its context along
+            needed = {with_sentence[number] for number in waiting.pop().contexts} - sent
+            sent |= needed
+            waiting += needed
+        for one in own:
+            if one not in sent:
+                copies[id(found[one].block)].append(one.block)
                 continue
-            kept.append(block)
-            leaning.update(number for number in block.sentences if keys[number].needs_context)
-        kept.reverse()
-        blocks += kept
-        for block in kept:  # after the loop, since a passage may repeat itself
-            digests = [d for number in block.sentences if (d := keys[number].digest) is not None]
-            owners.setdefault(tuple(digests), block)
+            blocks.append(one.block)
+            # Looked up again, since a passage may repeat itself.
+            owner = owners.get(one.digests)
+            if one.digests and (owner is None or not one.is_in(owner)):
+                owners[one.digests] = one
     return blocks, copies
 
 

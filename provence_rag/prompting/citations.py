@@ -31,7 +31,7 @@ class Citation:
     """The numbers that the context has, in the order of the citation, each once."""
 
     unknown: tuple[int, ...]
-    """The numbers that it has not: the model made them up. Of a range, its ends."""
+    """Numbers that the context does not have; the model made them up. Of a range, its ends."""
 
     spans: tuple[CitedSpan, ...]
     """What the numbers stand for."""
@@ -105,7 +105,7 @@ def resolve_citations(reply: str, context: PromptContext) -> CitedReply:
     `［］`, `【】` or `〔〕`; with a word or sign before a number, as in `[Source 1]`, `[出典1]`, `[^1]` and
     `[#1]`; and with a place after a dagger, as in `【1†source】` and `[1†L1-L3]`. `[1][2]` is two. Code
     between backticks, Markdown links (`[1](https://...)`, `[1]: https://...`), slices (`[0:3]`), numbers of
-    more than four digits (`[12345]`) and `\[1]` are none.
+    more than four digits (`[12345]`) and `\[1]` are not citations.
 
     A number stands for all that was sent of its source: the model does not say which of its sentences it
     means.

@@ -101,7 +101,7 @@ class PromptContext:
     """The original documents by `(id, index)`, as far as they are known, for views."""
 
     def source(self, number: int) -> ContextSource | None:
-        """The source with a number, or None if there is none."""
+        """The source with a number, or None if no source has it."""
         return self.sources[number - 1] if 1 <= number <= len(self.sources) else None
 
     def to_dict(self) -> dict[str, Any]:

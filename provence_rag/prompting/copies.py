@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -60,24 +60,39 @@ class SentenceKey:
     digest: bytes | None
     """Equal for copies. None for a sentence that is never a copy, because it has no words."""
 
-    needs_context: bool
-    """Whether it means what the sentence before it makes of it: it has a pronoun, say, or is very short."""
+    context: int | None
+    """Number of the sentence that gives it its meaning, because it has a pronoun, say, or is very short. None
+    if it needs no context, or if nothing is known of what stands before it."""
 
 
-def sentence_keys(sentences: Sequence[str]) -> list[SentenceKey]:
-    """The keys of a passage's sentences, all of which are given, in order.
+def sentence_keys(
+    sentences: Sequence[str], *, gaps: Collection[int] = (), passage: int = 0
+) -> list[SentenceKey]:
+    """The keys of a passage's sentences, in order.
 
     A sentence that needs its context is a copy only of one after a copy: "He died in 1905." says something
-    else of everyone. At the start of a passage it is a copy only if the whole passages are.
+    else of everyone. At the start of a passage it is a copy only if the whole passages are, and after a
+    gap it is never one.
+
+    Args:
+        sentences: The sentences of the passage.
+        gaps: Numbers of the sentences before which sentences of the document may be missing.
+        passage: A number that no other passage has, to tell gaps apart.
     """
     words = [_words(sentence) for sentence in sentences]
     before = _digest("\n".join(" ".join(own) for own in words), b"")
+    context: int | None = None
     keys = []
-    for own, sentence in zip(words, sentences, strict=True):
+    for number, (own, sentence) in enumerate(zip(words, sentences, strict=True)):
+        if number in gaps:
+            before, context = _digest("", f"{passage} {number}".encode()), None
+        if not own:
+            keys.append(SentenceKey(None, None))
+            continue
         needs_context = _needs_context(own, sentence)
-        if own:
-            before = _digest(" ".join(own), before if needs_context else b"")
-        keys.append(SentenceKey(before if own else None, needs_context))
+        before = _digest(" ".join(own), before if needs_context else b"")
+        keys.append(SentenceKey(before, context if needs_context else None))
+        context = number
     return keys
 
 
@@ -98,8 +113,6 @@ def _words(sentence: str) -> list[str]:
 
 
 def _needs_context(words: Sequence[str], sentence: str) -> bool:
-    if not words:
-        return False
     if re.search(f"[{_CJK}]", sentence):
         drops_its_subject = bool(_JAPANESE.search(sentence)) and not _JAPANESE_SUBJECT.search(sentence)
         return drops_its_subject or _POINTS_BACK_CJK.search(sentence) is not None

@@ -50,7 +50,7 @@ class Marker:
 
 
 def find_markers(reply: str) -> Iterator[Marker]:
-    """Find the citations of a reply; code and Markdown links are none."""
+    """Find the citations of a reply; code and Markdown links are not citations."""
     for match in _IN_REPLY.finditer(reply):
         if match["marker"] is not None:
             yield Marker(match.start(), match.end(), tuple(_ranges(match["marker"])))

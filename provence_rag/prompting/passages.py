@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice, pairwise
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provence_rag.chunking import MultilingualChunker, Span
 from provence_rag.chunking.language import detect_languages
 from provence_rag.errors import InvalidInputError
 from provence_rag.prompting.context import CitedSpan
 from provence_rag.results import PrunedPassage
-from provence_rag.validation import check_number, check_rows, check_text, shortened, shown
+from provence_rag.validation import check_count, check_number, check_rows, check_text, shortened, shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ContextPassage", "CutPassage", "Passage", "cut_passages"]
 
 _BETWEEN = re.compile(r"[\s,]*")
 """What stands between two kept spans in a pruned text: white space, or the comma of structured data."""
+
+_RECORDED = ("kept_spans", "original_length", "sentence_spans", "sentence_scores")
+"""Fields of a `ContextPassage` that are in the record of how it was pruned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,28 @@ class ContextPassage:
     """Character spans `[start, end]` of the original document that make up `text`, as in
     `PrunedPassage.kept_spans`; None if `text` is the document. If `text` is not made of them, because it was
     changed after pruning, it is sent and cited as a whole."""
+
+    original_length: int | None = None
+    """Length of the original document in characters: if it is that of `text`, nothing was removed."""
+
+    sentence_spans: Sequence[Sequence[int]] | None = None
+    """Character spans `[start, end]` of all sentences of the original document."""
+
+    sentence_scores: Sequence[float | None] | None = None
+    """The keep probability of each, by which a budget takes the best; None if they are unknown."""
+
+    @classmethod
+    def from_record(cls, record: object, **fields: Any) -> Self:
+        """A passage whose metadata have a record of `PrunedPassage.provenance`; other records say nothing.
+
+        Args:
+            record: The record, or whatever the metadata have in its place.
+            **fields: The other fields.
+        """
+        if not isinstance(record, Mapping) or record.get("kept_spans") is None:
+            return cls(**fields)
+        recorded: dict[str, Any] = {name: record.get(name) for name in _RECORDED}
+        return cls(**fields, **recorded)
 
 
 Passage: TypeAlias = "PrunedPassage | ContextPassage | str | tuple[str | int, str | PrunedPassage]"
@@ -83,6 +111,9 @@ class CutPassage:
     scores: Sequence[float | None] | None = None
     """Keep probability of each sentence; None if they are unknown."""
 
+    gaps: Collection[int] = ()
+    """Numbers of the sentences before which sentences of the document may be missing from `text`."""
+
     pieces: Sequence[tuple[int, int, int]] | None = None
     """`(place in text, start, end)` of each span of the document that `text` is made of, in order. None if
     `text` is the document."""
@@ -96,14 +127,15 @@ class CutPassage:
         spans = [
             span
             for run in runs
-            for span in self._original(self.spans[run[0][1]].start, self.spans[run[-1][1]].end)
+            for span in self.original(self.spans[run[0][1]].start, self.spans[run[-1][1]].end)
         ]
         return [
             CitedSpan(id=self.id, index=self.index, start=start, end=end, text=text)
             for start, end, text in spans
         ]
 
-    def _original(self, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+    def original(self, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+        """`(start, end, text)` of what the document has of a part of `text`."""
         if self.whole is not None:
             # Which piece is where is unknown: the text is that of the passage.
             yield from ((first, last, self.text) for first, last in self.whole)
@@ -163,7 +195,7 @@ def _checked(name: str, row: Any) -> tuple[str | int | None, PrunedPassage | Con
     if row.score is not None:
         check_number(f"{name}.score", row.score)
     check_text(f"{name}.text", row.text)
-    return row.id, replace(row, kept_spans=_checked_spans(name, row.kept_spans))
+    return row.id, _checked_record(name, row)
 
 
 def _check_id(name: str, value: Any) -> None:
@@ -186,6 +218,22 @@ def _check_identity(passages: Sequence[CutPassage]) -> None:
             )
 
 
+def _checked_record(name: str, passage: ContextPassage) -> ContextPassage:
+    if passage.original_length is not None:
+        check_count(f"{name}.original_length", passage.original_length, 0)
+    kept_spans = _checked_spans(f"{name}.kept_spans", passage.kept_spans)
+    spans = _checked_spans(f"{name}.sentence_spans", passage.sentence_spans)
+    if spans is None or passage.sentence_scores is None:
+        return replace(passage, kept_spans=kept_spans, sentence_spans=None, sentence_scores=None)
+    scores = check_rows(
+        f"{name}.sentence_scores", passage.sentence_scores, of="numbers", length=len(spans), whose="sentences"
+    )
+    for number, score in enumerate(scores):
+        if score is not None:
+            check_number(f"{name}.sentence_scores[{number}]", score)
+    return replace(passage, kept_spans=kept_spans, sentence_spans=spans, sentence_scores=scores)
+
+
 def _checked_spans(name: str, spans: Any) -> list[Span] | None:
     if spans is None:
         return None
@@ -198,7 +246,7 @@ def _checked_spans(name: str, spans: Any) -> list[Span] | None:
         is_valid = False
     if not is_valid:
         raise InvalidInputError(
-            f"{name}.kept_spans must be a list of [start, end] in ascending order, got {shown(spans)}"
+            f"{name} must be a list of [start, end] in ascending order, got {shown(spans)}"
         )
     return checked
 
@@ -222,7 +270,8 @@ def _of_pruned(passage: PrunedPassage, position: int, id_: str | int | None) -> 
 
 
 def _of_text(passage: ContextPassage, position: int, id_: str | int | None, language: str) -> CutPassage:
-    text, kept_spans = passage.text, passage.kept_spans
+    text = passage.text
+    kept_spans = None if _lost_nothing(passage) else passage.kept_spans
     chunks = MultilingualChunker(language).chunks(text)
     pieces = None if kept_spans is None else _places(text, kept_spans)
     is_changed = kept_spans is not None and pieces is None
@@ -230,7 +279,7 @@ def _of_text(passage: ContextPassage, position: int, id_: str | int | None, lang
     needs = chunks.needs()
     if is_changed and spans:
         spans, needs = [Span(spans[0].start, spans[-1].end)], {}
-    return CutPassage(
+    cut = CutPassage(
         position=position,
         id=position if id_ is None else id_,
         index=position,
@@ -241,9 +290,43 @@ def _of_text(passage: ContextPassage, position: int, id_: str | int | None, lang
         spans=spans,
         kept=range(len(spans)),
         needs=needs,
+        gaps=frozenset({0}) if is_changed else _after_gaps(spans, pieces or []),
         pieces=pieces,
         whole=kept_spans if is_changed else None,
     )
+    return replace(cut, scores=_recorded_scores(cut, passage))
+
+
+def _lost_nothing(passage: ContextPassage) -> bool:
+    return (
+        passage.kept_spans is not None
+        and len(passage.kept_spans) == 1
+        and passage.original_length == len(passage.text)
+        and _places(passage.text, passage.kept_spans) is not None
+    )
+
+
+def _after_gaps(spans: Sequence[Span], pieces: Sequence[tuple[int, int, int]]) -> frozenset[int]:
+    """Numbers of the sentences that begin another piece of the document than the one before them."""
+    numbers = [bisect_left(pieces, span.end, key=itemgetter(0)) for span in spans]
+    return frozenset(number for number, (one, other) in enumerate(pairwise([0, *numbers])) if one != other)
+
+
+def _recorded_scores(cut: CutPassage, passage: ContextPassage) -> list[float | None] | None:
+    """The keep probability of each sentence, the best of those of the document that are in it."""
+    recorded, scores = passage.sentence_spans, passage.sentence_scores
+    if recorded is None or scores is None or None in scores:
+        return None
+    ends = [end for _, end in recorded]
+    best: list[float | None] = []
+    for span in cut.spans:
+        found: list[float] = []
+        for start, end, _ in cut.original(span.start, span.end):
+            first = bisect_right(ends, start)
+            last = bisect_left(recorded, end, lo=first, key=itemgetter(0))
+            found += [score for score in scores[first:last] if score is not None]
+        best.append(max(found, default=0.0))
+    return best
 
 
 def _places(text: str, kept_spans: Sequence[Sequence[int]]) -> list[tuple[int, int, int]] | None:

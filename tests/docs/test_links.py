@@ -40,22 +40,31 @@ def anchors_of(document: Path) -> set[str]:
     return found | set(re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE))
 
 
-def targets_of(document: Path) -> list[str]:
-    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+def assert_leads_somewhere(target: str, document: Path) -> None:
+    """Check the file and the anchor of a link in a document."""
+    path, _, anchor = unquote(target).partition("#")
+    file = Path(normpath(document.parent / path)) if path else document
+    assert file.exists(), target
+    assert ROOT in file.parents, target
+    if anchor and file.suffix == ".md":
+        described = anchors_of(file)
+        # a member of a class has the anchor of the class and its own name
+        assert anchor in described or anchor.rpartition(".")[0] in described, target
+
+
+def targets_in(text: str) -> list[str]:
+    """Where the links of a text within this repository lead."""
     return [target for target in LINK.findall(text) if not target.startswith(("https://", "mailto:"))]
+
+
+def targets_of(document: Path) -> list[str]:
+    return targets_in(FENCE.sub("", document.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document: Path) -> None:
     for target in targets_of(document):
-        path, _, anchor = unquote(target).partition("#")
-        file = Path(normpath(document.parent / path)) if path else document
-        assert file.exists(), target
-        assert ROOT in file.parents, target
-        if anchor and file.suffix == ".md":
-            described = anchors_of(file)
-            # a member of a class has the anchor of the class and its own name
-            assert anchor in described or anchor.rpartition(".")[0] in described, target
+        assert_leads_somewhere(target, document)
 
 
 def test_many_links_are_looked_at() -> None:

@@ -127,6 +127,30 @@ def test_options_reach_the_context(documents: list[Document]) -> None:
     assert "角括弧" in value.to_string()
 
 
+def test_documents_pruned_to_the_same_words_about_different_things(model: Provence) -> None:
+    kept = "They live there in winter."
+    documents = [
+        Document(id=name, page_content=f"{name} are big animals. {kept}") for name in ("Seals", "Bears")
+    ]
+    found = ProvenceCompressor(model=model).compress_documents(documents, QUERY)
+    assert [document.page_content for document in found] == [kept, kept]
+    context = ProvencePrompt().invoke({"question": QUERY, "documents": found}).context
+    assert [[span.id for span in source.spans] for source in context.sources] == [["Seals"], ["Bears"]]
+
+
+@pytest.mark.parametrize(
+    ("sentence_scores", "expected"), [(True, "[1] Penguins live there."), (False, "[1] Fish swim below.")]
+)
+def test_a_budget_takes_the_best_sentences_if_their_scores_are_known(
+    model: Provence, sentence_scores: bool, expected: str
+) -> None:
+    texts = ["Fish swim below. Penguins live there.", "Many penguins swim very far away."]
+    compressor = ProvenceCompressor(model=model, threshold=0.0, sentence_scores=sentence_scores)
+    found = compressor.compress_documents(list(map(Document, texts)), QUERY)
+    prompt = ProvencePrompt(max_tokens=6, count_tokens=lambda text: len(text.split()))
+    assert prompt.invoke({"question": QUERY, "documents": found}).context.text == expected
+
+
 def test_a_document_that_was_not_pruned(documents: list[Document]) -> None:
     passage = context_passage(documents[0])
     assert (passage.id, passage.score, passage.kept_spans, passage.title) == ("birds", None, None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,45 @@ def test_pronouns_are_copies_only_after_copies() -> None:
     assert [span.index for span in context.sources[0].spans] == [0, 2]
 
 
+def keeping(
+    passage: PrunedPassage, *numbers: int, needs: dict[int, tuple[int, ...]] | None = None
+) -> PrunedPassage:
+    """The passage as if pruning had kept these sentences."""
+    sentences = (
+        replace(sentence, kept=number in numbers, needs=(needs or {}).get(number, ()))
+        for number, sentence in enumerate(passage.sentences)
+    )
+    return replace(passage, sentences=tuple(sentences))
+
+
+def test_a_pronoun_is_not_left_to_a_copy_that_lacks_what_it_points_at(model: Provence) -> None:
+    verne, death = "Verne wrote novels.", "He died in Paris."
+    passages = pruned(model, *[f"{verne} {death}"] * 5)
+    kept = [(1,), (0, 1), (0, 1), (1,), (0,)]
+    context = build_context([keeping(one, *own) for one, own in zip(passages, kept, strict=True)])
+    assert context.text == f"[1] {death}\n\n[2] {verne} {death}"
+    cited = [sorted(span.index for span in source.spans) for source in context.sources]
+    assert cited == [[0], [1, 2, 3, 4]]
+
+
+def test_what_leads_up_to_a_copy_has_to_be_as_long(model: Provence) -> None:
+    sentences = ["Verne wrote novels.", "He lived in Amiens.", "He died in 1905."]
+    passages = pruned(model, *[" ".join(sentences)] * 2)
+    context = build_context([keeping(passages[0], 1, 2), keeping(passages[1], 0, 1, 2)])
+    assert context.text == f"[1] {' '.join(sentences[1:])}\n\n[2] {' '.join(sentences)}"
+
+
+def test_interleaved_sentences_that_belong_together(model: Provence) -> None:
+    city, painter = "Paris has a river.", "Monet painted gardens."
+    first, second = pruned(
+        model, f"{city} {painter}", f"Verne wrote novels. {city} {painter} He died in 1905."
+    )
+    context = build_context(
+        [keeping(first, 0, 1, needs={1: (0,)}), keeping(second, 0, 1, 2, 3, needs={3: (0,), 2: (1,)})]
+    )
+    assert context.text == f"[1] {first.document}\n\n[2] {second.document}"
+
+
 def test_what_belongs_together_is_a_copy_as_a_whole() -> None:
     table = "| city | mayor |\n| --- | --- |\n| Orlen | Petra Voss |"
     other = "| city | mayor |\n| --- | --- |\n| Dunbry | Sean Okoro |"
@@ -223,6 +263,44 @@ def test_a_budget_takes_the_best_sentences_of_all_passages(model: Provence) -> N
     context = build_context(passages, max_tokens=6, count_tokens=count_words)
     assert context.text == "[1] Penguins live there."
     assert [span.text for span in context.left_out] == ["Fish swim below.", texts[1]]
+
+
+def recorded(document: str, kept: str, scores: list[float], *, text: str | None = None) -> ContextPassage:
+    """What an adapter gives with `sentence_scores=True`; `kept` has an x for each sentence kept."""
+    sentences = [f"{sentence}." for sentence in document.removesuffix(".").split(". ")]
+    spans = [[start := document.index(one), start + len(one)] for one in sentences]
+    chosen = [number for number, mark in enumerate(kept) if mark == "x"]
+    record = {
+        "kept_spans": [spans[number] for number in chosen],
+        "original_length": len(document),
+        "sentence_spans": spans,
+        "sentence_scores": scores,
+    }
+    return ContextPassage.from_record(record, text=text or " ".join(sentences[number] for number in chosen))
+
+
+def test_a_budget_takes_the_best_sentences_of_adapters() -> None:
+    passages = [
+        recorded("Fish swim. The market fell. Whales sing.", "x-x", [0.6, 0.9, 0.8]),
+        recorded("Seals bark.", "x", [0.7]),
+        recorded(
+            "Cars stop. Owls hunt at night.", "-x", [0.1, 0.95], text="From owls.md: Owls hunt at night."
+        ),
+    ]
+    texts = [
+        build_context(passages, max_tokens=limit, count_tokens=count_words).text for limit in (7, 10, 13, 15)
+    ]
+    owls = "From owls.md: Owls hunt at night."
+    assert texts == [
+        f"[1] {owls}",
+        f"[1] Whales sing.\n\n[2] {owls}",
+        f"[1] Whales sing.\n\n[2] Seals bark.\n\n[3] {owls}",
+        f"[1] Fish swim. Whales sing.\n\n[2] Seals bark.\n\n[3] {owls}",
+    ]
+    # One whose scores are unknown leaves the order of the passages.
+    assert build_context([*passages, "Bees fly."], max_tokens=3, count_tokens=count_words).text == (
+        "[1] Fish swim."
+    )
 
 
 def test_a_budget_without_room_for_anything_gives_an_empty_text() -> None:
@@ -366,6 +444,18 @@ def test_passages_are_not_changed(model: Provence) -> None:
         (
             [ContextPassage(text="x", kept_spans=[[3, 1]])],
             "passages[0].kept_spans must be a list of [start, end] in ascending order, got list [[3, 1]]",
+        ),
+        (
+            [ContextPassage(text="x", sentence_spans=[[0, 1]], sentence_scores=[0.5, 0.5])],
+            "passages[0].sentence_scores must have an entry for each of the 1 sentences, got 2",
+        ),
+        (
+            [ContextPassage(text="x", sentence_spans=[[0, 1]], sentence_scores=["0.5"])],  # type: ignore[list-item]
+            "passages[0].sentence_scores[0] must be a number, got '0.5'",
+        ),
+        (
+            [ContextPassage(text="x", original_length=-1)],
+            "passages[0].original_length must be an integer >= 0, got -1",
         ),
     ],
 )

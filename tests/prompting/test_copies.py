@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provence_rag.prompting import build_context
+from provence_rag.prompting import ContextPassage, build_context
 
 
 def are_copies(first: str, second: str) -> bool:
@@ -98,3 +98,60 @@ def test_text_without_words_is_no_copy() -> None:
 def test_a_long_chain_of_pronouns() -> None:
     text = "He ran away. " * 1500
     assert are_copies(text, text)
+
+
+# --- documents of adapters, which hold only what pruning has left ------------------------------------------
+
+
+def of_adapter(document: str, *kept: str) -> ContextPassage:
+    """What an adapter gives of a document of which these parts are left."""
+    spans = [[start := document.index(part), start + len(part)] for part in kept]
+    return ContextPassage(text=" ".join(kept), kept_spans=spans, original_length=len(document))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("Verne wrote novels.", "Monet painted gardens.", "He died in 1905."),
+        ("ヴェルヌは小説を書いた。", "モネは庭園を描いた。", "1905年に東京で生まれた。"),
+    ],
+)
+def test_a_pruned_document_whose_subject_was_removed_is_no_copy(first: str, second: str, same: str) -> None:
+    documents = [f"{first} {same}", f"{second} {same}"]
+    context = build_context([of_adapter(document, same) for document in documents])
+    assert context.text == f"[1] {same}\n\n[2] {same}"
+    for number, source in enumerate(context.sources):
+        assert [(span.index, documents[number][span.start : span.end]) for span in source.spans] == [
+            (number, same)
+        ]
+
+
+def test_a_sentence_after_a_gap_is_no_copy() -> None:
+    mourned, died = "Paris mourned Verne.", "He died in 1905."
+    passages = [
+        of_adapter(f"{mourned} {other} {died}", mourned, died)
+        for other in ("Monet was ill.", "Nadar was ill, too.")
+    ]
+    context = build_context(passages)
+    assert context.text == f"[1] {mourned} {died}\n\n[2] {died}"
+    assert [span.index for span in context.sources[0].spans] == [0, 0, 1]
+
+
+def test_a_sentence_within_a_piece_of_a_pruned_document_may_be_a_copy() -> None:
+    life = "Verne wrote novels. He died in 1905."
+    assert len(build_context([life, of_adapter(f"It rained. {life} Then it rained.", life)]).sources) == 1
+
+
+def test_documents_that_lost_nothing_are_copies_as_a_whole() -> None:
+    documents = ["He died in 1905. Paris mourned.", " He died in 1905. Paris mourned.\n"]
+    passages = [
+        ContextPassage(text=text, kept_spans=[[start, start + 31]], original_length=len(text))
+        for start, text in enumerate(documents)
+    ]
+    (source,) = build_context(passages).sources
+    assert [(span.index, span.start, span.end) for span in source.spans] == [(0, 0, 31), (1, 1, 32)]
+
+
+def test_texts_that_were_changed_after_pruning_are_no_copies() -> None:
+    passages = [ContextPassage(text="From x: He died.", kept_spans=[[20, 28]]) for _ in range(2)]
+    assert len(build_context(passages).sources) == 2

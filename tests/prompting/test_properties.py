@@ -85,10 +85,16 @@ def test_contexts(documents: list[str], threshold: float, order: str, max_tokens
 
 
 @settings(deadline=None, max_examples=30)
-@given(DOCUMENTS, THRESHOLDS)
-def test_spans_of_a_pruned_text_are_those_of_its_document(documents: list[str], threshold: float) -> None:
+@given(DOCUMENTS, THRESHOLDS, st.booleans(), st.none() | st.integers(1, 60))
+def test_spans_of_a_pruned_text_are_those_of_its_document(
+    documents: list[str], threshold: float, has_scores: bool, max_tokens: int | None
+) -> None:
     passages = MODEL.process(QUERY, documents, options=PruningOptions(threshold=threshold))
-    given_by_adapters = [ContextPassage(text=one.text, kept_spans=one.kept_spans) for one in passages]
-    for source in build_context(given_by_adapters).sources:
+    given_by_adapters = [
+        ContextPassage.from_record(one.provenance(sentence_scores=has_scores), text=one.text)
+        for one in passages
+    ]
+    context = build_context(given_by_adapters, max_tokens=max_tokens, count_tokens=count_words)
+    for source in context.sources:
         for span in source.spans:
             assert documents[span.index][span.start : span.end] == span.text

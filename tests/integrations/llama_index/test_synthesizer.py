@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Thread, current_thread
 from typing import Any
 
 import pytest
@@ -104,6 +105,41 @@ async def test_asynchronous_streaming(engine: Any) -> None:
     assert [token async for token in response.async_response_gen()] == PIECES
     assert_cited(response)
     assert_cited(await (await engine(streaming=True).aquery(QUERY)).get_response())
+
+
+async def test_a_context_is_built_outside_the_event_loop(engine: Any) -> None:
+    threads: list[Thread] = []
+
+    def count_tokens(text: str) -> int:
+        threads.append(current_thread())
+        return len(text.split())
+
+    asked = engine(max_tokens=100, count_tokens=count_tokens)
+    threads.clear()  # the options were checked
+    assert_cited(await asked.aquery(QUERY))
+    assert threads
+    assert current_thread() not in threads
+
+
+def test_nodes_pruned_to_the_same_words_about_different_things(model: Provence) -> None:
+    nodes = [
+        NodeWithScore(node=TextNode(id_=name, text=f"{name} are big animals. They live there in winter."))
+        for name in ("Seals", "Bears")
+    ]
+    found = ProvencePostprocessor(model=model).postprocess_nodes(nodes, query_str=QUERY)
+    assert {item.node.get_content() for item in found} == {"They live there in winter."}
+    reply = cited_reply(ProvenceSynthesizer(llm=ScriptedLLM()).synthesize(QUERY, found))
+    spans = [[span.id for span in source.spans] for source in reply.context.sources]
+    assert spans == [["Seals"], ["Bears"]]
+
+
+def test_a_budget_takes_the_best_sentences(model: Provence) -> None:
+    nodes = [NodeWithScore(node=TextNode(text="Fish swim below. Penguins live there."))]
+    postprocessor = ProvencePostprocessor(model=model, threshold=0.0, sentence_scores=True)
+    found = postprocessor.postprocess_nodes(nodes, query_str=QUERY)
+    options = {"max_tokens": 5, "count_tokens": lambda text: len(text.split())}
+    response = ProvenceSynthesizer(llm=ScriptedLLM(), **options).synthesize(QUERY, found)
+    assert cited_reply(response).context.text == "[1] Penguins live there."
 
 
 def test_what_the_model_reads(engine: Any) -> None:

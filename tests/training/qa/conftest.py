@@ -53,6 +53,8 @@ class ScriptedReader(BaseChatModel):
     def reply(self, prompt: str) -> str:
         if "Right answers" in prompt:
             return "Yes." if len(prompt.partition("Reply: ")[2]) > 7 else "No."
+        if "正解" in prompt:
+            return "はい。" if len(prompt.partition("回答: ")[2]) > 7 else "いいえ。"
         question = next(question for question in self.answers if question in prompt)
         answer = self.answers[question]
         return f"It is {answer}!" if answer in prompt else "no answer"

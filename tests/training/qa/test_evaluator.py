@@ -6,12 +6,16 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
 
 from provence_rag import InvalidInputError, ProvenceError
 from provence_rag.testing import fake_provence
@@ -73,7 +77,8 @@ def test_figures(report: QAReport, questions: list[QAQuestion]) -> None:
         assert arms[k, "first words"].match < 1
         assert arms[k, "prune"].input_tokens < arms[k, "all"].input_tokens
         for arm in (arms[k, name] for name in ("all", "prune")):
-            assert arm.cost == pytest.approx((2 * arm.input_tokens + 10 * arm.output_tokens) / 1e6)
+            tokens = 2 * arm.input_tokens + 10 * arm.output_tokens
+            assert arm.cost_of_1000 == pytest.approx(tokens / 1e6 / 12 * 1000)
             assert arm.output_tokens == 2 * len(questions)
             assert arm.reply_seconds >= arm.first_token_seconds > 0
     assert arms[2, "all"].input_tokens < arms[4, "all"].input_tokens
@@ -176,7 +181,9 @@ def test_a_judge(questions: list[QAQuestion], reader: Callable[..., Any], tmp_pa
     assert report.sets[0].comparisons[0].judged.mean == -right
     # A reply without an answer is not judged, and no reply twice.
     assert len(judge.prompts) == 12
-    assert all("Right answers" in prompt for prompt in judge.prompts)
+    # It is asked in the language of the answer's prompt.
+    asked = [("正解" in prompt, "Right answers" in prompt) for prompt in judge.prompts]
+    assert asked == [(q.language == "ja", q.language != "ja") for q in questions]
 
 
 @pytest.mark.parametrize("usage", ["missing", "zero"])
@@ -200,6 +207,8 @@ def test_the_report_is_saved(report: QAReport, tmp_path: Path) -> None:
     assert "| against all | match | exact match | F1 | gained | lost | lost by the pruner |" in text
     assert "### coffee, 4 passages: lost by first words" in text
     assert "judged" not in text.replace("judge", "", 1)
+    assert "| cost of 1,000 questions |" in text
+    assert re.search(rf"\| {report.sets[0].arms[0].cost_of_1000:.4f} \|$", text, re.MULTILINE)
     plot = (tmp_path / "out" / "qa-coffee.svg").read_text(encoding="utf-8")
     assert plot.count("<!-- k=2 -->") == plot.count("<!-- k=4 -->") == 6  # one for each strategy
 
@@ -332,3 +341,76 @@ print(sorted({"torch", "transformers", "langchain_core"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Talker(BaseChatModel):
+    """Gives replies in turn, with what a provider says of each."""
+
+    replies: list[str]
+    metadata: dict[str, str] = Field({})
+    asked: int = Field(0, exclude=True)
+
+    @property
+    def _llm_type(self) -> str:
+        return "talker"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        reply = self.replies[self.asked % len(self.replies)]
+        self.asked += 1
+        message = AIMessage(content=reply, response_metadata=self.metadata)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def asked_with_warnings(
+    model: Any, questions: list[QAQuestion], **settings: Any
+) -> tuple[list[str], QAReport]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = QAEvaluator(model, [AllPassages(), NoContext()], **settings)({"coffee": questions})
+    assert {entry.filename for entry in caught} <= {__file__}
+    return [str(entry.message) for entry in caught], report
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [{"finish_reason": "length"}, {"stop_reason": "max_tokens"}, {"finish_reason": "MAX_TOKENS"}],
+    ids=["OpenAI", "Anthropic", "Google"],
+)
+def test_replies_that_are_cut_off_are_reported(
+    questions: list[QAQuestion], reason: dict[str, str], tmp_path: Path
+) -> None:
+    settings = {"k": [2], "cache": tmp_path / "replies.jsonl"}
+    model = Talker(replies=["It is a"], metadata=reason)
+    for _ in range(2):  # asked, then stored
+        (warned,), report = asked_with_warnings(model, questions, **settings)
+        assert "the limit of tokens cut off replies (12 with all, k=2, 12 with none, k=2): " in warned
+        assert "raise max_tokens, with --llm-args" in warned
+        assert report.to_dict()["sets"][0]["warnings"] == [warned.removeprefix("coffee: ")]
+        assert f"\n\nWarning: {warned.removeprefix('coffee: ')}.\n\n" in report.to_markdown()
+
+
+def test_whole_replies_are_not(questions: list[QAQuestion]) -> None:
+    for reason in ({"finish_reason": "stop"}, {"stop_reason": "end_turn"}, {}):
+        model = Talker(replies=["It is a"], metadata=reason)
+        warned, report = asked_with_warnings(model, questions, k=[2])
+        assert warned == report.sets[0].warnings == []
+
+
+def test_empty_replies_are_reported(questions: list[QAQuestion]) -> None:
+    warned, _ = asked_with_warnings(Talker(replies=["", " "]), questions, k=[2])
+    assert len(warned) == 1
+    assert "more than half of the replies are empty (12 with all, k=2, 12 with none, k=2)" in warned[0]
+    half = Talker(replies=["", "Paris", "Paris", ""])
+    assert asked_with_warnings(half, questions, k=[2])[0] == []
+
+
+def test_too_few_passages_are_reported_before_a_question_is_asked(
+    questions: list[QAQuestion], reader: Callable[..., Any]
+) -> None:
+    warned, report = asked_with_warnings(reader(), questions, k=[4, 10])
+    assert warned == [f"coffee: {report.sets[0].warnings[0]}"]
+    assert "no question has 10 passages, so the figures with k=10 are those of at most 4: " in warned[0]
+    silent = reader()
+    with pytest.raises(UserWarning, match="tea: no question has 5 passages"):  # as -W error has it
+        QAEvaluator(silent, [AllPassages()], k=[5])({"tea": questions})
+    assert not silent.prompts

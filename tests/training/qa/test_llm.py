@@ -30,6 +30,7 @@ class Handler(BaseHTTPRequestHandler):
 
     requests: list[tuple[str, dict[str, Any]]]
     usage: dict[str, Any] | None
+    finish_reason: str | None = "stop"
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -41,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
         for part in ("in ", "1977"):
             time.sleep(DELAY)
             self.send_chunk(choices=[{"index": 0, "delta": {"content": part}}])
-        self.send_chunk(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        self.send_chunk(choices=[{"index": 0, "delta": {}, "finish_reason": self.finish_reason}])
         if self.usage is not None and body.get("stream_options") == {"include_usage": True}:
             self.send_chunk(choices=[], usage=self.usage)
         self.wfile.write(b"data: [DONE]\n\n")
@@ -87,7 +88,9 @@ def test_a_server(server: tuple[str, type[Handler]]) -> None:
         {"role": "user", "content": "When?"},
     ]
     assert (body["model"], body["temperature"], body["stream"]) == ("small", 0, True)
-    assert 7 in (body.get("max_tokens"), body.get("max_completion_tokens"))
+    # Some servers know one of the two.
+    assert (body["max_tokens"], body["max_completion_tokens"]) == (7, 7)
+    assert reply.cut_off is False
 
 
 def test_a_server_that_counts_no_tokens(server: tuple[str, type[Handler]]) -> None:
@@ -95,15 +98,42 @@ def test_a_server_that_counts_no_tokens(server: tuple[str, type[Handler]]) -> No
     assert (reply.input_tokens, reply.output_tokens, reply.cached_tokens) == (None, None, None)
 
 
+@pytest.mark.parametrize(("reason", "cut_off"), [("length", True), ("stop", False), (None, None)])
+def test_why_a_reply_ends(
+    server: tuple[str, type[Handler]], reason: str | None, cut_off: bool | None
+) -> None:
+    server[1].finish_reason = reason
+    assert ChatModel("small", url=server[0]).ask(MESSAGES).cut_off is cut_off
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sent"),
+    [
+        ({"extra_body": {"min_p": 0}}, {"max_tokens": 48, "max_completion_tokens": 48, "min_p": 0}),
+        ({"extra_body": {"max_tokens": 9}}, {"max_tokens": 9, "max_completion_tokens": 48}),
+        ({"max_tokens": None, "max_completion_tokens": 9}, {"max_completion_tokens": 9}),
+        ({"max_tokens": None}, {}),
+    ],
+)
+def test_the_limit_of_tokens(
+    server: tuple[str, type[Handler]], parameters: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    ChatModel("small", url=server[0], parameters=parameters).ask(MESSAGES)
+    body = server[1].requests[0][1]
+    names = ("max_tokens", "max_completion_tokens", "min_p")
+    assert {name: body[name] for name in names if name in body} == sent
+
+
 def test_parameters_of_the_server(server: tuple[str, type[Handler]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    parameters = {"temperature": None, "extra_body": {"cache_prompt": False}}
+    parameters = {"temperature": None, "stream_usage": False, "extra_body": {"cache_prompt": False}}
     model = ChatModel("small", url=server[0], parameters=parameters)
     model.ask(MESSAGES)
     ((authorization, body),) = server[1].requests
     assert authorization == "Bearer secret"
     assert "temperature" not in body
     assert body["cache_prompt"] is False
+    assert "stream_options" not in body
     assert "secret" not in json.dumps(model.parameters)  # they are stored with each reply
 
 
@@ -111,6 +141,45 @@ def test_a_server_that_is_not_there() -> None:
     model = ChatModel("small", url="http://127.0.0.1:9/v1", parameters={"max_retries": 0})
     with pytest.raises(ProvenceError, match=r"small gave no reply: \w+: Connection error"):
         model.ask(MESSAGES)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"model": "x"}, {"base_url": "x"}, {"temperature": "hot"}, {"max_tokens": "many"}, {"extra_body": "x"}],
+)
+def test_arguments_that_a_server_cannot_have(parameters: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="llm 'small' could not be loaded: "):
+        ChatModel("small", url="http://127.0.0.1:9/v1", parameters=parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"api_key": "sesame"}, "api_key"),
+        ({"anthropic_api_key": "sesame"}, "anthropic_api_key"),
+        ({"default_headers": {"X-Team": "sesame"}}, "default_headers"),
+        ({"client_kwargs": {"headers": {"X-Team": "sesame"}}}, "client_kwargs.headers"),
+        ({"extra_body": {"Authorization": "sesame"}}, "extra_body.Authorization"),
+        ({"default_query": {"api-key": "sesame"}}, "default_query.api-key"),
+        ({"azure_ad_token": "sesame"}, "azure_ad_token"),
+        ({"aws_session_token": "sesame"}, "aws_session_token"),
+    ],
+)
+@pytest.mark.parametrize("url", [None, "http://127.0.0.1:9/v1"])
+def test_secrets_are_refused(parameters: dict[str, Any], name: str, url: str | None) -> None:
+    with pytest.raises(InvalidInputError, match=f"parameters has '{name}', which would be stored") as raised:
+        ChatModel("openai:small", url=url, parameters=parameters)
+    assert "sesame" not in str(raised.value)
+
+
+def test_what_is_not_a_secret() -> None:
+    parameters = {
+        "max_tokens": 9,
+        "max_completion_tokens": 9,
+        "extra_body": {"cache_prompt": False, "stop_token_ids": [2], "prompt_cache_key": "qa"},
+    }
+    model = ChatModel("small", url="http://127.0.0.1:9/v1", parameters=parameters)
+    assert model.parameters == {"temperature": 0, **parameters}
 
 
 @pytest.mark.parametrize("name", ["gpt", "nobody:gpt", "openai:gpt"])
@@ -179,7 +248,8 @@ def test_replies_of_the_same_model_are_found(tmp_path: Path, first: Any, second:
 
 def test_no_secret_of_a_model_is_stored(tmp_path: Path) -> None:
     path = tmp_path / "replies.jsonl"
-    model = ChatModel(mine(key=SecretStr("sesame")).bind(stop=["7"]))
+    headers = {"Authorization": "Bearer sesame"}
+    model = ChatModel(mine(key=SecretStr("sesame")).bind(stop=["7"], extra_headers=headers))
     assert model.name == "Mine"
     assert model.parameters["stop"] == "['7']"
     chat(model, path).ask(MESSAGES)
@@ -198,6 +268,18 @@ def test_the_keys_of_models_that_are_named_do_not_change() -> None:
     reply = Counting().ask(MESSAGES)
     store.add(content_key("small", {"temperature": 0, "max_tokens": 48}, MESSAGES).hex(), reply, {})
     assert CachedChat(model, store).stored(MESSAGES) == reply
+
+
+def test_replies_of_earlier_versions_are_found(tmp_path: Path) -> None:
+    # They do not say why they ended.
+    reply = {"text": "in 1977", "input_tokens": 3, "output_tokens": 2, "cached_tokens": None}
+    reply |= {"first_token_seconds": 0.1, "seconds": 0.2}
+    key = content_key("counting", {"temperature": 0}, MESSAGES).hex()
+    path = tmp_path / "replies.jsonl"
+    path.write_text(json.dumps({"key": key, "reply": reply}))
+    found = chat(Counting(), path).stored(MESSAGES)
+    assert found is not None
+    assert (found.text, found.cut_off) == ("in 1977", None)
 
 
 def test_estimated_tokens() -> None:

@@ -22,7 +22,8 @@ def evaluate_qa(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Passages with questions and answer spans: JSON Lines, plain or compressed, or Parquet.",
+            help="Passages with questions and answer spans (JSON Lines, plain or compressed, or Parquet), or "
+            "questions with answers and the passages that a retriever found (JSON Lines, plain or gzipped).",
             show_default=False,
         ),
     ],
@@ -68,15 +69,33 @@ def evaluate_qa(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Strategy that the others are compared with; all by default."),
+        typer.Option(
+            metavar="NAME",
+            help="Strategy that the others are compared with; all by default, or without it the first one.",
+        ),
     ] = None,
     judge: Annotated[
         str | None, typer.Option(metavar="SPEC", help="Chat model that judges whether a reply is right.")
     ] = None,
-    price_in: Annotated[
-        float | None, typer.Option(help="Price of a million tokens read, in any currency.")
+    judge_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Server of the judge with OpenAI's API.")
     ] = None,
-    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens written.")] = None,
+    judge_args: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON",
+            help='Arguments of the judge, over {"temperature": 0, "max_tokens": 1000}; null omits one.',
+            show_default=False,
+        ),
+    ] = "{}",
+    query_prefix: Annotated[
+        str | None, typer.Option(help="What the bi-encoder of embedding-filter expects before a question.")
+    ] = None,
+    passage_prefix: Annotated[str | None, typer.Option(help="What it expects before a sentence.")] = None,
+    price_in: Annotated[
+        float | None, typer.Option(help="Price of a million tokens that --llm reads, in any currency.")
+    ] = None,
+    price_out: Annotated[float | None, typer.Option(help="Price of a million tokens that it writes.")] = None,
     concurrency: Annotated[
         int, typer.Option(help="Questions asked at the same time; more than 1 lengthens the times measured.")
     ] = 1,
@@ -110,6 +129,7 @@ def evaluate_qa(
         from provence_rag import Provence
         from provence_rag.cli.writing import to_json, write
         from provence_training.qa import ChatModel, QAEvaluator, load_questions, parse_strategy
+        from provence_training.qa.llm import JUDGE_DEFAULTS
 
     @cache
     def loaded() -> Provence:
@@ -117,14 +137,27 @@ def evaluate_qa(
 
     if (price_in is None) != (price_out is None):
         raise InvalidInputError("--price-in and --price-out belong together: give both, or neither")
+    if judge is None and (judge_url is not None or judge_args != "{}"):
+        raise InvalidInputError("--judge-url and --judge-args belong to --judge: give it as well")
+    chosen = strategy or ("all", "prune")
+    prefixes = {"query_prefix": query_prefix, "passage_prefix": passage_prefix}
+    if any(prefixes.values()) and not any(one.startswith("embedding-filter") for one in chosen):
+        raise InvalidInputError(
+            "--query-prefix and --passage-prefix belong to the strategy embedding-filter: give it as well"
+        )
     depths = sorted(set(k or (5,)))
     # All that can be wrong comes before the first question, which costs time or money.
+    answering = ChatModel(llm, url=llm_url, parameters=_arguments("--llm-args", llm_args))
+    judging = None
+    if judge is not None:
+        arguments = {**JUDGE_DEFAULTS, **_arguments("--judge-args", judge_args)}
+        judging = ChatModel(judge, url=judge_url, parameters=arguments)
     evaluator = QAEvaluator(
-        ChatModel(llm, url=llm_url, parameters=_arguments(llm_args)),
-        [parse_strategy(one, loaded) for one in strategy or ("all", "prune")],
+        answering,
+        [parse_strategy(one, loaded, **prefixes) for one in chosen],
         k=depths,
         reference=reference,
-        judge=judge,
+        judge=judging,
         prices=None if price_in is None or price_out is None else (price_in, price_out),
         cache=replies,
         cached_only=cached_only,
@@ -145,11 +178,11 @@ def evaluate_qa(
     write(to_json(report.to_dict()) if as_json else report.to_markdown(), None)
 
 
-def _arguments(text: str) -> dict[str, Any]:
+def _arguments(option: str, text: str) -> dict[str, Any]:
     try:
         arguments = json.loads(text)
     except ValueError as error:
-        raise InvalidInputError(f"--llm-args must be a JSON object, got {text!r}: {error}") from error
+        raise InvalidInputError(f"{option} must be a JSON object, got {text!r}: {error}") from error
     if not isinstance(arguments, dict):
-        raise InvalidInputError(f"--llm-args must be a JSON object, got {text!r}")
+        raise InvalidInputError(f"{option} must be a JSON object, got {text!r}")
     return arguments

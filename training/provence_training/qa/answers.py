@@ -159,7 +159,8 @@ class Answerer:
         """The judge's verdict; None if it is missing. A reply without an answer needs no judge."""
         if is_no_answer(reply.text, question.language):
             return "wrong"
-        verdict = self._ask(judge, judge_messages(question.text, question.answers, reply.text))
+        prompt = judge_messages(question.text, question.answers, reply.text, question.language)
+        verdict = self._ask(judge, prompt)
         if verdict is None:
             return None
         found = _VERDICT.match(verdict.text)

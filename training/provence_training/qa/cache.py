@@ -1,4 +1,4 @@
-"""The replies of LLMs, on disk, so that an interrupted run goes on where it was."""
+"""The replies of LLMs, on disk, so that an interrupted run continues where it left off."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ from provence_rag.validation import check_count, check_flag, check_number, check
 from provence_training.qa.answers import Answered, Answerer, ArmKey
 from provence_training.qa.cache import CachedChat, ReplyStore
 from provence_training.qa.figures import Arm
-from provence_training.qa.llm import ChatModel
+from provence_training.qa.llm import JUDGE_DEFAULTS, ChatModel
+from provence_training.qa.notices import few_passages, poor_replies
 from provence_training.qa.questions import QAQuestion
 from provence_training.qa.report import QAReport, QASet
 from provence_training.qa.strategies import Strategy
@@ -28,11 +31,12 @@ class QAEvaluator:
 
     Args:
         llm: The LLM that answers: a `ChatModel`, a chat model of LangChain, or a specification such as
-            "openai:gpt-5-mini".
+            "openai:gpt-4.1-mini".
         strategies: What the LLM reads; see `Strategy` for your own.
         k: Numbers of passages that the retriever gives.
         reference: Name of the strategy that the others are compared with; None is `all`, or the first one.
-        judge: An LLM that judges whether a reply is right, as `llm`; None has no judge.
+        judge: An LLM that judges whether a reply is right, given like `llm`; None for no judge. By its
+            specification, it may write 1,000 tokens.
         prices: Prices of a million tokens read and written by `llm`, in any currency.
         cache: A file that replies are stored in, so that none is paid for twice; None stores nothing.
         cached_only: Ask nothing: report on the questions whose replies are all stored.
@@ -89,7 +93,7 @@ class QAEvaluator:
         self._prices = prices
         self._concurrency = concurrency
         self._examples = examples
-        judge_model = None if judge is None else _chat_model(judge)
+        judge_model = None if judge is None else _chat_model(judge, JUDGE_DEFAULTS)
         self._answerer = Answerer(
             CachedChat(self._llm, store),
             None if judge_model is None else CachedChat(judge_model, store),
@@ -101,6 +105,7 @@ class QAEvaluator:
             "k": self._k,
             "reference": reference,
             "judge": None if judge_model is None else judge_model.name,
+            "judge_parameters": None if judge_model is None else dict(judge_model.parameters),
             "prices": None if prices is None else list(prices),
             "cached_only": cached_only,
             "concurrency": concurrency,
@@ -118,12 +123,20 @@ class QAEvaluator:
                 returns something other than strings.
             ProvenceError: An LLM gives no reply, or a strategy raises an error.
         """
-        sets = _checked_sets(sets)
+        checked = _checked_sets(sets)
+        few = {name: few_passages(questions, self._k) for name, questions in checked.items()}
+        for name, notices in few.items():  # before the first question, which costs time or money
+            _warn(name, notices)
+        found = []
+        for name, questions in checked.items():
+            one = self._set(name, questions, show_progress)
+            _warn(name, one.warnings)
+            found.append(replace(one, warnings=few[name] + one.warnings))
         return QAReport(
             llm=self._llm.name,
             parameters=dict(self._llm.parameters),
             settings=dict(self.settings),
-            sets=[self._set(name, questions, show_progress) for name, questions in sets.items()],
+            sets=found,
         )
 
     def _set(self, name: str, questions: Sequence[QAQuestion], show_progress: bool) -> QASet:
@@ -134,10 +147,11 @@ class QAEvaluator:
             raise InvalidInputError(
                 f"sets[{name!r}] has no question whose replies are all stored: ask for some first"
             )
-        arms, comparisons = [], []
+        arms: list[Arm] = []
+        comparisons = []
         for k in self._k:
             own = {strategy: _arm(strategy, k, rows) for strategy in self._names}
-            arms += [arm.figures(self._prices) for arm in own.values()]
+            arms += own.values()
             comparisons += [
                 arm.compared_with(own[self._reference], examples=self._examples)
                 for strategy, arm in own.items()
@@ -148,7 +162,8 @@ class QAEvaluator:
             languages=sorted({question.language for question, _ in rows}),
             num_questions=len(rows),
             num_left_out=len(questions) - len(rows),
-            arms=arms,
+            warnings=poor_replies(arms),
+            arms=[arm.figures(self._prices) for arm in arms],
             comparisons=comparisons,
         )
 
@@ -206,5 +221,16 @@ def _checked_sets(sets: Any) -> dict[str, list[QAQuestion]]:
     return checked
 
 
-def _chat_model(model: ChatModel | BaseChatModel | RunnableBindingBase[Any, Any] | str) -> ChatModel:
-    return model if isinstance(model, ChatModel) else ChatModel(model)
+def _chat_model(
+    model: ChatModel | BaseChatModel | RunnableBindingBase[Any, Any] | str,
+    parameters: Mapping[str, Any] | None = None,
+) -> ChatModel:
+    """The LLM. `parameters` are those of one that is given by its specification."""
+    if isinstance(model, ChatModel):
+        return model
+    return ChatModel(model, parameters=parameters) if isinstance(model, str) else ChatModel(model)
+
+
+def _warn(name: str, notices: Sequence[str]) -> None:
+    for notice in notices:
+        warnings.warn(f"{name}: {notice}", stacklevel=3)

@@ -72,8 +72,9 @@ class ArmFigures:
     reply_seconds: float
     """From sending a prompt to the end of its reply, the sum over all questions."""
 
-    cost: float | None
-    """Of all prompts and replies, at the given prices; None without prices."""
+    cost_of_1000: float | None
+    """Of 1,000 questions, for prompts and replies at the given prices, without the judge; None without
+    prices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +144,9 @@ class Arm:
     ) -> None:
         self.strategy = strategy
         self.k = k
+        self.size = len(questions)
+        self.cut_off = sum(bool(a.reply.cut_off) for a in answered)
+        self.empty = sum(not a.reply.text.strip() for a in answered)
         self._questions = questions
         self._answered = answered
         rows = [(a.reply.text, q.answers, q.language) for q, a in zip(questions, answered, strict=True)]
@@ -170,7 +174,7 @@ class Arm:
         judged = self._judged[~np.isnan(self._judged)]
         cost = None
         if prices is not None:
-            cost = (self._input_tokens * prices[0] + output_tokens * prices[1]) / 1e6
+            cost = (self._input_tokens * prices[0] + output_tokens * prices[1]) / (1000 * self.size)
         return ArmFigures(
             strategy=self.strategy,
             k=self.k,
@@ -188,7 +192,7 @@ class Arm:
             context_seconds=self._context_seconds,
             first_token_seconds=sum(a.reply.first_token_seconds for a in self._answered),
             reply_seconds=self._reply_seconds,
-            cost=cost,
+            cost_of_1000=cost,
         )
 
     def compared_with(self, reference: Arm, *, examples: int) -> Comparison:

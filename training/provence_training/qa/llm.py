@@ -23,10 +23,23 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.runnables.base import RunnableBindingBase
 
-__all__ = ["DEFAULTS", "ChatModel", "Reply", "estimated_tokens"]
+__all__ = ["DEFAULTS", "JUDGE_DEFAULTS", "ChatModel", "Reply", "estimated_tokens"]
 
 DEFAULTS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 48}
 """Parameters of an LLM that is named by a specification."""
+
+JUDGE_DEFAULTS: Mapping[str, Any] = {"max_tokens": 1000}
+"""Those that a judge has over `DEFAULTS`: room for a reasoning model to think before it says yes or no."""
+
+_SECRET = re.compile(
+    r"api_?key|access_?key|secret|password|credential|authorization|cookie|headers"
+    r"|(?:^|access|ad|api|auth|bearer|hf|session)_?token$",
+    re.IGNORECASE,
+)
+"""Names of arguments that hold a secret, or may hold one."""
+
+_AT_LIMIT = ("length", "max_tokens")
+"""Why a reply ended, if it was the limit of tokens: in the words of OpenAI and Ollama, and of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +63,22 @@ class Reply:
     seconds: float
     """Until the last came."""
 
+    cut_off: bool | None = None
+    """Whether the limit of tokens ended it; None if the provider does not say."""
+
 
 class ChatModel:
     """A chat model that answers as a stream.
 
     Args:
-        model: A specification of LangChain's `init_chat_model` ("openai:gpt-5-mini", "ollama:qwen3"), or a
+        model: A specification of LangChain's `init_chat_model` ("openai:gpt-4.1-mini", "ollama:qwen3"), or a
             chat model of LangChain, with or without bound arguments (`model.bind(...)`). Stored replies of a
             chat model are found by its class, its fields and the bound arguments; secrets and fields with
             `exclude=True` do not count.
         url: The address of a server with OpenAI's API, such as "http://127.0.0.1:8000/v1"; `model` is then
-            the name of a model on it. The key is taken from `OPENAI_API_KEY`, if that is set.
-        parameters: Arguments of the chat model, over `DEFAULTS`; None leaves one out. Not with a model that
-            exists.
+            the name of a model on it. It is sent the key in `OPENAI_API_KEY`, if that is set.
+        parameters: Arguments of the chat model, over `DEFAULTS`; None leaves one out. They are stored with
+            each reply, so keys and headers are refused. Not with a model that exists.
 
     Raises:
         InvalidInputError: An argument cannot be used.
@@ -79,6 +95,13 @@ class ChatModel:
         if isinstance(model, str):
             chosen = {**DEFAULTS, **(parameters or {})}
             self.parameters = {name: value for name, value in chosen.items() if value is not None}
+            secret = _secret(self.parameters)
+            if secret is not None:
+                raise InvalidInputError(
+                    f"parameters has {secret!r}, which would be stored with each reply and shown in the "
+                    "report: set a key in its environment variable, such as OPENAI_API_KEY, or give a chat "
+                    "model that you made in Python"
+                )
             self.name = model
             self._model: Any = _load(model, url, self.parameters)
             return
@@ -87,7 +110,9 @@ class ChatModel:
         inner, bound = _unbound(model)
         self.name = type(inner).__name__
         self.parameters = {
-            name: _text(value) for name, value in {**inner._identifying_params, **bound}.items()
+            name: _text(value)
+            for name, value in {**inner._identifying_params, **bound}.items()
+            if _secret({name: value}) is None
         }
         self.parameters["fingerprint"] = _fingerprint(inner, bound)
         self._model = model
@@ -106,11 +131,14 @@ class ChatModel:
     def _ask(self, messages: Messages) -> Reply:
         start = time.perf_counter()
         first: float | None = None
+        cut_off: bool | None = None
         whole: Any = None
         for chunk in self._model.stream(messages):
             if first is None and chunk.text:
                 first = time.perf_counter() - start
             whole = chunk if whole is None else whole + chunk
+            if (reason := _finish_reason(chunk.response_metadata)) is not None:
+                cut_off = reason.lower() in _AT_LIMIT
         seconds = time.perf_counter() - start
         usage = (None if whole is None else whole.usage_metadata) or {}
         return Reply(
@@ -120,7 +148,25 @@ class ChatModel:
             cached_tokens=usage.get("input_token_details", {}).get("cache_read"),
             first_token_seconds=seconds if first is None else first,
             seconds=seconds,
+            cut_off=cut_off,
         )
+
+
+def _finish_reason(metadata: Mapping[str, Any]) -> str | None:
+    """Why a reply ended, where its provider says so under one of the usual names."""
+    names = ("finish_reason", "stop_reason", "done_reason", "stopReason")
+    return next((str(metadata[name]) for name in names if metadata.get(name)), None)
+
+
+def _secret(arguments: Mapping[Any, Any]) -> str | None:
+    """The name of the first argument that is a secret, or has one; None without any."""
+    for name, value in arguments.items():
+        if _SECRET.search(str(name).replace("-", "_")):
+            return str(name)
+        within = _secret(value) if isinstance(value, Mapping) else None
+        if within is not None:
+            return f"{name}.{within}"
+    return None
 
 
 def _unbound(model: Any) -> tuple[BaseChatModel, dict[str, Any]]:
@@ -138,7 +184,7 @@ def _unbound(model: Any) -> tuple[BaseChatModel, dict[str, Any]]:
     if not isinstance(inner, BaseChatModel):
         raise InvalidInputError(
             "an LLM must be a ChatModel, a chat model of LangChain, or a specification such as "
-            f"'openai:gpt-5-mini', got {shown(model)}"
+            f"'openai:gpt-4.1-mini', got {shown(model)}"
         )
     return inner, bound
 
@@ -176,8 +222,23 @@ def _load(model: str, url: str | None, parameters: Mapping[str, Any]) -> BaseCha
     except ImportError as error:
         raise MissingExtraError("an LLM by its URL", "qa") from error
     # Servers of one's own have no keys, but the client wants one.
-    key: Any = os.environ.get("OPENAI_API_KEY") or "none"
-    return ChatOpenAI(model=model, base_url=url, api_key=key, stream_usage=True, **parameters)
+    key = os.environ.get("OPENAI_API_KEY") or "none"
+    try:
+        given: dict[str, Any] = {"api_key": key, "stream_usage": True, **_for_any_server(parameters)}
+        return ChatOpenAI(model=model, base_url=url, **given)
+    except Exception as error:  # a wrong argument
+        raise InvalidInputError(f"llm {model!r} could not be loaded: {error}") from error
+
+
+def _for_any_server(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with the limit of tokens under both of its names.
+
+    The client renames `max_tokens` to `max_completion_tokens`, which some servers ignore.
+    """
+    if "max_tokens" not in parameters:
+        return dict(parameters)
+    body = {"max_tokens": parameters["max_tokens"], **(parameters.get("extra_body") or {})}
+    return {**parameters, "extra_body": body}
 
 
 def estimated_tokens(texts: Sequence[str]) -> int:

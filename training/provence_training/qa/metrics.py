@@ -1,4 +1,4 @@
-"""How right a reply is: exact match, token F1, and whether an answer occurs in it."""
+"""How correct a reply is: exact match, token F1, and whether an answer occurs in it."""
 
 from __future__ import annotations
 

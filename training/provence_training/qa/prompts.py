@@ -30,6 +30,12 @@ class Wording:
     no_answer: str
     """The reply that says that there is no answer."""
 
+    judge: str
+    """What a judge is told to do."""
+
+    judged: str
+    """How it is given the `{question}`, its right `{answers}` and the `{reply}`."""
+
 
 ENGLISH = Wording(
     with_passages=(
@@ -43,6 +49,11 @@ ENGLISH = Wording(
     passage="[{number}] {text}",
     question="Question: {question}\nAnswer:",
     no_answer="No answer",
+    judge=(
+        "Does the reply give one of the right answers to the question? It may use other words or say more, "
+        "but must not contradict them. Your whole reply is: yes or no"
+    ),
+    judged="Question: {question}\n\nRight answers, any of them:\n{answers}\n\nReply: {reply}",
 )
 
 JAPANESE = Wording(
@@ -57,11 +68,11 @@ JAPANESE = Wording(
     passage="[{number}] {text}",
     question="質問: {question}\n答え:",
     no_answer="回答なし",
-)
-
-JUDGE = (
-    "Does the reply give one of the right answers to the question? It may use other words or say more, but "
-    "must not contradict them. Your whole reply is: yes or no"
+    judge=(
+        "回答は、質問の正解のどれかを述べていますか。言い方が違っていても、補足があってもかまいませんが、"
+        "正解と矛盾してはいけません。「はい」か「いいえ」だけを書いてください。"
+    ),
+    judged="質問: {question}\n\n正解(どれか一つ):\n{answers}\n\n回答: {reply}",
 )
 
 
@@ -91,10 +102,11 @@ def messages(question: str, passages: Sequence[str], language: str) -> Messages:
     return [("system", wording.with_passages if passages else wording.alone), ("human", "\n\n".join(parts))]
 
 
-def judge_messages(question: str, answers: Sequence[str], reply: str) -> Messages:
+def judge_messages(question: str, answers: Sequence[str], reply: str, language: str) -> Messages:
     """The messages that ask an LLM whether a reply is right, to be answered with yes or no."""
+    wording = wording_of(language)
     right = "\n".join(f"- {answer}" for answer in answers)
     return [
-        ("system", JUDGE),
-        ("human", f"Question: {question}\n\nRight answers, any of them:\n{right}\n\nReply: {reply.strip()}"),
+        ("system", wording.judge),
+        ("human", wording.judged.format(question=question, answers=right, reply=reply.strip())),
     ]

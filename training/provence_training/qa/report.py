@@ -27,6 +27,9 @@ class QASet:
     num_left_out: int
     """Questions that are not counted, since not all of their replies are stored (with `cached_only`)."""
 
+    warnings: list[str]
+    """What makes the figures less than they seem: too few passages, replies cut off or empty."""
+
     arms: list[ArmFigures]
     """For each k, all strategies."""
 
@@ -65,6 +68,7 @@ class QAReport:
             parts += [
                 f"## {one.name}",
                 f"{one.num_questions} questions, {', '.join(one.languages)}.{left_out}",
+                *(f"Warning: {warning}." for warning in one.warnings),
             ]
             if one.name in plots:
                 parts.append(
@@ -107,7 +111,7 @@ def _plain(value: Any) -> str:
 
 
 def _figures(one: QASet, k: int) -> str:
-    """Tokens and seconds are means of a question; the cost is that of all questions."""
+    """Tokens and seconds are means of a question."""
     arms = [arm for arm in one.arms if arm.k == k]
     columns: dict[str, list[Any]] = {
         "strategy": [arm.strategy for arm in arms],
@@ -127,7 +131,9 @@ def _figures(one: QASet, k: int) -> str:
         "s for context": [arm.context_seconds / one.num_questions for arm in arms],
         "s to first token": [arm.first_token_seconds / one.num_questions for arm in arms],
         "s for reply": [arm.reply_seconds / one.num_questions for arm in arms],
-        "cost of all": [arm.cost for arm in arms],
+        "cost of 1,000 questions": [
+            None if arm.cost_of_1000 is None else f"{arm.cost_of_1000:.4f}" for arm in arms
+        ],
     }
     columns = {name: values for name, values in columns.items() if any(v is not None for v in values)}
     return markdown_table(list(columns), list(zip(*columns.values(), strict=True)))

@@ -24,13 +24,25 @@ class FilterByEmbeddings:
 
     Args:
         model: A bi-encoder that sentence-transformers loads.
-        share: Share of the characters of all passages to keep; the sentence that reaches it is kept whole.
+        share: Share of the characters of all passages to keep; the sentence that passes it is kept whole.
+        query_prefix: What the model expects before a question ("query: " for E5); None leaves that to its
+            configuration.
+        passage_prefix: What it expects before a sentence ("passage: " for E5).
     """
 
-    def __init__(self, model: str, share: float = _SHARE) -> None:
+    def __init__(
+        self,
+        model: str,
+        share: float = _SHARE,
+        *,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+    ) -> None:
         check_share("share", share)
-        self.name = f"embedding-filter:{model}:{share:g}"
-        self._filter = EmbeddingFilter(model)
+        prefixes = {"query_prefix": query_prefix, "passage_prefix": passage_prefix}
+        given = [f"{name}={prefix!r}" for name, prefix in prefixes.items() if prefix is not None]
+        self.name = " ".join([f"embedding-filter:{model}:{share:g}", *given])
+        self._filter = EmbeddingFilter(model, query_prefix=query_prefix, passage_prefix=passage_prefix)
         self._share = share
 
     def context(self, question: QAQuestion, passages: Sequence[str]) -> list[str]:

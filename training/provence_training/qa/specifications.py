@@ -23,12 +23,20 @@ _SIMPLE: Mapping[str, Callable[[], Strategy]] = {"none": NoContext, "all": AllPa
 _PRUNE_OPTIONS = ("top_k", "score_threshold", *(field.name for field in fields(PruningOptions)))
 
 
-def parse_strategy(specification: str, model: Callable[[], Provence]) -> Strategy:
+def parse_strategy(
+    specification: str,
+    model: Callable[[], Provence],
+    *,
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
+) -> Strategy:
     """Make a strategy from its specification.
 
     Args:
         specification: One of the forms that the error lists.
         model: Gives the model to those that need one.
+        query_prefix: What the bi-encoder of an embedding filter expects before a question.
+        passage_prefix: What it expects before a sentence.
 
     Raises:
         InvalidInputError: It has none of the forms.
@@ -41,9 +49,12 @@ def parse_strategy(specification: str, model: Callable[[], Provence]) -> Strateg
             return Rerank(model(), int(rest))
         case "prune" if rest or not colon:
             return Prune(model(), **_prune_options(specification, rest))
-        case "embedding-filter" | "llmlingua2" if rest and not rest.startswith(":"):
-            rival = FilterByEmbeddings if kind == "embedding-filter" else LLMLingua2
-            return rival(*_model_and_share(rest))
+        case "embedding-filter" if rest and not rest.startswith(":"):
+            return FilterByEmbeddings(
+                *_model_and_share(rest), query_prefix=query_prefix, passage_prefix=passage_prefix
+            )
+        case "llmlingua2" if rest and not rest.startswith(":"):
+            return LLMLingua2(*_model_and_share(rest))
     raise InvalidInputError(f"strategy {specification!r} is unknown: it must be one of {_FORMS}")
 
 
