@@ -234,7 +234,7 @@ class WarningOf(BaseModel):
     field: str = Field(description="The query: `query`, or `query[0]`, ... if there are several.")
 
 
-_WARNINGS = Field(default=[], description="Absent if there are none.")
+_WARNINGS: Any = Field(default=[], description="Absent if there are none.")
 
 
 class Usage(BaseModel):

@@ -90,13 +90,12 @@ class Service:
         if not isinstance(body, dict):
             return
         query = body.get("query")
-        several = isinstance(query, list)
-        if several:
+        if isinstance(query, list):
             _check_limit("query", "queries", len(query), self._settings.max_queries)
         for name in ("documents", "texts"):
             if isinstance(documents := body.get(name), list):
                 numbers = (len(one) if isinstance(one, list) else 1 for one in documents)
-                number = sum(numbers) if several else len(documents)
+                number = sum(numbers) if isinstance(query, list) else len(documents)
                 _check_limit(name, "documents", number, self._settings.max_documents)
 
     async def submit(
