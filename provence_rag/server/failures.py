@@ -37,7 +37,6 @@ _EXPECTED = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
-    "model_type": "must be an object",
     "greater_than_equal": "must be at least {ge}",
     "literal_error": "must be {expected}",
 }
