@@ -164,9 +164,12 @@ class RemoteProvence(Provence):
 
         def parse(content: Any) -> list[tuple[Part, list[PrunedPassage], bool]]:
             long = {one["field"] for one in content.get("warnings", []) if one["type"] == "long_query"}
+            several = len(request.parts) > 1
+            results = content["results"] if several else [content["results"]]
+            names = [f"query[{number}]" if several else "query" for number in range(len(request.parts))]
             return [
-                (part, of_part(part, values), f"query[{number}]" in long)
-                for number, (part, values) in enumerate(zip(request.parts, content["results"], strict=True))
+                (part, of_part(part, values), name in long)
+                for part, values, name in zip(request.parts, results, names, strict=True)
             ]
 
         return read(self._client.post("/v1/prune", request.body), self._url, parse)

@@ -154,7 +154,9 @@ class _Draft:
     def request(self) -> Request:
         """What there is so far."""
         queries, documents = b",".join(self._queries), b",".join(self._documents)
-        fields = b'"query":[%s],"documents":[%s]' % (queries, documents)
+        # A single query is no list of one, so that the server's messages name documents as the caller does.
+        several = b'"query":[%s],"documents":[%s]'
+        fields = (b'"query":%s,"documents":%s' if len(self.parts) == 1 else several) % (queries, documents)
         return Request(self.parts, b"{%s,%s}" % (self._settings[1:-1], fields))
 
 

@@ -67,7 +67,7 @@ async def _refused(request: Request, error: Any) -> Response:
     if not isinstance(error, RequestError):  # of FastAPI itself
         kind = "not_found" if error.status_code == 404 else "invalid_input"
         error = RequestError(error.status_code, kind, str(error.detail), headers=error.headers)
-    return JsonResponse(error.body(request.url.path), error.status_code, error.headers)
+    return JsonResponse(error.body(request.scope["path"]), error.status_code, error.headers)
 
 
 async def _invalid(request: Request, error: Any) -> Response:

@@ -210,8 +210,6 @@ def _read_keys(path: Path | None) -> tuple[str, ...]:
         if not found:
             raise InvalidInputError(f"--api-keys-file {str(path)!r} has no key")
         keys += found
-    if not all(key.isascii() and key.isprintable() and " " not in key for key in keys):
-        raise InvalidInputError("an API key must be of printable ASCII characters without spaces")
     return tuple(keys)
 
 

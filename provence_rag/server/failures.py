@@ -37,8 +37,11 @@ _EXPECTED = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "greater_than_equal": "must be at least {ge}",
+    "literal_error": "must be {expected}",
 }
-"""Kinds of pydantic's errors about a field -> what to say, since its own words are those of Python."""
+"""Kinds of pydantic's errors about a field -> what to say, since its own words are those of Python. Braces
+hold what it expected."""
 
 _NAMED = re.compile(r"(\w+)(?:\[\d+\])*(?=[ =:])")
 """What the library's messages begin with: the argument that is wrong, such as `documents[3]`."""
@@ -100,13 +103,22 @@ def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> RequestError:
         return failure_of_value(raised)
     field = _place(error["loc"])
     name = field or "the body"
-    expected = _EXPECTED.get(error["type"])
-    message = f"{name} {expected}" if expected else f"{name}: {error['msg']}"
-    if expected and expected.startswith("must be"):
-        message += f", got {shown(error['input'])}"
+    if expected := _EXPECTED.get(error["type"]):
+        message = f"{name} {expected.format_map(error.get('ctx', {}))}"
+        if expected.startswith("must be"):
+            message += f", got {_shown(error['input'])}"
+    else:
+        message = f"{name}: {raised or error['msg']}"
     if len(errors) > 1:
         message += f" (and {len(errors) - 1} more)"
     return RequestError(422, "invalid_input", message, field=field or None)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shown(value)
+    except RecursionError:  # of lists that are nested more deeply than Python writes them
+        return type(value).__name__
 
 
 def _place(location: Sequence[str | int]) -> str:

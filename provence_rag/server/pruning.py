@@ -9,14 +9,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from provence_rag.results import PrunedPassage
+from provence_rag.server.bodies import BodyRoute
 from provence_rag.server.failures import RequestError
 from provence_rag.server.jobs import Answer, Job
 from provence_rag.server.responses import JsonResponse, to_json
 from provence_rag.server.schemas import (
     Document,
     ErrorAnswer,
+    Group,
     PruneAnswer,
     PruneBatchAnswer,
     PruneBatchRequest,
@@ -27,7 +31,7 @@ from provence_rag.server.service import Service
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["prune"])
+router = APIRouter(tags=["prune"], route_class=BodyRoute)
 
 _NDJSON = "application/x-ndjson"
 
@@ -45,33 +49,62 @@ async def prune(body: PruneBody, request: Request) -> Response:
     ends the answers to a request that cannot be completed.
     """
     service: Service = request.app.state.service
-    job = service.submit(body.groups(), body.pruning_options(), body.ranking(), separator=body.separator)
+    groups = body.groups()
+    job = await service.submit(groups, body.pruning_options(), body.ranking(), separator=body.separator)
     if _NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(_lines(service, body, job, request), media_type=_NDJSON)
+        return _Lines(service, body, groups, job, request)
     answers = [answer async for answer in service.answers(job, request)]
-    results = [
-        _passages(answer, documents, body)
-        for answer, (_, documents) in zip(answers, body.groups(), strict=True)
-    ]
+    return await run_in_threadpool(_response, service, body, groups, answers)
+
+
+def _response(
+    service: Service,
+    body: PruneRequest | PruneBatchRequest,
+    groups: Sequence[Group],
+    answers: Sequence[Answer],
+) -> Response:
+    results = [_passages(*one, body) for one in zip(answers, groups, strict=True)]
     several = isinstance(body, PruneBatchRequest)
     values = _answer(service, results if several else results[0], answers)
-    places = [f"query[{number}]" if several else "query" for number in range(len(answers))]
-    return JsonResponse({**values, **_warnings(answers, places)})
+    return JsonResponse({**values, **_warnings(answers, groups)})
 
 
-async def _lines(
-    service: Service, body: PruneRequest | PruneBatchRequest, job: Job, request: Request
-) -> AsyncGenerator[bytes, None]:
-    number = 0
-    try:
-        async with aclosing(service.answers(job, request)) as answers:
-            async for answer in answers:
-                results = _passages(answer, body.groups()[number][1], body)
-                values = {**_answer(service, results, [answer]), **_warnings([answer], [f"query[{number}]"])}
-                yield to_json({"index": number, **values}) + b"\n"
-                number += 1
-    except RequestError as error:  # too late for a status
-        yield to_json({"index": number, **error.body(request.url.path)}) + b"\n"
+class _Lines(StreamingResponse):
+    """The answer to each query, as a line of its own. The request is given up when the response ends."""
+
+    def __init__(
+        self,
+        service: Service,
+        body: PruneRequest | PruneBatchRequest,
+        groups: Sequence[Group],
+        job: Job,
+        request: Request,
+    ) -> None:
+        super().__init__(self._lines(), media_type=_NDJSON)
+        self._service, self._body, self._groups = service, body, groups
+        self._job, self._request = job, request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the lines."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:  # the client may leave before a line is asked for
+            self._service.give_up(self._job)
+
+    async def _lines(self) -> AsyncGenerator[bytes, None]:
+        number = 0
+        try:
+            async with aclosing(self._service.answers(self._job, self._request)) as answers:
+                async for answer in answers:
+                    yield await run_in_threadpool(self._line, number, answer)
+                    number += 1
+        except RequestError as error:  # too late for a status
+            yield to_json({"index": number, **error.body(self._request.scope["path"])}) + b"\n"
+
+    def _line(self, number: int, answer: Answer) -> bytes:
+        group = self._groups[number]
+        values = _answer(self._service, _passages(answer, group, self._body), [answer])
+        return to_json({"index": number, **values, **_warnings([answer], [group])}) + b"\n"
 
 
 def _answer(service: Service, results: Any, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -81,25 +114,23 @@ def _answer(service: Service, results: Any, answers: Sequence[Answer]) -> dict[s
     return {"model": service.info.model.name, "results": results, "usage": usage}
 
 
-def _warnings(answers: Sequence[Answer], places: Sequence[str]) -> dict[str, Any]:
+def _warnings(answers: Sequence[Answer], groups: Sequence[Group]) -> dict[str, Any]:
     """Nothing if there is nothing to warn of."""
     found = [
-        {**asdict(notice), "field": place}
-        for answer, place in zip(answers, places, strict=True)
+        {**asdict(notice), "field": f"query{group.place}"}
+        for answer, group in zip(answers, groups, strict=True)
         for notice in answer.notices
     ]
     return {"warnings": found} if found else {}
 
 
-def _passages(
-    answer: Answer, documents: Sequence[Document], body: PruneRequest | PruneBatchRequest
-) -> list[dict[str, Any]]:
-    return [_passage(one, documents[one.index], body.return_sentences) for one in answer.passages]
+def _passages(answer: Answer, group: Group, body: PruneRequest | PruneBatchRequest) -> list[dict[str, Any]]:
+    return [_passage(one, group.documents[one.index], body.return_sentences) for one in answer.passages]
 
 
 def _passage(passage: PrunedPassage, document: Document, return_sentences: bool) -> dict[str, Any]:
     found = passage.to_dict()
     if not return_sentences:
         del found["sentences"]
-    given = document.model_dump(include={"id", "metadata"}, exclude_none=True)
-    return {**found, **given}
+    given = {"id": document.id, "metadata": document.metadata}
+    return {**found, **{name: value for name, value in given.items() if value is not None}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -48,7 +49,7 @@ def _table(schema: Schema) -> Iterator[str]:
     required = schema.get("required", [])
     yield "<table><tr><th>field<th>type<th>default<th></tr>"
     for name, field in schema.get("properties", {}).items():
-        default = "required" if name in required else escape(repr(field.get("default")))
+        default = "required" if name in required else escape(json.dumps(field.get("default")))
         text = escape(field.get("description", ""))
         yield f"<tr><td><code>{escape(name)}</code><td>{_kind(field)}<td>{default}<td>{text}</tr>"
     yield "</table>"
@@ -63,7 +64,7 @@ def _kind(schema: Schema) -> str:
         if key in schema:
             return " or ".join(map(_kind, schema[key]))
     if "enum" in schema:
-        return ", ".join(escape(repr(value)) for value in schema["enum"])
+        return ", ".join(escape(json.dumps(value)) for value in schema["enum"])
     if schema.get("type") == "array" and "items" in schema:
         return f"list of {_kind(schema['items'])}"
     return escape(str(schema.get("type", "any")))

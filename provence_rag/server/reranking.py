@@ -6,25 +6,28 @@ Each answers as its original does. `prune` adds what is left of each text.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from starlette.concurrency import run_in_threadpool
 
 from provence_rag.options import PruningOptions
 from provence_rag.ranking import Ranking
 from provence_rag.results import PrunedPassage
+from provence_rag.server.bodies import BodyRoute
 from provence_rag.server.failures import RequestError
 from provence_rag.server.jobs import Answer
 from provence_rag.server.responses import JsonResponse
-from provence_rag.server.schemas import Document, Options
+from provence_rag.server.schemas import Document, Group, JsonValue, Options, Texts
 from provence_rag.server.service import Service
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["rerank"])
+router = APIRouter(tags=["rerank"], route_class=BodyRoute)
 
 Prune = Annotated[
     Annotated[Options, Tag("<options>")] | Annotated[bool, Tag("<flag>")],
@@ -57,36 +60,42 @@ class TextObject(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
+    __pydantic_extra__: dict[str, JsonValue]
+
     text: str | None = None
     title: str | None = None
 
 
 class _Rerank(_Body):
     model: str | None = Field(default=None, description="Has no effect: a server has one model.")
-    documents: list[
-        Annotated[
-            TextObject,
-            BeforeValidator(
-                lambda value: {"text": value} if isinstance(value, str) else value,
-                json_schema_input_type=str | TextObject,
-            ),
-        ]
+    documents: Annotated[
+        list[
+            Annotated[
+                TextObject,
+                BeforeValidator(
+                    lambda value: {"text": value} if isinstance(value, str) else value,
+                    json_schema_input_type=str | TextObject,
+                ),
+            ]
+        ],
+        Field(fail_fast=True),
     ] = Field(description="Texts, or objects with `text`. They are read as a whole, however long they are.")
     top_n: int | None = Field(default=None, ge=1, description="How many results to return; null is all.")
 
-    def texts(self, fields: list[str]) -> list[Document]:
-        """The documents, with the values of these fields as their texts."""
-        return [self._document(number, fields) for number in range(len(self.documents))]
+    def texts(self, fields: Sequence[str]) -> list[Document]:
+        """The documents, with the values of these fields, each once, as their texts."""
+        places = {name: place for place, name in enumerate(dict.fromkeys(fields))}
+        return [self._document(number, places) for number in range(len(self.documents))]
 
-    def _document(self, number: int, fields: list[str]) -> Document:
+    def _document(self, number: int, places: dict[str, int]) -> Document:
         one = self.documents[number]
-        values = one.model_dump(exclude_none=True)
-        found = [values[name] for name in fields if name in values]
+        values = {name: value for name, value in one if name in places and value is not None}
+        found = [values[name] for name in sorted(values, key=places.__getitem__)]
         if not found or not all(isinstance(value, str) for value in found):
             name = f"documents[{number}]"
-            message = f"{name} must be a string, or an object with strings for {', '.join(fields)}"
+            message = f"{name} must be a string, or an object with strings for {', '.join(places)}"
             raise RequestError(422, "invalid_input", message, field=name)
-        return Document(text="\n".join(found), title=None if "title" in fields else one.title)
+        return Document(text="\n".join(found), title=None if "title" in places else one.title)
 
 
 class CohereRequest(_Rerank):
@@ -99,7 +108,7 @@ class JinaRequest(_Rerank):
     """As Jina's API and Cohere's v1 API take it. `max_chunks_per_doc` and `truncation` have no effect."""
 
     return_documents: bool = Field(default=True, description="Whether results have their `document`.")
-    rank_fields: list[str] | None = Field(
+    rank_fields: Texts | None = Field(
         default=None, description="Fields of the objects to read, joined by line breaks; null is `text`."
     )
 
@@ -107,7 +116,7 @@ class JinaRequest(_Rerank):
 class TeiRequest(_Body):
     """As text-embeddings-inference takes it. `truncate` and `truncation_direction` have no effect."""
 
-    texts: list[str] = Field(description="Texts. They are read as a whole, however long they are.")
+    texts: Texts = Field(description="Texts. They are read as a whole, however long they are.")
     raw_scores: bool = Field(default=False, description="Whether scores are logits.")
     return_text: bool = Field(default=False, description="Whether results have their `text`.")
 
@@ -162,17 +171,14 @@ def _errors(*fields: str) -> dict[int | str, dict[str, Any]]:
 async def cohere(body: CohereRequest, request: Request) -> Response:
     """Cohere's API, version 2."""
     answer = await _rerank(request, body, body.texts(["text"]), body.top_n)
-    return JsonResponse(_cohere(request, body, answer, version="2"))
+    return await run_in_threadpool(lambda: JsonResponse(_cohere(request, body, answer, version="2")))
 
 
 @router.post("/v1/rerank", response_model=JinaAnswer, responses=_errors("message", "detail"))
 async def jina(body: JinaRequest, request: Request) -> Response:
     """Jina's API, and version 1 of Cohere's, which shares its path: answers have the fields of both."""
     answer = await _rerank(request, body, body.texts(body.rank_fields or ["text"]), body.top_n)
-    usage = {"total_tokens": answer.tokens_in, "prompt_tokens": answer.tokens_in}
-    service: Service = request.app.state.service
-    more = {"model": service.info.model.name, "object": "list", "usage": usage}
-    return JsonResponse({**_cohere(request, body, answer, version="1"), **more})
+    return await run_in_threadpool(_jina, request, body, answer)
 
 
 @router.post("/rerank", response_model=list[Rank], responses=_errors("error", "error_type"))
@@ -180,14 +186,7 @@ async def tei(body: TeiRequest, request: Request) -> Response:
     """The API of text-embeddings-inference."""
     documents = [Document(text=text) for text in body.texts]
     answer = await _rerank(request, body, documents, None, documents_name="texts")
-    ranks = []
-    for passage in answer.passages:
-        score = _raw_score(passage) if body.raw_scores else _relevance(request, passage)
-        rank: dict[str, Any] = {"index": passage.index, "score": score}
-        if body.return_text:
-            rank["text"] = passage.document
-        ranks.append({**rank, **_pruned(body, passage)})
-    return JsonResponse(ranks)
+    return await run_in_threadpool(_tei, request, body, answer)
 
 
 async def _rerank(
@@ -198,8 +197,8 @@ async def _rerank(
     documents_name: str = "documents",
 ) -> Answer:
     service: Service = request.app.state.service
-    job = service.submit(
-        [(body.query, documents)],
+    job = await service.submit(
+        [Group(body.query, documents)],
         body.pruning_options(),
         Ranking(top_k=top_n, reorder=True),
         documents_name=documents_name,
@@ -215,7 +214,7 @@ def _cohere(
     for passage in answer.passages:
         result: dict[str, Any] = {"index": passage.index, "relevance_score": _relevance(request, passage)}
         if body.return_documents:
-            result["document"] = body.documents[passage.index].model_dump(exclude_unset=True)
+            result["document"] = _as_given(body.documents[passage.index])
         results.append({**result, **_pruned(body, passage)})
     meta: dict[str, Any] = {
         "api_version": {"version": version},
@@ -225,6 +224,28 @@ def _cohere(
     if answer.notices:
         meta["warnings"] = [notice.message for notice in answer.notices]
     return {"id": str(uuid4()), "results": results, "meta": meta}
+
+
+def _as_given(document: TextObject) -> dict[str, Any]:
+    return {name: value for name, value in document if name in document.model_fields_set}
+
+
+def _jina(request: Request, body: JinaRequest, answer: Answer) -> Response:
+    service: Service = request.app.state.service
+    usage = {"total_tokens": answer.tokens_in, "prompt_tokens": answer.tokens_in}
+    more = {"model": service.info.model.name, "object": "list", "usage": usage}
+    return JsonResponse({**_cohere(request, body, answer, version="1"), **more})
+
+
+def _tei(request: Request, body: TeiRequest, answer: Answer) -> Response:
+    ranks = []
+    for passage in answer.passages:
+        score = _raw_score(passage) if body.raw_scores else _relevance(request, passage)
+        rank: dict[str, Any] = {"index": passage.index, "score": score}
+        if body.return_text:
+            rank["text"] = passage.document
+        ranks.append({**rank, **_pruned(body, passage)})
+    return JsonResponse(ranks)
 
 
 def _relevance(request: Request, passage: PrunedPassage) -> float:

@@ -34,13 +34,23 @@ class Scheduler:
         engine: Runs the model.
         capacity: Characters that may wait. A request that does not fit is refused, unless nobody waits.
         sharing: Whether small requests share a turn, and thus the batches of the model.
+        batch_size: Windows per batch; None lets the engine choose.
         metrics: Counts what happens.
     """
 
-    def __init__(self, engine: Engine, *, capacity: int, sharing: bool, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        capacity: int,
+        sharing: bool,
+        metrics: Metrics,
+        batch_size: int | None = None,
+    ) -> None:
         self._engine = engine
         self._capacity = capacity
         self._sharing = sharing
+        self._batch_size = batch_size
         self._metrics = metrics
         self._waiting: deque[Job] = deque()
         self._unread = 0
@@ -83,7 +93,7 @@ class Scheduler:
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:
-        """Give up a request, if it is not answered yet: its place is free at once."""
+        """Give up a request, if it is not answered yet: its place is free at once, or after its turn."""
         with self._changed:
             job.is_cancelled = True
             if job in self._waiting:  # else it has its turn, after which it is dropped
@@ -131,6 +141,7 @@ class Scheduler:
                     [pair for pairs in turn.values() for pair in pairs],
                     language=options.language,
                     longest_sentence=options.max_tokens,
+                    batch_size=self._batch_size,
                 )
             )
             middle = time.perf_counter()
@@ -149,7 +160,8 @@ class Scheduler:
         end = time.perf_counter()
         self._metrics.turn(requests=len(turn), model=middle - start, selection=end - middle)
         read = sum(job.cost(pair) for job, pairs in turn.items() for pair in pairs)
-        self._speed += 0.1 * (read / (end - start) - self._speed)
+        if read:  # else it took time all the same, and says nothing of the speed
+            self._speed += 0.1 * (read / (end - start) - self._speed)
 
     def _count(self, characters: int) -> None:
         self._unread += characters

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+import math
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +16,6 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from typing_extensions import Self
 
 from provence_rag.adapters import OptionFields
 from provence_rag.errors import InvalidInputError
@@ -26,6 +26,8 @@ __all__ = [
     "Document",
     "ErrorAnswer",
     "ErrorOf",
+    "Group",
+    "JsonValue",
     "Options",
     "Passage",
     "PruneAnswer",
@@ -35,6 +37,7 @@ __all__ = [
     "PruneRequest",
     "SentenceOf",
     "Text",
+    "Texts",
     "Usage",
     "WarningOf",
 ]
@@ -49,18 +52,53 @@ class Body(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _report_one_unknown_field(cls, values: Any) -> Any:
+        # pydantic makes an error of each, and a body may have millions.
+        if isinstance(values, dict) and len(values) > len(cls.model_fields):
+            unknown = next(name for name in values if name not in cls.model_fields)
+            names = [*cls.model_fields.keys() & values.keys(), unknown]
+            return {name: values[name] for name in names}
+        return values
 
-Text = Annotated[Annotated[list[str], Tag("<list>")] | Annotated[str, Tag("<other>")], _BY_KIND]
+
+Texts = Annotated[list[str], Field(fail_fast=True)]
+"""Lists end at the first entry that cannot be used: pydantic would make an error of each."""
+
+Text = Annotated[Annotated[Texts, Tag("<list>")] | Annotated[str, Tag("<other>")], _BY_KIND]
 """A text, or the list of its sentences."""
 
 
-def _check_json(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what Python reads as JSON, but JSON does not have: infinity and NaN."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError as error:
-        raise ValueError("numbers must be finite") from error
-    return value
+_DEEPEST = 100
+"""Levels of lists and objects in a value that comes back; what writes JSON follows only some hundreds."""
+
+
+def _check_json(value: Any) -> Any:
+    """Refuse what Python reads as JSON but cannot write: infinity, NaN, and very deep nesting."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        if any(isinstance(one, float) and not math.isfinite(one) for one in level):
+            raise ValueError("numbers must be finite")
+        level = [inner for one in level for inner in _entries(one)]
+        if not level:
+            return value
+    raise ValueError(f"lists and objects must be nested less than {_DEEPEST} levels deep")
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+JsonValue = Annotated[Any, AfterValidator(_check_json)]
+"""A value that is not ours, and comes back as it is."""
+
+_Id = Annotated[
+    Annotated[int, Tag("<integer>")] | Annotated[str, Tag("<string>")],
+    Discriminator(lambda value: "<integer>" if type(value) is int else "<string>"),
+]
 
 
 class Document(Body):
@@ -70,10 +108,8 @@ class Document(Body):
     title: str | None = Field(
         default=None, description="Read with each part of the text, but not part of it."
     )
-    id: str | int | None = Field(default=None, description="Returned as it is.")
-    metadata: Annotated[dict[str, Any], AfterValidator(_check_json)] | None = Field(
-        default=None, description="Returned as it is."
-    )
+    id: _Id | None = Field(default=None, description="Returned as it is.")
+    metadata: dict[str, JsonValue] | None = Field(default=None, description="Returned as it is.")
 
 
 def _as_document(value: Any) -> Any:
@@ -84,6 +120,17 @@ DocumentOrText = Annotated[
     Document,
     BeforeValidator(_as_document, json_schema_input_type=str | Document),
 ]
+Documents = Annotated[list[DocumentOrText], Field(fail_fast=True)]
+
+
+class Group(NamedTuple):
+    """A query with its documents."""
+
+    query: str
+    documents: Sequence[Document]
+
+    place: str = ""
+    """Its position in the lists of the request, such as `[0]`; empty if `query` is not a list."""
 
 
 class Options(OptionFields, Body):
@@ -120,31 +167,34 @@ class PruneRequest(_PruneFields):
     """One query with its documents."""
 
     query: str = Field(description="The question.")
-    documents: list[DocumentOrText] = Field(description="Its documents, in any order.")
+    documents: Documents = Field(description="Its documents, in any order.")
 
-    def groups(self) -> list[tuple[str, list[Document]]]:
+    def groups(self) -> list[Group]:
         """The query and its documents, as the only one of a list."""
-        return [(self.query, self.documents)]
+        return [Group(self.query, self.documents)]
 
 
 class PruneBatchRequest(_PruneFields):
     """Several queries, each with documents of its own. The options apply to each query."""
 
-    query: list[str] = Field(description="The questions.")
-    documents: list[list[DocumentOrText]] = Field(description="The documents of each.")
+    query: Texts = Field(description="The questions.")
+    documents: Annotated[list[Documents], Field(fail_fast=True)] = Field(description="The documents of each.")
 
-    @model_validator(mode="after")
-    def _check_length(self) -> Self:
-        if len(self.query) != len(self.documents):
+    @model_validator(mode="before")
+    @classmethod
+    def _check_length(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # Before a value is made of each entry: the limits are about queries, and documents of all entries.
+        query, documents = values.get("query"), values.get("documents")
+        if isinstance(query, list) and isinstance(documents, list) and len(query) != len(documents):
             raise InvalidInputError(
-                f"documents must have an entry for each of the {len(self.query)} queries, "
-                f"got {len(self.documents)}"
+                f"documents must have an entry for each of the {len(query)} queries, got {len(documents)}"
             )
-        return self
+        return values
 
-    def groups(self) -> list[tuple[str, list[Document]]]:
+    def groups(self) -> list[Group]:
         """The queries, each with its documents."""
-        return list(zip(self.query, self.documents, strict=True))
+        pairs = zip(self.query, self.documents, strict=True)
+        return [Group(*pair, place=f"[{number}]") for number, pair in enumerate(pairs)]
 
 
 def _of_several(body: Any) -> str:
@@ -161,8 +211,8 @@ class ErrorOf(BaseModel):
     """Why there is no answer."""
 
     type: str = Field(
-        description="invalid_input, checkpoint, too_large, unauthorized, not_found, overloaded, timeout or "
-        "internal"
+        description="invalid_input, checkpoint, too_large, misdirected, unauthorized, not_found, overloaded, "
+        "timeout, cancelled or internal"
     )
     message: str
     field: str | None = Field(description="The field that is wrong, such as `documents[3].text`.")
@@ -184,7 +234,7 @@ class WarningOf(BaseModel):
     field: str = Field(description="The query: `query`, or `query[0]`, ... if there are several.")
 
 
-_WARNINGS = Field(default=[], description="Absent if there are none.")
+_WARNINGS: Any = Field(default=[], description="Absent if there are none.")
 
 
 class Usage(BaseModel):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from threading import Event
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore, Event
 from typing import Any, TypeVar
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.inference.engine import Engine
+from provence_rag.inference.engine import Engine, Pair
 from provence_rag.inputs import pairs_of_query
 from provence_rag.options import PruningOptions
 from provence_rag.provence import Provence
@@ -20,7 +22,7 @@ from provence_rag.server.info import Info, describe
 from provence_rag.server.jobs import Answer, Job
 from provence_rag.server.metrics import Metrics
 from provence_rag.server.scheduler import Scheduler
-from provence_rag.server.schemas import Document
+from provence_rag.server.schemas import Document, Group
 from provence_rag.server.settings import ServerSettings
 from provence_rag.validation import check_text
 
@@ -34,6 +36,9 @@ _WARM_UP = (
 )
 """Read before the first request, which would take seconds otherwise: what splits these languages is loaded by
 it. What tells other languages apart takes 75 MB, and is not loaded before it is needed."""
+
+_COUNTING = 4
+"""Requests whose tokens are counted at the same time. More would take the cores from the model."""
 
 
 class Service:
@@ -53,8 +58,11 @@ class Service:
             self._engine,
             capacity=settings.queue_characters,
             sharing=settings.share_batches,
+            batch_size=settings.batch_size,
             metrics=metrics,
         )
+        self._counting = ThreadPoolExecutor(_COUNTING, "provence-count")
+        self._places = BoundedSemaphore(_COUNTING)
         self.config = model.config
         self.info: Info = describe(settings, model)
         model.process("Is it ready?", _WARM_UP)
@@ -66,15 +74,33 @@ class Service:
     def stop(self) -> None:
         """Answer what was accepted, and end."""
         self._scheduler.stop()
+        self._counting.shutdown(cancel_futures=True)
 
     @property
     def is_ready(self) -> bool:
         """Whether requests are accepted."""
         return self._scheduler.is_ready
 
-    def submit(
+    def check_numbers(self, body: Any) -> None:
+        """Check the numbers of queries and documents in the JSON of a request, of any API.
+
+        Raises:
+            RequestError: There are too many.
+        """
+        if not isinstance(body, dict):
+            return
+        query = body.get("query")
+        if isinstance(query, list):
+            _check_limit("query", "queries", len(query), self._settings.max_queries)
+        for name in ("documents", "texts"):
+            if isinstance(documents := body.get(name), list):
+                numbers = (len(one) if isinstance(one, list) else 1 for one in documents)
+                number = sum(numbers) if isinstance(query, list) else len(documents)
+                _check_limit(name, "documents", number, self._settings.max_documents)
+
+    async def submit(
         self,
-        groups: Sequence[tuple[str, Sequence[Document]]],
+        groups: Sequence[Group],
         options: PruningOptions,
         ranking: Ranking,
         *,
@@ -84,7 +110,7 @@ class Service:
         """Check a request and put it into the queue. To be followed by `answers`.
 
         Args:
-            groups: Queries, each with its documents.
+            groups: Queries, each with its documents. Their numbers have been checked.
             options: How sentences are selected.
             ranking: Which documents come back.
             separator: Joins the sentences of documents that are lists.
@@ -96,14 +122,7 @@ class Service:
         try:
             options.check(self.config)
             ranking.check(self.config)
-            self._check_limits(groups, documents_name)
-            pairs = []
-            for number, (query, documents) in enumerate(groups):
-                place = f"[{number}]" if len(groups) > 1 else ""
-                query = check_text(f"query{place}", query, blank=False)
-                texts = [document.text for document in documents]
-                titles = [document.title for document in documents]
-                pairs.append(pairs_of_query(query, texts, titles, separator=separator, place=place))
+            pairs = await run_in_threadpool(self._pairs, groups, separator, documents_name)
         except (InvalidInputError, CheckpointError) as error:
             raise failure_of_value(error) from error
         job = Job(pairs, options, ranking)
@@ -129,21 +148,32 @@ class Service:
                 yield found
         finally:
             gone.cancel()
-            self._scheduler.cancel(job)
-            for answer in job.answers:  # asyncio logs exceptions that nobody has looked at
-                if answer.done():
-                    answer.exception()
+            self.give_up(job)
+
+    def give_up(self, job: Job) -> None:
+        """Forget a request: what is not answered yet never will be."""
+        self._scheduler.cancel(job)
+        for answer in job.answers:  # asyncio logs exceptions that nobody has looked at
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()
 
     async def count_tokens(self, texts: Sequence[str], request: Request) -> list[int]:
         """Count the tokens of texts, in a thread: the model and other requests go on.
 
+        Args:
+            texts: The texts. Their number has been checked.
+            request: Whose client they are counted for.
+
         Raises:
-            RequestError: They are beyond a limit of documents, it takes too long, or the client has gone.
+            RequestError: One is longer than a document may be, too many requests are counted, it takes too
+                long, or the client has gone.
         """
         limits = self._settings
-        _check_limit("texts", "texts", len(texts), limits.max_documents)
         for position, text in enumerate(texts):
             _check_limit(f"texts[{position}]", "characters", len(text), limits.max_document_characters)
+        if not self._places.acquire(blocking=False):
+            message = "the tokens of too many requests are being counted: try again in 1 s"
+            raise RequestError(429, "overloaded", message, headers={"Retry-After": "1"})
         given_up = Event()
 
         def count() -> list[int]:
@@ -151,7 +181,9 @@ class Service:
 
         deadline = asyncio.get_running_loop().time() + limits.timeout
         gone = asyncio.ensure_future(_disconnection(request))
-        counts = asyncio.ensure_future(asyncio.to_thread(count))
+        counting = self._counting.submit(count)
+        counting.add_done_callback(lambda _: self._places.release())  # of the thread: it may be late
+        counts = asyncio.wrap_future(counting)
         try:
             return await self._wait(counts, gone, deadline)
         finally:
@@ -174,21 +206,33 @@ class Service:
         message = f"not answered within {seconds}: send less, or try again later"
         raise RequestError(504, "timeout", message)
 
-    def _check_limits(self, groups: Sequence[tuple[str, Sequence[Document]]], documents_name: str) -> None:
+    def _pairs(self, groups: Sequence[Group], separator: str, documents_name: str) -> list[list[Pair]]:
+        """The pairs of each query, once all are known to be within the limits."""
         limits = self._settings
-        _check_limit("query", "queries", len(groups), limits.max_queries)
-        num_documents = sum(len(documents) for _, documents in groups)
-        _check_limit(documents_name, "documents", num_documents, limits.max_documents)
-        for number, (query, documents) in enumerate(groups):
-            place = f"[{number}]" if len(groups) > 1 else ""
+        total = 0
+        for query, documents, place in groups:
             _check_limit(f"query{place}", "characters", len(query), limits.max_query_characters)
             for position, document in enumerate(documents):
-                _check_limit(
-                    f"{documents_name}{place}[{position}]",
-                    "characters",
-                    sum(map(len, document.text)) + len(document.title or ""),
-                    limits.max_document_characters,
-                )
+                number = _num_characters(document, separator)
+                name = f"{documents_name}{place}[{position}]"
+                _check_limit(name, "characters", number, limits.max_document_characters)
+                total += number
+        # Only a long separator makes a request longer than its body.
+        _check_limit(documents_name, "characters", total, limits.max_body_bytes)
+        pairs = []
+        for query, documents, place in groups:
+            query = check_text(f"query{place}", query, blank=False)
+            texts = [document.text for document in documents]
+            titles = [document.title for document in documents]
+            pairs.append(pairs_of_query(query, texts, titles, separator=separator, place=place))
+        return pairs
+
+
+def _num_characters(document: Document, separator: str) -> int:
+    """The length of a document, once its sentences are joined, with its title."""
+    sentences = [document.text] if isinstance(document.text, str) else document.text
+    num_joints = max(0, len(sentences) - 1)
+    return sum(map(len, sentences)) + num_joints * len(separator) + len(document.title or "")
 
 
 async def _disconnection(request: Request) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from provence_rag.adapters import ModelFields
 from provence_rag.server import defaults
@@ -13,8 +13,22 @@ from provence_rag.server.hosts import check_pattern
 __all__ = ["LIMITS", "ServerSettings"]
 
 
+def _check_key(key: SecretStr) -> SecretStr:
+    """Return an API key that a header can bear.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    value = key.get_secret_value()
+    if not (value and value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("an API key must be of printable ASCII characters without spaces, at least one")
+    return key
+
+
 class ServerSettings(ModelFields):
     """The settings of a server. Limits apply to each request; one beyond them is refused, never cut."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a key
 
     max_body_bytes: int = Field(
         default=defaults.MAX_BODY_BYTES, ge=1, description="Bytes of a request's body."
@@ -41,10 +55,11 @@ class ServerSettings(ModelFields):
     queue_characters: int = Field(
         default=defaults.QUEUE_CHARACTERS,
         ge=1,
-        description="Characters that may wait to be read; beyond them, requests are refused (429).",
+        description="Characters that may wait to be read; beyond them, requests are refused (429). A request "
+        "that has more is accepted if no other waits.",
     )
     share_batches: bool = Field(default=False, description="Whether the model reads small requests together.")
-    api_keys: tuple[SecretStr, ...] = Field(
+    api_keys: tuple[Annotated[SecretStr, AfterValidator(_check_key)], ...] = Field(
         default=(), description="A request must bear one of these; without any, everybody may use the server."
     )
     allowed_hosts: tuple[Annotated[str, AfterValidator(check_pattern)], ...] = Field(

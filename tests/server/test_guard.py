@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 import re
@@ -10,15 +12,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Event
+from threading import Event, Semaphore
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from provence_rag import Provence
-from provence_rag.server import ServerSettings, service
+from provence_rag import InvalidInputError, Provence
+from provence_rag.server import ServerSettings, create_app, service
 from provence_rag.testing import fake_provence
 
 from .conftest import Connect, Serve, slow_model
@@ -46,6 +48,13 @@ def test_a_key_is_needed_where_there_are_some(connect: Connect) -> None:
     for path in ("/health", "/ready", "/openapi.json"):
         assert client.get(path).status_code == 200
     assert client.post("/rerank", json={}).json()["error_type"] == "Unauthorized"
+
+
+@pytest.mark.parametrize("key", ["", " ", " second", "sec ond", "second\n", "schlüssel"])
+def test_keys_that_no_header_can_bear(key: str) -> None:
+    with pytest.raises(ValueError, match="an API key must be of printable ASCII characters") as caught:
+        ServerSettings(api_keys=("first", key))
+    assert "input_value" not in str(caught.value)
 
 
 def host_is_accepted(address: str, host: str) -> bool:
@@ -141,6 +150,21 @@ def test_a_body_has_a_limit(connect: Connect) -> None:
             {"query": "a", "documents": [{"text": ["ab"], "title": "cd"}]},
             "documents[0]",
         ),
+        ({"max_document_characters": 3}, {"query": ["a"], "documents": [["b", "abcd"]]}, "documents[0][1]"),
+        (
+            {"max_document_characters": 3},
+            {"query": "a", "documents": [{"text": ["b", "c"]}], "separator": "--"},
+            "documents[0]",
+        ),
+        (
+            {"max_body_bytes": 300},
+            {"query": "a", "documents": [{"text": ["b", "c"]}] * 10, "separator": "-" * 40},
+            "documents",
+        ),
+        ({"max_documents": 2}, {"query": "a", "documents": [0] * 3}, "documents"),
+        ({"max_documents": 2}, {"query": ["a"], "documents": [0] * 3}, "documents"),
+        ({"max_documents": 2}, {"query": ["a"], "documents": [[0] * 3]}, "documents"),
+        ({"max_queries": 2}, {"query": [0] * 3, "documents": []}, "query"),
     ],
 )
 def test_limits_name_the_field(
@@ -151,6 +175,31 @@ def test_limits_name_the_field(
     error = response.json()["error"]
     assert error["field"] == field
     assert error["message"].startswith(f"{field} has ")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/prune", "documents"),
+        ("/v1/rerank", "documents"),
+        ("/v2/rerank", "documents"),
+        ("/rerank", "texts"),
+        ("/v1/count_tokens", "texts"),
+    ],
+)
+def test_many_wrong_entries_are_not_looked_at_one_by_one(connect: Connect, path: str, name: str) -> None:
+    client = connect(max_documents=100)
+    query = {} if path == "/v1/count_tokens" else {"query": "a"}
+    response = client.post(path, json={**query, name: [0] * 101})
+    assert response.status_code == 413
+    assert f"{name} has 101 documents, and this server takes at most 100" in response.text
+    response = client.post(path, json={**query, name: [0] * 100})
+    assert response.status_code == 422
+    assert f"{name}[0] must be" in response.text
+    assert "more)" not in response.text
+    fields = {f"field{number}": 0 for number in range(1000)}
+    response = client.post(path, json={**query, name: [{"text": "a", **fields}], **fields})
+    assert "(and 1 more)" in response.text or "more)" not in response.text
 
 
 def test_limits_of_texts_are_named_as_tei_calls_them(connect: Connect) -> None:
@@ -180,6 +229,14 @@ def test_headers_and_closed_doors(client: TestClient) -> None:
         (b"[" * 100_000, "application/json", 400, "body"),
         (b'{"query": "a", "documents": [{"text": "b", "metadata": {"c": NaN}}]}', None, 422, "finite"),
         (b'{"query": "a", "documents": ["b"], "score_threshold": NaN}', None, 422, "score_threshold"),
+        (
+            b'{"query": "a", "documents": [{"text": "b", "metadata": {"c": [1e999]}}]}',
+            None,
+            422,
+            "metadata.c",
+        ),
+        (b'{"query": "a", "documents": [{"text": "b", "id": 1.5}]}', None, 422, "[0].id must be a string"),
+        (b'{"query": "a", "documents": ["b"], "mode": "all"}', None, 422, "mode must be '"),
     ],
 )
 def test_bodies_that_cannot_be_read(
@@ -188,6 +245,25 @@ def test_bodies_that_cannot_be_read(
     headers = {"Content-Type": kind or "application/json"}
     response = client.post("/v1/prune", content=content, headers=headers)
     assert (response.status_code, message in response.text) == (status, True), response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/prune", '{"query": "a", "documents": [{"text": "b", "metadata": {"c": %s}}]}'),
+        ("/v1/prune", '{"query": "a", "documents": ["b"], "language": %s}'),
+        ("/v1/rerank", '{"query": "a", "documents": [{"text": "b", "c": %s}]}'),
+        ("/v2/rerank", '{"query": "a", "documents": ["b"], "more": %s}'),
+    ],
+)
+def test_values_of_any_depth(client: TestClient, path: str, body: str) -> None:
+    for depth in (0, 50, 98, *range(100, 1100, 20)):
+        content = body % ("[" * depth + "1" + "]" * depth)
+        response = client.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code in (200, 400, 422), (depth, response.text)
+        if '"c"' in body and response.status_code != 400:
+            assert response.status_code == (200 if depth < 100 else 422)
+            assert f'"c":{"[" * depth}1' in response.text or "c: lists and objects must be" in response.text
 
 
 def test_halves_of_characters_come_back(client: TestClient, model: Provence) -> None:
@@ -234,6 +310,107 @@ def test_a_request_has_a_deadline(connect: Connect) -> None:
         headers={"Accept": "application/x-ndjson"},
     ).text.splitlines()
     assert json.loads(lines[-1])["error"]["type"] == "timeout"
+
+
+def test_an_error_after_the_deadline_is_not_logged(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = fake_provence()
+    client = connect(model=slow, timeout=0.1)
+    go_on = Event()
+
+    def score(*_: Any, **__: Any) -> None:
+        assert go_on.wait(60)
+        raise InvalidInputError(PRUNE["documents"][0])
+
+    slow.engine.score = score  # type: ignore[method-assign,assignment]
+    assert client.post("/v1/prune", json=PRUNE).status_code == 504
+    go_on.set()
+    while "provence_queue_characters 0.0" not in client.get("/metrics").text:
+        time.sleep(0.01)
+    del slow.engine.score
+    for query in ("b", "c"):  # the first one is forgotten
+        assert client.post("/v1/prune", json={**PRUNE, "query": query}).status_code == 200
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+    assert "Assam" not in caplog.text
+
+
+def scope(query: bytes = b"") -> dict[str, Any]:
+    """A request to /v1/prune as ASGI has it, for answers line by line."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/prune",
+        "query_string": query,
+        "headers": [(b"content-type", b"application/json"), (b"accept", b"application/x-ndjson")],
+    }
+
+
+async def test_errors_need_only_the_path_of_the_address(model: Provence) -> None:
+    app = create_app(ServerSettings(model=model))
+    statuses = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    async with app.router.lifespan_context(app):
+        await app(scope(query=b"\xff"), receive, send)
+    assert statuses[0] == 422
+
+
+async def test_lines_that_are_not_waited_for() -> None:
+    """The client leaves before the first line is asked for."""
+    slow, backend = slow_model(0.02)
+    app = create_app(ServerSettings(model=slow))
+    text = PRUNE["documents"][0] * 600  # a turn each
+    body = json.dumps({"query": PRUNE["query"], "documents": [text] * 20}).encode()
+    messages: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0.01)
+
+    async with app.router.lifespan_context(app):
+        await app(scope(), receive, send)
+        while b"provence_queue_characters 0.0" not in app.state.metrics.page():
+            await asyncio.sleep(0.01)
+        assert backend.passes < 60  # of some 120
+
+
+def test_only_a_few_requests_are_counted_at_a_time(connect: Connect) -> None:
+    slow = fake_provence()
+    client = connect(model=slow)
+    begun, go_on = Semaphore(0), Event()
+
+    def count_tokens(text: str) -> int:
+        begun.release()
+        assert go_on.wait(60)
+        return 1
+
+    slow.engine.count_tokens = count_tokens  # type: ignore[method-assign]
+
+    def count() -> httpx.Response:
+        return client.post("/v1/count_tokens", json={"texts": ["a"]})
+
+    with ThreadPoolExecutor(4) as pool:
+        counting = [pool.submit(count) for _ in range(4)]
+        assert all(begun.acquire(timeout=60) for _ in counting)
+        refused = count()
+        go_on.set()
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "1"
+    assert refused.json()["error"]["type"] == "overloaded"
+    assert [one.result().status_code for one in counting] == [200] * 4
+    assert count().json() == {"counts": [1]}
 
 
 def test_tokens_are_counted_within_limits(connect: Connect) -> None:
@@ -339,6 +516,9 @@ def test_the_api_is_described(client: TestClient) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     for name in ("POST /v2/rerank", "keep_answers", "return_sentences", "relevance_score"):
         assert name in page.text
+    for default in ("null", "false", "&quot; &quot;"):
+        assert f"<td>{default}<td>" in page.text
+    assert not re.findall(r"<td>(None|True|False|&#x27;)", page.text)
     assert not re.findall(r"<script|<style|//", page.text)
     for name in re.findall(r"href=#(\w+)", page.text):
         assert f"id={name}>" in page.text

@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 
 from provence_rag import Provence, PruningOptions
 
+from .conftest import Connect, slow_model
+
 QUERY = "When was the tower finished?"
 TOWER = "The tower was finished in 1889. My cat sleeps all day."
 TEA = "Tea is hot. The tower sells tea."
@@ -129,6 +131,8 @@ def test_sentences_can_be_left_out(client: TestClient) -> None:
         ),
         ({"query": " ", "documents": ["b"]}, "query", "query is blank (' '): a query needs words"),
         ({"query": ["a", ""], "documents": [[], []]}, "query[1]", "query[1] is blank"),
+        ({"query": ["a"], "documents": [[{"text": ["b", " "]}]]}, "documents[0][0][1]", "is blank"),
+        ({"query": [" "], "documents": [[]]}, "query[0]", "query[0] is blank"),
         ([], None, "the body must be an object, got list []"),
     ],
 )
@@ -154,6 +158,11 @@ def test_a_query_of_which_only_the_beginning_is_read(client: TestClient) -> None
     batch = {"query": [QUERY, long], "documents": [[TOWER], [TOWER]]}
     assert client.post("/v1/prune", json=batch).json()["warnings"] == [{**expected, "field": "query[1]"}]
     headers = {"Accept": "application/x-ndjson"}
+    for query, documents, field in ((long, [TOWER], "query"), ([long], [[TOWER]], "query[0]")):
+        one = {"query": query, "documents": documents}
+        for options in ({}, headers):
+            answer = client.post("/v1/prune", json=one, headers=options).json()
+            assert answer["warnings"] == [{**expected, "field": field}]
     lines = client.post("/v1/prune", json=batch, headers=headers).text.splitlines()
     assert [json.loads(line).get("warnings") for line in lines] == [None, [{**expected, "field": "query[1]"}]]
     assert "warnings" not in client.post("/v1/prune", json={"query": QUERY, "documents": [TOWER]}).json()
@@ -167,3 +176,14 @@ def test_info(client: TestClient) -> None:
     assert info["model"]["keep_answers"] == 0.97
     assert info["backend"] == {"name": "fake", "device": "cpu"}
     assert info["limits"]["max_documents"] > 100
+
+
+def test_windows_of_a_batch(connect: Connect) -> None:
+    passes = []
+    for batch_size in (None, 1):
+        model, backend = slow_model(0)
+        client = connect(model=model, batch_size=batch_size)
+        before = backend.passes
+        client.post("/v1/prune", json={"query": "a", "documents": ["b", "c", "d"]})
+        passes.append(backend.passes - before)
+    assert passes == [1, 3]

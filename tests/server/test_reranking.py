@@ -69,11 +69,21 @@ def test_fields_to_rank_by(client: TestClient, model: Provence) -> None:
     assert [(r["index"], r["relevance_score"]) for r in results] == [
         (entry["corpus_id"], entry["score"]) for entry in expected
     ]
+    several = {**BODY, **fields, "rank_fields": ["title", "body", "title"] * 100, "prune": True}
+    results = client.post("/v1/rerank", json=several).json()["results"]
+    assert sorted(result["original_length"] for result in results) == [8, 27]  # each once
     response = client.post("/v1/rerank", json={**BODY, **fields, "rank_fields": ["author"]})
     assert response.status_code == 422
     assert response.json()["message"] == (
         "documents[0] must be a string, or an object with strings for author"
     )
+
+
+def test_fields_that_json_does_not_have(client: TestClient) -> None:
+    content = '{"query": "a", "documents": [{"text": "b", "rank": 1}, {"text": "c", "rank": 1e999}]}'
+    response = client.post("/v1/rerank", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert response.json()["message"] == "documents[1].rank: numbers must be finite"
 
 
 def test_tei(client: TestClient, model: Provence) -> None:
@@ -125,6 +135,8 @@ def test_errors_have_the_shape_of_the_original(client: TestClient, path: str) ->
             "/rerank": {"error": message, "error_type": "Validation"},
         }[path]
     )
+    if path != "/rerank":
+        assert "top_n must be at least 1, got int 0" in client.post(path, json=body(path, top_n=0)).text
     names = {"query": 1}, {"prune": 1}, {"prune": {"ratoi": 0.5}}
     for wrong, place in zip(names, ("query", "prune", "prune.ratoi"), strict=True):
         assert f"{place} " in client.post(path, json=body(path, **wrong)).text

@@ -145,6 +145,18 @@ async def test_too_many_are_refused_and_told_when_to_come_back(gate: Gate, start
     await result(last)
 
 
+async def test_requests_without_documents_do_not_count_as_slow(gate: Gate, start: Start) -> None:
+    scheduler = start(capacity=1)
+    gate.permits.release(100)
+    for _ in range(100):
+        scheduler.submit(empty := job("empty"))
+        await result(empty)
+    scheduler.submit(job("running", LONG, LONG))
+    with pytest.raises(RequestError) as caught:
+        scheduler.submit(job("small", TOWER))
+    assert int(caught.value.headers["Retry-After"]) < 10
+
+
 async def test_a_request_that_is_given_up_frees_its_place(gate: Gate, start: Start) -> None:
     scheduler = start(capacity=3 * TURN)
     running, waiting = job("running", LONG, LONG), job("waiting", TOWER)
