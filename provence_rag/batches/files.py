@@ -155,7 +155,7 @@ def prune_table(
         CheckpointError: The checkpoint cannot be loaded, or cannot do what the options ask for.
         MissingExtraError: pyarrow is not installed.
         RemoteError: The server with the model cannot be reached, or now has another model. The same call
-            continues once that is mended.
+            continues the run later, with the first model.
     """
     source, target = Path(source), Path(target)
     if rows_per_group is not None:
