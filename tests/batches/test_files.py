@@ -255,7 +255,7 @@ def test_a_server_that_goes_away_is_no_fault_of_the_files(
     tmp_path: Path, batch: ProvenceBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = write(tmp_path / "in.jsonl", long(6)), tmp_path / "out.jsonl"
-    process, calls = batch.provence.process_batch, []
+    process, calls = Provence.process_batch, []
 
     def process_once(*arguments: Any, **settings: Any) -> Any:
         if calls:
@@ -264,7 +264,7 @@ def test_a_server_that_goes_away_is_no_fault_of_the_files(
         return process(*arguments, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch.provence, "process_batch", process_once)
+        patch.setattr(Provence, "process_batch", process_once)
         with pytest.raises(RemoteError, match=r"^http://host:8000 cannot be reached$"):
             prune_table(source, target, batch, rows_per_group=2)
     assert prune_table(source, target, batch, rows_per_group=2) == 4
