@@ -44,8 +44,8 @@ def prune_table(
         bool,
         typer.Option(
             "--skip-bad-rows",
-            help="Write null for rows without a question, or with a cell that cannot be read, and warn. A line "
-            "that is not a JSON object still ends the run.",
+            help="Write null for rows without a question, or with a cell that cannot be read, and warn. A "
+            "line that is not a JSON object still ends the run.",
         ),
     ] = False,
     rows_per_group: Annotated[

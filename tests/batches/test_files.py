@@ -454,7 +454,7 @@ def test_files_that_are_no_tables(tmp_path: Path, batch: ProvenceBatch, columns:
     damaged = bytearray(gzip.compress(b"{}" * 1000))
     damaged[10] |= 0b110  # a kind of block that does not exist
     cut.write_bytes(damaged)
-    with pytest.raises(InvalidInputError, match="not compressed by gzip, or damaged: .*invalid block type"):
+    with pytest.raises(InvalidInputError, match=r"not compressed by gzip, or damaged: .*invalid block type"):
         prune_table(cut, gz, batch)
 
 
