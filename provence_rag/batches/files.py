@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -135,7 +133,7 @@ def prune_table(
     Rows are read and written in groups. What is done is kept in the folder `TARGET.partial`: after an
     interruption, the same call continues after the last whole group. The result is the same, byte by byte. It
     appears, and the folder goes, once all rows are done. A run cannot be continued if its model was not
-    loaded with `from_pretrained`, or has a `chunker` that cannot be pickled, such as a lambda.
+    loaded with `from_pretrained`, or has a `chunker`: they cannot be compared.
 
     Args:
         source: A Parquet file (needs the extra `tables`), or a file of JSON Lines (`.jsonl`, `.jsonl.gz`).
@@ -222,14 +220,9 @@ def _run(source: Path, batch: ProvenceBatch, size: int, in_group: int) -> dict[s
 
 
 def _chunker(model: Provence) -> str | None:
-    """What tells the chunker of a model, which is not part of its fingerprint, from others."""
+    """Whether a model has a chunker of the user's, which its fingerprint does not tell from others."""
     chunker = (model._loading or {}).get("chunker")
-    if chunker is None:
-        return None
-    try:
-        return hashlib.sha256(pickle.dumps(chunker)).hexdigest()
-    except Exception:  # whatever the user's object raises
-        return _UNKNOWN
+    return None if chunker is None else _UNKNOWN
 
 
 def _check_server(model: Provence) -> None:

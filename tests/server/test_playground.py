@@ -307,13 +307,12 @@ def test_the_servers_errors_are_shown(browser: Browser, serve: Callable[..., str
     page.route("**/v1/prune", lambda route: route.abort())
     page.get_by_role("button", name="Rerank and prune").click()
     expect(page.get_by_role("alert")).to_have_text("The server cannot be reached.")
+    body: dict[str, Any] = {}
+    page.unroute("**/v1/prune")
+    full = {"status": 429, "headers": {"Retry-After": "5"}}
+    page.route("**/v1/prune", lambda route: route.fulfill(**full, json=body))
     for said, more in (("The queue is full: try again in 5 s", ""), ("It is full.", " Try again in 5 s.")):
-        body = {"error": {"message": said}}
-        page.unroute("**/v1/prune")
-        page.route(
-            "**/v1/prune",
-            lambda route, body=body: route.fulfill(status=429, headers={"Retry-After": "5"}, json=body),
-        )
+        body["error"] = {"message": said}
         page.get_by_role("button", name="Rerank and prune").click()
         expect(page.get_by_role("alert")).to_have_text(f"{said}{more}")
     page.close()
