@@ -8,6 +8,7 @@ from typing import Any
 from provence_rag.backends.loading import fitting_backends
 from provence_rag.errors import InvalidInputError
 from provence_rag.hub import check_remote_settings, is_url
+from provence_rag.inference.score_cache import check_score_cache
 from provence_rag.provence import Provence
 
 __all__ = ["check_model"]
@@ -34,3 +35,5 @@ def check_model(model: Any, loading: Mapping[str, Any]) -> None:
         check_url(model)
         check_remote_settings(loading)
     fitting_backends(loading.get("backend", "auto"), loading.get("device"), loading.get("dtype"))
+    if (score_cache := loading.get("score_cache")) is not None:
+        check_score_cache(score_cache)

@@ -22,7 +22,7 @@ from provence_rag.errors import CheckpointError, InvalidInputError
 from provence_rag.hub import check_remote_settings, fingerprint, is_url, portable_name
 from provence_rag.inference.encoding import PairTokenizer
 from provence_rag.inference.engine import Engine, Pair
-from provence_rag.inference.score_cache import ScoreCache, score_store
+from provence_rag.inference.score_cache import ScoreCache, check_score_cache, score_store
 from provence_rag.inputs import aligned_pairs, paired_texts
 from provence_rag.modeling.checkpoints import check_vocabulary, find_checkpoint, read_checkpoint
 from provence_rag.options import PruningMode, PruningOptions
@@ -105,8 +105,7 @@ class Provence(PassageProcessor):
             "max_length": max_length,
         }
         if isinstance(score_cache, (str, Path)):
-            if not str(score_cache).strip():
-                raise InvalidInputError(f"score_cache must be the path of a file, got {score_cache!r}")
+            check_score_cache(score_cache)
             score_cache = str(Path(score_cache).expanduser().absolute())
         loading |= {"threads": threads, "chunker": chunker, "score_cache": score_cache}
         loading["cache_folder"] = cache_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -33,10 +34,22 @@ RESULTS: dict[str, Callable[[PrunedPassage], Any]] = {
 }
 """What is written of a passage; the last two only if asked for."""
 
+_NAMED_ROWS = 10
+"""Rows that cannot be read that a warning names."""
+
 _KEPT_MODELS = 4
 _models: list[tuple[dict[str, Any], Provence]] = []
 """The models that this process has loaded last, with the arguments: each task of Spark brings a new copy."""
 _lock = Lock()
+
+
+def _start_after_fork() -> None:
+    global _lock
+    _lock = Lock()  # another thread, which this process does not have, may have held the old one
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_after_fork)
 
 
 class ProvenceBatch:
@@ -69,7 +82,7 @@ class ProvenceBatch:
         batch_size: Windows per forward pass, as in `Provence.process`.
         sentence_scores: Also write what is known of each sentence.
         prefix: What the names of the new columns begin with.
-        skip_bad_rows: Write null for a row that cannot be read, such as one without a question, and warn,
+        skip_bad_rows: Write null for a row without a question, or with a cell that cannot be read, and warn,
             instead of raising an error.
         **loading: Other arguments of `Provence.from_pretrained`, such as `device` or `threads`.
 
@@ -101,7 +114,7 @@ class ProvenceBatch:
             check_count("batch_size", batch_size, 1)
         kinds = [kind for kind in RESULTS if sentence_scores or not kind.startswith("sentence")]
         self.names = {kind: f"{check_text('prefix', prefix)}{kind}" for kind in kinds}
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self.skip_bad_rows = skip_bad_rows
         self._loading = {"name_or_path": model, **loading}
         self._model = model if isinstance(model, Provence) else None
@@ -160,9 +173,9 @@ class ProvenceBatch:
             place: What a message calls the row with a number.
         """
         rows = self.rows(cells, place)
-        if problems := [row.problem for row in rows if row.problem]:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            warnings.warn(f"not pruned: {problems[0]}{more}", stacklevel=2)
+        if bad := [number for number, row in enumerate(rows) if row.problem]:
+            others = _others([place(number) for number in bad[1:]])
+            warnings.warn(f"not pruned: {rows[bad[0]].problem}{others}", stacklevel=2)
         added: dict[str, list[Any]] = {name: [] for name in self.names.values()}
         for part in slices(rows, PASSAGES_PER_CALL):
             good = [row for row in part if not row.problem]
@@ -172,7 +185,7 @@ class ProvenceBatch:
                     [row.texts for row in good],
                     titles=[row.titles for row in good],
                     options=self._options,
-                    batch_size=self._batch_size,
+                    batch_size=self.batch_size,
                 )
             )
             for row in part:
@@ -189,6 +202,14 @@ class ProvenceBatch:
         # A model that was loaded here is loaded there, too; one that was given goes along.
         given = self._loading["name_or_path"]
         return {**self.__dict__, "_model": given if isinstance(given, Provence) else None}
+
+
+def _others(places: Sequence[str]) -> str:
+    """What a warning about a row adds for the same of other rows."""
+    named = list(places[: _NAMED_ROWS - 1])
+    if hidden := len(places) - len(named):
+        named.append(f"{hidden:,} more")
+    return f" (also {', '.join(named)})" if named else ""
 
 
 def _cell(row: Row, values: list[Any]) -> Any:

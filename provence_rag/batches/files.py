@@ -1,4 +1,4 @@
-"""A whole file of questions and passages, pruned as a stream. A run that was ended goes on where it was."""
+"""A whole file of questions and passages, pruned as a stream. An interrupted run continues from there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from provence_rag.batches.batch import PASSAGES_PER_CALL, ProvenceBatch
-from provence_rag.errors import InvalidInputError, MissingExtraError
+from provence_rag.errors import InvalidInputError, MissingExtraError, RemoteError
+from provence_rag.provence import Provence
 from provence_rag.validation import check_count, parse_json
 
 __all__ = ["prune_table"]
@@ -24,6 +25,9 @@ __all__ = ["prune_table"]
 _CALLS_PER_GROUP = 16
 _PARQUET = (".parquet",)
 _JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+
+_UNKNOWN = "unknown"
+"""Recorded of a run in place of what cannot be compared with that of another run."""
 
 
 class _Table(Protocol):
@@ -66,6 +70,7 @@ class _Parts:
     def claim(self, run: Mapping[str, Any]) -> None:
         """Record what the run is, or check that the folder is of the same run and find what is done."""
         record = self._folder / "run.json"
+        self.done = list(takewhile(Path.is_file, map(self._path, count())))
         if record.is_file():
             before = parse_json(str(record), record.read_bytes())
             if changed := [name for name in run if before.get(name) != run[name]]:
@@ -73,10 +78,14 @@ class _Parts:
                     f"{self._folder}: belongs to another run, which differs in {', '.join(changed)}: "
                     "remove the folder first"
                 )
+            if self.done and (unknown := [name for name in run if run[name] == _UNKNOWN]):
+                raise InvalidInputError(
+                    f"{self._folder}: belongs to another run, and whether its {unknown[0]} is the same is "
+                    "not known: remove the folder first"
+                )
         else:
             with _whole_file(record) as path:
                 path.write_text(json.dumps(run, default=float), encoding="utf-8")  # numpy's integers
-        self.done = list(takewhile(Path.is_file, map(self._path, count())))
 
     def add(self, table: _Table, rows: Sequence[Any]) -> None:
         """Write the next group."""
@@ -121,9 +130,10 @@ def prune_table(
 ) -> int:
     """Prune the passages of a file of any size, row by row, and write all columns and the new ones.
 
-    Rows are read and written in groups. What is done is kept in the folder `TARGET.partial`: if the run is
-    ended, by whatever, the same call goes on after the last whole group. The result is the same, byte by
-    byte. It appears, and the folder goes, once all rows are done.
+    Rows are read and written in groups. What is done is kept in the folder `TARGET.partial`: after an
+    interruption, the same call continues after the last whole group. The result is the same, byte by byte. It
+    appears, and the folder goes, once all rows are done. A run cannot be continued if its model was not
+    loaded with `from_pretrained`, or has a `chunker`: they cannot be compared.
 
     Args:
         source: A Parquet file (needs the extra `tables`), or a file of JSON Lines (`.jsonl`, `.jsonl.gz`).
@@ -137,11 +147,13 @@ def prune_table(
         The number of rows that were pruned in this call, without those of a run before.
 
     Raises:
-        InvalidInputError: A file cannot be read or written, `target` is there already, a cell holds something
-            else than it should (the message names row and column; a call with `skip_bad_rows` goes on from
+        InvalidInputError: A file cannot be read or written, `target` already exists, a cell holds something
+            else than it should (the message names row and column; a call with `skip_bad_rows` continues from
             there), `TARGET.partial` is of a run with other options, or another process is writing to it.
         CheckpointError: The checkpoint cannot be loaded, or cannot do what the options ask for.
         MissingExtraError: pyarrow is not installed.
+        RemoteError: The server with the model cannot be reached, or now has another model. The same call
+            continues the run later, with the first model.
     """
     source, target = Path(source), Path(target)
     if rows_per_group is not None:
@@ -149,7 +161,7 @@ def prune_table(
     if _format(source) != _format(target):
         raise InvalidInputError(f"{target}: must be in the format of {source}")
     if not target.parent.is_dir():
-        raise InvalidInputError(f"{target.parent}: there is no such folder")
+        raise InvalidInputError(f"{target.parent}: folder not found")
     _check_new(target)
     try:
         table = _open(source, batch)
@@ -167,9 +179,12 @@ def prune_table(
                 chunks = progress_bar(chunks, table.num_rows, unit="rows", done=done)
             pruned = _pruned(table, batch, chunks, first=done)
             while group := list(islice(pruned, in_group // size)):
+                _check_server(batch.provence)
                 parts.add(table, group)
             parts.finish(table, target)
         parts.remove()
+    except RemoteError:  # an OSError, but not of these files
+        raise
     except OSError as error:
         raise InvalidInputError(f"{error.filename or target}: {error.strerror or error}") from error
     return table.num_rows - done
@@ -177,7 +192,7 @@ def prune_table(
 
 def _check_new(target: Path) -> None:
     if target.exists():
-        raise InvalidInputError(f"{target}: is there already: remove it, or choose another name")
+        raise InvalidInputError(f"{target}: already exists: remove it, or choose another name")
 
 
 def _pruned(table: _Table, batch: ProvenceBatch, chunks: Iterable[Any], first: int) -> Iterator[Any]:
@@ -191,14 +206,34 @@ def _pruned(table: _Table, batch: ProvenceBatch, chunks: Iterable[Any], first: i
 def _run(source: Path, batch: ProvenceBatch, size: int, in_group: int) -> dict[str, Any]:
     """All that the result depends on, by the names that messages give them."""
     file = source.stat()
+    model = batch.provence
     return {
         "version of provence-rag": version("provence-rag"),
         "input": [file.st_size, file.st_mtime_ns],
         "columns": [batch.columns, list(batch.names.values())],
-        "model": batch.provence.fingerprint,
+        "model": model.fingerprint or _UNKNOWN,
+        "chunker": _chunker(model),
+        "batch_size": batch.batch_size,
         **{f"options.{name}": value for name, value in asdict(batch.options).items()},
         "size of groups": [size, in_group],
     }
+
+
+def _chunker(model: Provence) -> str | None:
+    """Whether a model has a chunker of the user's, which its fingerprint does not tell from others."""
+    chunker = (model._loading or {}).get("chunker")
+    return None if chunker is None else _UNKNOWN
+
+
+def _check_server(model: Provence) -> None:
+    """Check that what a server has answered since the last check is of the model that the run began with."""
+    from provence_rag.remote import RemoteProvence  # takes time to import
+
+    if isinstance(model, RemoteProvence) and model.read_fingerprint() != model.fingerprint:
+        raise RemoteError(
+            f"{model.url} has another model than when the run began: start the server with that model again, "
+            "or begin a new run"
+        )
 
 
 def _format(path: Path) -> str:
@@ -211,7 +246,7 @@ def _format(path: Path) -> str:
 
 def _open(path: Path, batch: ProvenceBatch) -> _Table:
     if not path.is_file():
-        raise InvalidInputError(f"{path}: there is no such file")
+        raise InvalidInputError(f"{path}: file not found")
     if not path.name.endswith(_PARQUET):
         from provence_rag.batches.json_lines import JsonLinesTable
 

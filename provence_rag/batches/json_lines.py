@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -81,8 +82,8 @@ class JsonLinesTable:
                 for number, line in enumerate(lines, start=1):
                     if line.strip():
                         yield number, line
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise InvalidInputError(f"{self._path}: not compressed by gzip, or cut off: {error}") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InvalidInputError(f"{self._path}: not compressed by gzip, or damaged: {error}") from error
 
     def _record(self, number: int, line: bytes) -> _NumberedRecord:
         place = f"{self._path}:{number}"

@@ -112,7 +112,7 @@ def _read_titles(cell: Any, length: int, is_list: bool, where: str) -> list[str 
     for number, title in enumerate(titles):
         if not (is_missing(title) or isinstance(title, str)):
             raise InvalidInputError(f"{where} must hold titles, got {shown(title)} as number {number}")
-    return [None if is_missing(title) else str.__str__(title) for title in titles]
+    return [None if is_missing(title) or not title.strip() else str.__str__(title) for title in titles]
 
 
 def _plain(cell: Any) -> Any:

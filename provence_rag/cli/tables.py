@@ -44,12 +44,13 @@ def prune_table(
         bool,
         typer.Option(
             "--skip-bad-rows",
-            help="Write null for rows that cannot be read, such as those without a question, and warn.",
+            help="Write null for rows without a question, or with a cell that cannot be read, and warn. A "
+            "line that is not a JSON object still ends the run.",
         ),
     ] = False,
     rows_per_group: Annotated[
         int | None,
-        typer.Option(help="Most rows in a row group, which a run that is ended does again at most."),
+        typer.Option(help="Maximum rows per row group; at most this many are redone after an interruption."),
     ] = None,
     model: Model = None,
     backend: Backend = "auto",
@@ -57,14 +58,14 @@ def prune_table(
     threads: Threads = None,
     batch_size: BatchSize = None,
     score_cache: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FILE", help="SQLite file of scores: no passage is read twice for a question."),
     ] = None,
 ) -> None:
     """Prune the passages of a table: add columns with pruned text, kept spans and relevance score.
 
-    The file is read and written as a stream. A run that was ended goes on where it was if it is started
-    again.
+    The file is read and written as a stream. A run that was interrupted continues where it left off when the
+    same command is given again.
     """
     # Imported here so that --help does not wait for an inference engine.
     from provence_rag.batches import ProvenceBatch

@@ -17,6 +17,7 @@ from provence_rag.languages import language_code
 
 __all__ = [
     "Notice",
+    "callers_level",
     "language_notice",
     "long_query_notice",
     "untrained_language",
@@ -139,16 +140,16 @@ def warn_of_language(language: str, trained: Sequence[str]) -> None:
         if language in _warned:
             return
         message = language_notice(language, trained).message
-        warnings.warn(message, LanguageWarning, stacklevel=_callers_level())
+        warnings.warn(message, LanguageWarning, stacklevel=callers_level())
         _warned.add(language)  # not before: where warnings are errors, each call raises
 
 
 def warn_of_long_queries(count: int, limit: int) -> None:
     """Tell that only the first `limit` tokens of some queries are read."""
-    warnings.warn(long_query_notice(count, limit).message, stacklevel=_callers_level())
+    warnings.warn(long_query_notice(count, limit).message, stacklevel=callers_level())
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """How many frames up the caller of this package is, for a warning that points there."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("provence_rag."):

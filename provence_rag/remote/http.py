@@ -179,6 +179,8 @@ class JsonClient:
         while True:
             connection, is_new = self._connection()
             try:
+                if is_new:
+                    self._connect(connection)
                 connection.request(method, self._target(path), body, self._headers)
                 response = connection.getresponse()
                 content = response.read()
@@ -193,6 +195,12 @@ class JsonClient:
             else:
                 self._idle.append((os.getpid(), connection))
             return Answer(response.status, headers, content)
+
+    def _connect(self, connection: HTTPConnection) -> None:
+        try:
+            connection.connect()
+        except TimeoutError as error:  # unlike one of an answer, it can be repeated: nothing was sent
+            raise ConnectionError(f"no connection in {self._timeout:g} seconds") from error
 
     def _connection(self) -> tuple[HTTPConnection, bool]:
         while True:

@@ -23,7 +23,7 @@ from provence_rag.provence import Provence
 from provence_rag.ranking import Ranking
 from provence_rag.remote.answers import description, passage, read
 from provence_rag.remote.http import JsonClient, check_key, check_url
-from provence_rag.remote.requests import Part, Request, as_json, requests_for
+from provence_rag.remote.requests import Limits, Part, Request, as_json, renumbered, requests_for
 from provence_rag.results import PrunedPassage
 from provence_rag.validation import check_text
 
@@ -63,8 +63,7 @@ class RemoteProvence(Provence):
         self._settings: dict[str, Any] = {"timeout": timeout, "retries": retries}
         key = check_key(os.environ.get(SECRETS["api_key"]) or None if api_key is None else api_key)
         self._client = JsonClient(self._url, key=key, timeout=timeout, retries=retries)
-        answer = self._client.get("/info")
-        self._config, self.fingerprint, self._limits = read(answer, self._url, description)
+        self._config, self.fingerprint, self._limits = self._described()
 
     @property
     def url(self) -> str:
@@ -107,6 +106,10 @@ class RemoteProvence(Provence):
             f"{name} is not available for a model on a server ({self._url}): load its checkpoint here"
         )
 
+    def read_fingerprint(self) -> str | None:
+        """The `fingerprint` of the model that the server has now; each call is a request."""
+        return self._described()[1]
+
     def count_tokens(self, text: str) -> int:
         """See `Provence.count_tokens`; each call is a request."""
         answer = self._client.post("/v1/count_tokens", as_json({"texts": [check_text("text", text)]}))
@@ -117,6 +120,9 @@ class RemoteProvence(Provence):
 
     def __repr__(self) -> str:
         return f"RemoteProvence({self._url!r})"
+
+    def _described(self) -> tuple[ProvenceConfig, str | None, Limits]:
+        return read(self._client.get("/info"), self._url, description)
 
     def _run(
         self,
@@ -136,7 +142,12 @@ class RemoteProvence(Provence):
         results: list[list[PrunedPassage]] = [[] for _ in groups]
         long_queries = set()
         for _, request in zip(numbers, requests, strict=True):
-            for part, passages, is_long in self._answers(request):
+            try:
+                answers = self._answers(request)
+            except InvalidInputError as error:
+                message = renumbered(str(error), request.parts, is_batch=len(groups) > 1)
+                raise InvalidInputError(message) from error
+            for part, passages, is_long in answers:
                 results[part.group] += passages
                 long_queries |= {part.pairs[0].query} if is_long else set()
         times = Counter(part.group for request in requests for part in request.parts)

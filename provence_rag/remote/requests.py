@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from provence_rag.options import OPTIONS, PruningOptions
 from provence_rag.ranking import AS_GIVEN, Ranking
 from provence_rag.surrogates import without_surrogates
 
-__all__ = ["Limits", "Part", "Request", "as_json", "requests_for"]
+__all__ = ["Limits", "Part", "Request", "as_json", "renumbered", "requests_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ _ENOUGH_DOCUMENTS = 256
 _ENOUGH_BYTES = 1_000_000
 """A request is not made larger than this, whatever the server accepts: its answer takes seconds, and other
 clients get their turn in between."""
+
+_PLACE = re.compile(r"(query|documents)((?:\[\d+\])*)")
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,29 @@ def _document(pair: Pair) -> bytes:
     if pair.spans is not None:
         text = [pair.document[span.start : span.end] for span in pair.spans]
     return as_json({"text": text} if pair.title is None else {"text": text, "title": pair.title})
+
+
+def renumbered(message: str, parts: Sequence[Part], *, is_batch: bool) -> str:
+    """A server's message about a request, with the numbers of the caller's lists.
+
+    Args:
+        message: It may begin with a place: `documents[3]`, or of several queries `documents[0][3]`.
+        parts: Those of the request.
+        is_batch: Whether the caller has several queries.
+    """
+    found = _PLACE.match(message)
+    if found is None:
+        return message
+    numbers = [int(number) for number in re.findall(r"\d+", found[2])]
+    if len(parts) > 1 and not (numbers and numbers[0] < len(parts)):
+        return message  # about all of them
+    part = parts[numbers.pop(0) if len(parts) > 1 else 0]
+    if found[1] == "documents" and numbers:
+        numbers[0] += part.start
+    if is_batch:
+        numbers.insert(0, part.group)
+    place = "".join(f"[{number}]" for number in numbers)
+    return f"{found[1]}{place}{message[found.end() :]}"
 
 
 def as_json(value: Any) -> bytes:

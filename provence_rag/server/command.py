@@ -35,6 +35,8 @@ _KEYS = "PROVENCE_API_KEYS"
 _WORKER = "PROVENCE_SERVER_SETTINGS"
 """Environment variable by which worker processes find the settings."""
 
+_LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
+
 
 def serve(
     *,
@@ -49,12 +51,12 @@ def serve(
     device: Annotated[str | None, typer.Option(help="Device of the model, such as cpu or cuda:0.")] = None,
     dtype: Annotated[str | None, typer.Option(help="int8, float32, float16 or bfloat16.")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a window.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Window length in tokens.")] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads on a CPU, of each worker; one per core by default.")
     ] = None,
     score_cache: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FILE", help="SQLite file of scores: no passage is read twice for a question."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model of its own.")] = 1,
@@ -78,28 +80,36 @@ def serve(
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds after which a request is given up.")
+        float, typer.Option(help="Seconds after which a request is cancelled.")
     ] = defaults.TIMEOUT,
     queue_characters: Annotated[
-        int, typer.Option(help="Characters that may wait to be read.")
+        int, typer.Option(help="Maximum number of characters in the queue.")
     ] = defaults.QUEUE_CHARACTERS,
     share_batches: Annotated[
-        bool, typer.Option("--share-batches", help="Let the model read small requests together.")
+        bool, typer.Option("--share-batches", help="Batch small requests together.")
     ] = False,
-    max_body_bytes: Annotated[int, typer.Option(help="Bytes of a request.")] = defaults.MAX_BODY_BYTES,
-    max_documents: Annotated[int, typer.Option(help="Documents of a request.")] = defaults.MAX_DOCUMENTS,
+    max_body_bytes: Annotated[
+        int, typer.Option(help="Maximum size of a request body, in bytes.")
+    ] = defaults.MAX_BODY_BYTES,
+    max_documents: Annotated[
+        int, typer.Option(help="Maximum number of documents in a request.")
+    ] = defaults.MAX_DOCUMENTS,
     max_document_characters: Annotated[
-        int, typer.Option(help="Characters of a document.")
+        int, typer.Option(help="Maximum length of a document, in characters.")
     ] = defaults.MAX_DOCUMENT_CHARACTERS,
-    max_queries: Annotated[int, typer.Option(help="Queries of a request.")] = defaults.MAX_QUERIES,
+    max_queries: Annotated[
+        int, typer.Option(help="Maximum number of queries in a request.")
+    ] = defaults.MAX_QUERIES,
     max_query_characters: Annotated[
-        int, typer.Option(help="Characters of a query.")
+        int, typer.Option(help="Maximum length of a query, in characters.")
     ] = defaults.MAX_QUERY_CHARACTERS,
     log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", help="critical, error, warning, info, debug or trace.")
+        str, typer.Option(metavar="|".join(_LOG_LEVELS), help="Least severe messages to log.")
     ] = "info",
 ) -> None:
     """Serve a model over HTTP: with the APIs of Cohere, Jina and text-embeddings-inference, and our own."""
+    if log_level.lower() not in _LOG_LEVELS:
+        raise InvalidInputError(f"--log-level must be one of {', '.join(_LOG_LEVELS)}, got {log_level!r}")
     given: dict[str, Any] = {
         "model": model,
         "device": device,
@@ -186,7 +196,8 @@ def _settings(values: dict[str, Any]) -> ServerSettings:
     except ValueError as error:
         # pydantic's own message would quote the values.
         details: list[Any] = getattr(error, "errors", list)()
-        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in details]
+        named = [(".".join(map(str, one["loc"])), one["msg"]) for one in details]
+        problems = [": ".join(filter(None, one)) for one in named]  # several settings together have no name
         raise InvalidInputError("; ".join(problems) or str(error)) from None
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -100,6 +102,7 @@ class Metrics:
     def page(self) -> bytes:
         """All metrics in Prometheus' text format."""
         if _SHARED in os.environ:
+            _forget_dead_processes(Path(os.environ[_SHARED]))
             together = CollectorRegistry()
             multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
             return generate_latest(together)
@@ -110,3 +113,23 @@ class Metrics:
         self.queue(0, 0)
         if _SHARED in os.environ:
             multiprocess.mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """Take back what is waiting in processes that were killed: `close` is not called there."""
+    for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
+        if process.isdecimal() and not _lives(int(process)):
+            with suppress(FileNotFoundError):  # another process may be doing the same
+                multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":  # elsewhere, signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is of another user
+        pass
+    return True

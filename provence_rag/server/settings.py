@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, field_validator
 
 from provence_rag.adapters import ModelFields
+from provence_rag.hub import is_url
+from provence_rag.remote import RemoteProvence
 from provence_rag.server import defaults
 from provence_rag.server.hosts import check_pattern
 
@@ -50,6 +52,7 @@ class ServerSettings(ModelFields):
     timeout: float = Field(
         default=defaults.TIMEOUT,
         gt=0,
+        allow_inf_nan=False,
         description="Seconds after which a request that is not answered is given up.",
     )
     queue_characters: int = Field(
@@ -68,6 +71,13 @@ class ServerSettings(ModelFields):
         "`*.example.org` are all below that, `*` is any. Without any, names are checked only for requests "
         "that come in on a loopback address of a server without keys.",
     )
+
+    @field_validator("model")
+    @classmethod
+    def _refuse_remote_model(cls, model: Any) -> Any:
+        if is_url(model) or isinstance(model, RemoteProvence):
+            raise ValueError("a model on a server cannot be served again: name its checkpoint")
+        return model
 
 
 LIMITS = tuple(

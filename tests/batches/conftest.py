@@ -29,5 +29,7 @@ def lists() -> dict[str, list[Any]]:
 
 @pytest.fixture(scope="session")
 def batch() -> ProvenceBatch:
-    """With a model that judges by shared words."""
-    return ProvenceBatch("question", "passage", model=fake_provence())
+    """With a model that judges by shared words, and that a run can recognise."""
+    model = fake_provence()
+    model.fingerprint = "fake"
+    return ProvenceBatch("question", "passage", model=model)

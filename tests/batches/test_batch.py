@@ -72,7 +72,8 @@ def test_structs_have_titles_and_a_column_of_titles_comes_first() -> None:
     titled({**rows, "t": [["Birds", None]]})
     titled({**rows, "t": ["Both"]})
     titled({"q": ["swim"], "d": [TITLED], "t": [float("nan")]})
-    assert seen == [[["Birds", None]], [["Both", "Both"]], [["Penguins"]]]
+    titled({"q": ["swim"], "d": [[TITLED, TITLED]], "t": [["  ", "Birds"]]})
+    assert seen == [[["Birds", None]], [["Both", "Both"]], [["Penguins"]], [["Penguins", "Birds"]]]
 
 
 def test_sentence_scores_and_a_prefix(columns: dict[str, list[Any]]) -> None:
@@ -269,7 +270,7 @@ def test_bad_rows_can_be_skipped(columns: dict[str, list[Any]], lists: dict[str,
         "id": [0, 1, 2, 3],
     }
     bad["question"][2] = " "
-    places = r"row 0 of the batch: column 'question' must be a string, got null \(and 1 more\)"
+    places = r"row 0 of the batch: column 'question' must be a string, got null \(also row 2 of the batch\)"
     with pytest.warns(UserWarning, match=rf"^not pruned: {places}$"):
         found = batch(bad)
     good = ProvenceBatch("question", "passage", model=fake_provence())(columns)
@@ -277,8 +278,11 @@ def test_bad_rows_can_be_skipped(columns: dict[str, list[Any]], lists: dict[str,
         assert found[name] == [None, good[name][0], None, good[name][2]]
     with pytest.warns(UserWarning, match="column 'passage'"):
         assert batch({**lists, "passage": [["a", 3], [], None]})["pruned_text"] == [None, [], None]
-    with pytest.warns(UserWarning, match="and 2 more"):
+    with pytest.warns(UserWarning, match=r"\(also row 1 of the batch, row 2 of the batch\)$"):
         assert batch({**columns, "question": [1, 2, 3]})["kept_spans"] == [None, None, None]
+    named = ", ".join(f"row {number} of the batch" for number in range(1, 10))
+    with pytest.warns(UserWarning, match=rf"got null \(also {named}, 1,990 more\)$"):
+        batch({"question": [None] * 2000, "passage": ["a"] * 2000})
 
 
 def test_titles_that_do_not_fit() -> None:
@@ -317,6 +321,8 @@ def test_wrong_arguments_are_refused_before_any_worker_starts() -> None:
         ProvenceBatch(backend="jax")
     with pytest.raises(InvalidInputError, match=r"^token would be part of the pickle: set the environment"):
         ProvenceBatch(token="secret")
+    with pytest.raises(InvalidInputError, match=r"^score_cache must be the path of a file, got ' '$"):
+        ProvenceBatch(score_cache=" ")
     url = "http://127.0.0.1:9"
     with pytest.raises(InvalidInputError, match=r"^api_key would be part of.*PROVENCE_API_KEY$"):
         ProvenceBatch(model=url, api_key="secret")

@@ -60,3 +60,10 @@ def test_json_lines_and_errors(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["pruned_text"] for line in lines] == ["Melitta Bentz patented it in 1908.", ""]
+
+
+def test_a_blank_score_cache_is_refused_at_once() -> None:
+    arguments = ["prune-table", "no.jsonl", "out.jsonl", "-q", "question", "--documents", "text"]
+    done = CliRunner().invoke(app, [*arguments, "--score-cache", ""])
+    assert done.exit_code == 2
+    assert done.stderr == "provence: score_cache must be the path of a file, got ''\n"

@@ -1,4 +1,4 @@
-"""`prune_table`: whole files as streams, and runs that are ended and go on."""
+"""`prune_table`: whole files as streams, and runs that are interrupted and continue."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from provence_rag import InvalidInputError, Provence, PruningOptions
+from provence_rag import InvalidInputError, Provence, PruningOptions, RemoteError
 from provence_rag.batches import ProvenceBatch, files, prune_table
+from provence_rag.remote.http import Answer, JsonClient
 from provence_rag.testing import fake_provence
 
 Columns = dict[str, list[Any]]
@@ -111,6 +112,23 @@ class Ended(BaseException):
     """As Ctrl-C is."""
 
 
+def end_after(groups: int, monkeypatch: pytest.MonkeyPatch, *arguments: Any, **settings: Any) -> None:
+    """Start a run that is interrupted after a number of groups."""
+    add, calls = files._Parts.add, 0
+
+    def add_or_end(*given: Any) -> None:
+        nonlocal calls
+        if calls == groups:
+            raise Ended
+        calls += 1
+        add(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files._Parts, "add", add_or_end)
+        with pytest.raises(Ended):
+            prune_table(*arguments, **settings)
+
+
 @pytest.mark.parametrize("groups", [0, 1, 2, 3])
 def test_a_run_that_was_ended_goes_on(
     tmp_path: Path, suffix: str, batch: ProvenceBatch, groups: int, monkeypatch: pytest.MonkeyPatch
@@ -122,20 +140,8 @@ def test_a_run_that_was_ended_goes_on(
     whole = (tmp_path / f"whole.{suffix}").read_bytes()
     assert read(tmp_path / f"whole.{suffix}")["id"] == list(range(1200))
 
-    add, calls = files._Parts.add, 0
-
-    def add_or_end(*arguments: Any) -> None:
-        nonlocal calls
-        if calls == groups:
-            raise Ended
-        calls += 1
-        add(*arguments)
-
     target = tmp_path / f"out.{suffix}"
-    with monkeypatch.context() as patch:
-        patch.setattr(files._Parts, "add", add_or_end)
-        with pytest.raises(Ended):
-            prune_table(source, target, batch, rows_per_group=300)
+    end_after(groups, monkeypatch, source, target, batch, rows_per_group=300)
     assert not target.exists()
     assert prune_table(source, target, batch, rows_per_group=300) == 1200 - 300 * groups
     assert target.read_bytes() == whole
@@ -148,6 +154,7 @@ from provence_rag.batches import ProvenceBatch, prune_table
 from provence_rag.testing import fake_provence
 
 batch = ProvenceBatch("question", "passage", model=fake_provence())
+batch.provence.fingerprint = "fake"
 prune_table(sys.argv[1], sys.argv[2], batch, rows_per_group=200)
 """
 
@@ -244,6 +251,43 @@ def test_a_run_goes_on_with_the_same_model_wherever_it_is(
     assert read(target) == here(long(6))
 
 
+def test_a_server_that_goes_away_is_no_fault_of_the_files(
+    tmp_path: Path, batch: ProvenceBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write(tmp_path / "in.jsonl", long(6)), tmp_path / "out.jsonl"
+    process, calls = Provence.process_batch, []
+
+    def process_once(*arguments: Any, **settings: Any) -> Any:
+        if calls:
+            raise RemoteError("http://host:8000 cannot be reached")
+        calls.append(arguments)
+        return process(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Provence, "process_batch", process_once)
+        with pytest.raises(RemoteError, match=r"^http://host:8000 cannot be reached$"):
+            prune_table(source, target, batch, rows_per_group=2)
+    assert prune_table(source, target, batch, rows_per_group=2) == 4
+    assert read(target) == batch(long(6))
+
+
+def test_a_server_that_changes_its_model_ends_the_run(
+    tmp_path: Path, serve: Callable[..., str], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve(str(checkpoint))
+    remote = ProvenceBatch("question", "passage", model=url)
+    source, target = write(tmp_path / "in.jsonl", long(6)), tmp_path / "out.jsonl"
+    end_after(1, monkeypatch, source, target, remote, rows_per_group=2)
+    info = JsonClient(url, key=None, timeout=60, retries=0).get("/info")
+    other = info.body.replace(str(remote.provence.fingerprint).encode(), b"0" * 64)
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonClient, "get", lambda *_: Answer(200, {}, other))
+        with pytest.raises(RemoteError, match=f"^{url} has another model than when the run began: start the"):
+            prune_table(source, target, remote, rows_per_group=2)
+    assert prune_table(source, target, remote, rows_per_group=2) == 4  # none of them done
+    assert read(target) == remote(long(6))
+
+
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -270,7 +314,7 @@ def test_another_run_is_not_gone_on_with(
         with pytest.raises(Ended):
             prune_table(source, target, batch)
     options = PruningOptions(threshold=0.3)
-    other = ProvenceBatch("question", "passage", model=fake_provence(), options=options)
+    other = ProvenceBatch("question", "passage", model=batch.provence, options=options)
     refused(
         f"{partial}: belongs to another run, which differs in options.mode, options.threshold: "
         "remove the folder first",
@@ -285,6 +329,37 @@ def test_another_run_is_not_gone_on_with(
         target,
         batch,
     )
+
+
+def test_a_run_with_another_chunker_or_batch_size_is_not_gone_on_with(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = write(tmp_path / "in.jsonl", long(6)), tmp_path / "out.jsonl"
+
+    def batch(**settings: Any) -> ProvenceBatch:
+        return ProvenceBatch("question", "passage", model=checkpoint, threads=1, **settings)
+
+    end_after(1, monkeypatch, source, target, batch(), rows_per_group=2)
+    for settings, name in (({"chunker": str.splitlines}, "chunker"), ({"batch_size": 3}, "batch_size")):
+        with pytest.raises(InvalidInputError, match=f"another run, which differs in {name}: remove"):
+            prune_table(source, target, batch(**settings), rows_per_group=2)
+    assert prune_table(source, target, batch(), rows_per_group=2) == 4
+
+
+@pytest.mark.parametrize("name", ["model", "chunker"])
+def test_a_run_whose_model_cannot_be_compared_is_not_gone_on_with(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source, target = write(tmp_path / "in.jsonl", long(6)), tmp_path / "out.jsonl"
+    model = fake_provence()
+    if name == "chunker":
+        model = Provence.from_pretrained(checkpoint, chunker=str.splitlines)
+    batch = ProvenceBatch("question", "passage", model=model)
+    end_after(0, monkeypatch, source, target, batch, rows_per_group=2)
+    end_after(1, monkeypatch, source, target, batch, rows_per_group=2)  # there was nothing to compare with
+    message = f"another run, and whether its {name} is the same is not known: remove the folder first$"
+    with pytest.raises(InvalidInputError, match=message):
+        prune_table(source, target, batch, rows_per_group=2)
 
 
 def test_messages_name_file_row_and_column(tmp_path: Path, suffix: str, batch: ProvenceBatch) -> None:
@@ -302,7 +377,7 @@ def test_a_run_goes_on_without_its_bad_rows(tmp_path: Path, suffix: str, batch: 
     source, target = write(tmp_path / f"in.{suffix}", given), tmp_path / f"out.{suffix}"
     with pytest.raises(InvalidInputError, match="must be a string, got null"):
         prune_table(source, target, batch, rows_per_group=100)
-    lenient = ProvenceBatch("question", "passage", model=fake_provence(), skip_bad_rows=True)
+    lenient = ProvenceBatch("question", "passage", model=batch.provence, skip_bad_rows=True)
     with pytest.warns(UserWarning, match="651: column 'question' must|row 651: column 'question' must"):
         assert prune_table(source, target, lenient, rows_per_group=100) == 100
     found = read(target)
@@ -318,6 +393,12 @@ def test_a_record_without_a_key_is_a_bad_row(tmp_path: Path) -> None:
         prune_table(source, target, batch)
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert [row["pruned_text"] is None for row in rows] == [False, True, True]
+    source.write_text('{"q": "a", "d": "A."}\n{"q": "a", "d": "A.", "pruned_text": "mine"}\n')
+    with pytest.raises(InvalidInputError, match=r"in.jsonl:2: there is a column 'pruned_text' already"):
+        prune_table(source, tmp_path / "taken.jsonl", batch)
+    source.write_text('{"q": "a", "d": "A."}\n{"q"\n')
+    with pytest.raises(InvalidInputError, match=r"in.jsonl:2: not JSON"):
+        prune_table(source, tmp_path / "broken.jsonl", batch)
     wrong = ProvenceBatch("question", "d", model=fake_provence(), skip_bad_rows=True)
     with pytest.raises(InvalidInputError, match="there is no column 'question'"):
         prune_table(source, tmp_path / "wrong.jsonl", wrong)
@@ -349,7 +430,7 @@ def test_lines_that_are_no_rows(tmp_path: Path, batch: ProvenceBatch, line: str,
 def test_files_that_are_no_tables(tmp_path: Path, batch: ProvenceBatch, columns: Columns) -> None:
     source, target = write(tmp_path / "in.jsonl", columns), tmp_path / "out.jsonl"
     missing = tmp_path / "missing.jsonl"
-    refused(f"{missing}: there is no such file", missing, target, batch)
+    refused(f"{missing}: file not found", missing, target, batch)
     csv = tmp_path / "out.csv"
     refused(
         f"{csv}: the name of a table must end with one of .parquet, .jsonl, .jsonl.gz, .ndjson, .ndjson.gz",
@@ -359,12 +440,17 @@ def test_files_that_are_no_tables(tmp_path: Path, batch: ProvenceBatch, columns:
     )
     gz = tmp_path / "out.jsonl.gz"
     refused(f"{gz}: must be in the format of {source}", source, gz, batch)
-    refused(f"{source}: is there already: remove it, or choose another name", source, source, batch)
+    refused(f"{source}: already exists: remove it, or choose another name", source, source, batch)
     nowhere = tmp_path / "no" / "out.jsonl"
-    refused(f"{nowhere.parent}: there is no such folder", source, nowhere, batch)
+    refused(f"{nowhere.parent}: folder not found", source, nowhere, batch)
     cut = tmp_path / "cut.jsonl.gz"
     cut.write_bytes(gzip.compress(b"{}" * 1000)[:-9])
-    with pytest.raises(InvalidInputError, match="not compressed by gzip, or cut off"):
+    with pytest.raises(InvalidInputError, match="not compressed by gzip, or damaged"):
+        prune_table(cut, gz, batch)
+    damaged = bytearray(gzip.compress(b"{}" * 1000))
+    damaged[10] |= 0b110  # a kind of block that does not exist
+    cut.write_bytes(damaged)
+    with pytest.raises(InvalidInputError, match=r"not compressed by gzip, or damaged: .*invalid block type"):
         prune_table(cut, gz, batch)
 
 

@@ -6,6 +6,9 @@ import multiprocessing
 import pickle
 import re
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provence_rag import InvalidInputError, Provence, PruningOptions
+from provence_rag.inference import score_cache as module
 from provence_rag.inference.score_cache import ScoreCache, score_store
 from provence_rag.testing import fake_provence
 
@@ -207,3 +211,83 @@ def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
             InvalidInputError, match=rf"^score_cache='{re.escape(str(path))}' cannot be used: .*{what}"
         ):
             Provence.from_pretrained(score_cache=path)
+
+
+def test_a_file_that_fails_later_costs_no_more_than_its_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE", 0.0)
+    path = tmp_path / "scores.db"
+    model, counter = caching(path)
+    model.process(QUERY, TEXTS)
+    counter.new()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE scores")
+    message = rf"^score_cache='{re.escape(str(path))}' cannot be used for now: no such table: scores"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = model.process(QUERY, TEXTS)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert found == fake_provence(max_length=64).process(QUERY, TEXTS)
+    model.process(QUERY, TEXTS)  # without another warning
+    assert counter.new() > 2 * len(TEXTS)
+    score_store(path)  # which makes the table again
+    model.process(QUERY, TEXTS)
+    counter.new()
+    model.process(QUERY, TEXTS)
+    assert counter.new() == 0
+
+
+def test_a_file_that_is_locked_is_left_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0)
+    path = tmp_path / "scores.db"
+    model, counter = caching(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.warns(UserWarning, match="database is locked"):
+            model.process(QUERY, TEXTS[:1])
+        other.execute("ROLLBACK")
+    for _ in range(2):
+        counter.new()
+        model.process(QUERY, TEXTS[:1])
+        assert counter.new() == 1  # not even asked for
+
+
+FORKED = """
+import os, sys
+from provence_rag.batches import batch
+from provence_rag.inference.score_cache import score_store
+
+path = os.path.realpath(sys.argv[1])
+stores = [score_store(path), score_store(10)]
+for store in stores:
+    store.put({b"a": b"1"})
+opened = [int(number) for number in os.listdir("/proc/self/fd")
+          if os.path.realpath(f"/proc/self/fd/{number}").startswith(path)]
+assert opened
+locks = [batch._lock, *(store._lock for store in stores)]
+for lock in locks:
+    lock.acquire()  # as another thread may have
+child = os.fork()
+if not child:
+    with batch._lock:
+        pass
+    for store in stores:
+        assert store.get([b"a"]) == {b"a": b"1"}
+        store.put({b"b": b"2"})
+    del store, stores
+    for number in opened:
+        os.fstat(number)  # which fails for a file that was closed
+    os._exit(0)
+for lock in locks:
+    lock.release()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert stores[0].get([b"a", b"b"]) == {b"a": b"1", b"b": b"2"}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_forked_process_waits_for_no_lock_and_closes_nothing_of_its_parent(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path / "scores.db")]
+    subprocess.run(command, check=True, timeout=120)

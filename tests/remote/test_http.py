@@ -8,6 +8,7 @@ import socket
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -169,6 +170,25 @@ def test_a_server_that_is_silent(script: Any) -> None:
         remote.count_tokens("a")
     assert str(error.value) == f"{script.url} did not answer in 0.2 seconds: raise timeout, or send less"
     assert len(script.requests) == 2  # with the one for `/info`
+
+
+def test_a_connection_that_takes_too_long_is_tried_again(
+    script: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, late = HTTPConnection.connect, [TimeoutError("timed out")] * 2
+
+    def connect_late(connection: HTTPConnection) -> None:
+        if late:
+            raise late.pop()
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", connect_late)
+    script.says(200, INFO)
+    RemoteProvence(script.url, timeout=2)
+    assert (len(late), len(script.requests)) == (0, 1)
+    late += [TimeoutError("timed out")] * 2
+    with pytest.raises(RemoteError, match=f"^{script.url} cannot be reached: no connection in 2 seconds$"):
+        RemoteProvence(script.url, timeout=2, retries=1)
 
 
 def test_nobody_is_there() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from provence_rag import InvalidInputError, Provence, PruningOptions, RemoteProvence
 from provence_rag.inference.engine import Pair
 from provence_rag.ranking import AS_GIVEN, Ranking
-from provence_rag.remote.requests import Limits, requests_for
+from provence_rag.remote.requests import Limits, Part, renumbered, requests_for
 
 texts = st.text('ab .\n"\\éの😀\x00', max_size=30)
 
@@ -121,3 +121,31 @@ def test_limits_that_only_the_server_checks_are_its_errors(serve: Callable[..., 
         InvalidInputError, match=r"documents\[0\] has .* characters, and this server takes at"
     ):
         remote.process(QUERY, [DOCUMENTS[0]])
+
+
+def test_errors_of_a_later_request_have_the_callers_numbers(
+    serve: Callable[..., str], fake: Provence
+) -> None:
+    remote = RemoteProvence(serve(fake, max_documents=3, max_queries=2, max_document_characters=100))
+    long = "word " * 40
+    apart = [*DOCUMENTS[:7], long]  # in requests of three
+    for documents, place in (
+        ([apart], "documents[7]"),
+        ([DOCUMENTS[:1], [], apart], "documents[2][7]"),
+        ([DOCUMENTS[:1], [], [DOCUMENTS[1], long]], "documents[2][1]"),  # in one request
+    ):
+        with pytest.raises(InvalidInputError) as error:
+            remote.process_batch([QUERY] * len(documents), documents)
+        assert str(error.value) == f"{place} has 200 characters, and this server takes at most 100"
+
+
+def test_messages_about_a_whole_request_stay_as_they_are() -> None:
+    parts = [Part(3, 0, [Pair("a", "b")]), Part(5, 0, [Pair("a", "b")])]
+    for message, expected in (
+        ("query[1] has 9 characters", "query[5] has 9 characters"),
+        ("documents[1][4] has 9 characters", "documents[5][4] has 9 characters"),
+        ("documents has 9 documents", "documents has 9 documents"),
+        ("documents[7] is unknown", "documents[7] is unknown"),
+        ("the body is too large", "the body is too large"),
+    ):
+        assert renumbered(message, parts, is_batch=True) == expected

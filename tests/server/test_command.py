@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -24,8 +25,9 @@ import typer
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from provence_rag import InvalidInputError, Provence, RemoteError, RemoteProvence
+from provence_rag import InvalidInputError, Provence, ProvenceError, RemoteError, RemoteProvence
 from provence_rag.server import ServerSettings, command, create_app
+from provence_rag.server.hosts import is_accepted
 
 QUERY = "Who invented the paper coffee filter?"
 PASSAGE = "Melitta Bentz patented the paper coffee filter in 1908. A medium grind suits most beans."
@@ -141,6 +143,36 @@ def test_workers_add_up_what_they_count(start: Callable[..., Process], tmp_path:
     assert "Traceback" not in process.log
 
 
+KILLED = """
+import subprocess, sys
+from provence_rag.server.metrics import Metrics
+
+metrics = Metrics()
+metrics.queue(1, 10)
+metrics.answered(passages=1, tokens_in=2, tokens_out=1)
+if len(sys.argv) == 1:
+    child = subprocess.run([sys.executable, __file__, "killed"])
+    assert child.returncode == -9
+    print(metrics.page().decode())
+else:
+    import os, signal
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_what_waited_in_a_killed_worker_is_no_longer_counted(tmp_path: Path) -> None:
+    script, folder = tmp_path / "killed.py", tmp_path / "metrics"
+    script.write_text(KILLED)
+    folder.mkdir()
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert re.findall(r"^provence_queue_(?:requests|characters) (\S+)$", done.stdout, re.M) == ["1.0", "10.0"]
+    assert re.findall(r"^provence_passages_total (\S+)$", done.stdout, re.M) == ["2.0"]
+
+
 class Asking:
     """Clients that ask for as long as the block lasts, each time for other texts."""
 
@@ -247,6 +279,24 @@ def test_names_that_the_server_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
     assert allowed("--host", "desk", *names) == ("a.example", "*.b.example", "desk")
 
 
+def test_the_image_answers_to_no_name_that_a_page_makes_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A published port of 127.0.0.1 leads to another address of the container, so that is no loopback.
+    dockerfile = Path(__file__).parents[2] / "examples" / "serving" / "Dockerfile"
+    (entrypoint,) = re.findall(r"^ENTRYPOINT (.+)$", dockerfile.read_text(encoding="utf-8"), re.MULTILINE)
+    options = json.loads(entrypoint)[2:]
+    monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
+    for more, name, is_allowed in (
+        ((), "evil.example:8000", False),
+        ((), "localhost:8000", True),
+        ((), "127.0.0.1:8000", True),
+        (("--allowed-host", "rerank.example"), "rerank.example:8000", True),
+        (("--allowed-host", "*"), "evil.example:8000", True),
+    ):
+        patterns = invoke(monkeypatch, *options, *more)[1].allowed_hosts
+        assert patterns
+        assert is_accepted(name, patterns) is is_allowed
+
+
 def test_keys_file_may_have_indented_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROVENCE_API_KEYS", raising=False)
     keys = tmp_path / "keys"
@@ -295,11 +345,15 @@ def test_settings_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: 
         ({"allowed_host": ["https://a.example"]}, "allowed_hosts.0: Value error, an allowed host is a name"),
         ({"max_documents": 0}, "max_documents: Input should be greater than or equal to 1"),
         ({"backend": "onnx", "dtype": "bfloat16"}, "dtype must be one of int8, float32"),
+        ({"log_level": "foo"}, "--log-level must be one of critical, error, warning, info, debug, trace"),
+        ({"timeout": math.inf}, "timeout: Input should be a finite number"),
+        ({"model": "http://127.0.0.1:9"}, "model: Value error, a model on a server cannot be served again"),
+        ({"score_cache": ""}, "score_cache must be the path of a file, got ''"),
         ({"model": "/no/such/folder"}, "'/no/such/folder' is neither a directory nor"),
         ({"api_keys_file": empty}, "has no key"),
         ({"api_keys_file": missing}, "cannot be read"),
     ):
-        with pytest.raises(ValueError, match=re.escape(message)):
+        with pytest.raises(ProvenceError, match=re.escape(message)):
             command.serve(**arguments)
     monkeypatch.setenv("PROVENCE_API_KEYS", "schlüssel")
     with pytest.raises(InvalidInputError, match="must be of printable ASCII") as caught:

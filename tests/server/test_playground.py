@@ -154,6 +154,11 @@ def test_sentences_are_marked_as_the_model_decides(page: Page, model: Provence) 
     expect(page.locator("#copied")).to_have_text("Copied.")
     clipboard = page.evaluate("navigator.clipboard.readText()")
     assert clipboard == "\n\n".join(passage.text for passage in passages if passage.text)
+    button = page.locator("#copy-text")
+    expect(button).to_have_text("Copied")
+    button.click()  # once more, before the label is back
+    expect(button).to_have_text("Copy the pruned text")
+    expect(page.locator("#copied")).to_be_empty()
 
 
 def test_the_threshold_can_be_moved_by_keyboard(page: Page, model: Provence) -> None:
@@ -302,6 +307,14 @@ def test_the_servers_errors_are_shown(browser: Browser, serve: Callable[..., str
     page.route("**/v1/prune", lambda route: route.abort())
     page.get_by_role("button", name="Rerank and prune").click()
     expect(page.get_by_role("alert")).to_have_text("The server cannot be reached.")
+    body: dict[str, Any] = {}
+    page.unroute("**/v1/prune")
+    full = {"status": 429, "headers": {"Retry-After": "5"}}
+    page.route("**/v1/prune", lambda route: route.fulfill(**full, json=body))
+    for said, more in (("The queue is full: try again in 5 s", ""), ("It is full.", " Try again in 5 s.")):
+        body["error"] = {"message": said}
+        page.get_by_role("button", name="Rerank and prune").click()
+        expect(page.get_by_role("alert")).to_have_text(f"{said}{more}")
     page.close()
 
 

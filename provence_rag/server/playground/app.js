@@ -20,6 +20,7 @@ let sentenceScores = []; // ascending; of the question and the documents that we
 let answers = new Map(); // outcome of options -> passages, for the question and the documents that were asked
 let running = null; // stops the request in progress
 let timer = 0;
+let endCopied = () => {}; // takes back what the last click on a button to copy has shown
 
 // --- options -------------------------------------------------------------------------------------------
 
@@ -188,14 +189,17 @@ function showSnippet() {
 }
 
 async function copy(text, button) {
-  const words = button.textContent;
   const isCopied = await write(text);
+  endCopied();
+  const words = button.textContent;
   $("copied").textContent = isCopied ? "Copied." : "Copying failed.";
   button.textContent = isCopied ? "Copied" : "Copying failed";
-  setTimeout(() => {
+  const shown = setTimeout(() => endCopied(), 1500);
+  endCopied = () => {
+    clearTimeout(shown);
     button.textContent = words;
     $("copied").textContent = "";
-  }, 1500);
+  };
 }
 
 async function write(text) {

@@ -44,5 +44,5 @@ async function ask(path, { headers = {}, ...request }) {
 function messageOf(answer, content) {
   const said = content?.error?.message ?? `The server answered with status ${answer.status}.`;
   const wait = Number(answer.headers.get("Retry-After"));
-  return wait ? `${said} Try again in ${wait} s.` : said;
+  return wait && !/try again in/i.test(said) ? `${said} Try again in ${wait} s.` : said;
 }
