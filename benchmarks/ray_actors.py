@@ -20,8 +20,8 @@ __all__ = ["main"]
 
 _DESCRIPTION = """{pairs} question-passage pairs of {data}, with the bundled model, int8 with ONNX Runtime:
 `ProvenceBatch` in one process with {actors} threads, against Ray Data's `map_batches` with {actors} actors
-of one thread each, on a local Ray that is running. Both get the same batches of at most {rows} pairs. Starting
-the actors is part of the time."""
+of one thread each, on a local Ray that is running. Both get the same batches of at most {rows} pairs.
+Starting the actors is part of the time."""
 
 _ROWS = 512
 
