@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, field_validator
 
 from provence_rag.adapters import ModelFields
 from provence_rag.hub import is_url
+from provence_rag.provence import Provence
 from provence_rag.remote import RemoteProvence
 from provence_rag.server import defaults
 from provence_rag.server.hosts import check_pattern
@@ -31,6 +33,11 @@ class ServerSettings(ModelFields):
     """The settings of a server. Limits apply to each request; one beyond them is refused, never cut."""
 
     model_config = ConfigDict(hide_input_in_errors=True)  # it may be a key
+
+    model: str | Path | Provence | None = Field(
+        default=None,
+        description="Hub name or path of a checkpoint, or a loaded Provence; None is the bundled model.",
+    )
 
     max_body_bytes: int = Field(
         default=defaults.MAX_BODY_BYTES, ge=1, description="Bytes of a request's body."
