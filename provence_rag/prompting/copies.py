@@ -48,6 +48,7 @@ _POINTS_BACK = frozenset(
     ["he", "she", "it", "they", "him", "her", "them", "his", "hers", "its", "their", "theirs"]
 )
 _STARTS_BACK = frozenset(("this", "that", "these", "those", "such", "both"))
+_DEFINITE = re.compile(r"\W*The(?=\s+[a-z])")
 _JAPANESE = re.compile("[\u3040-\u30ff]")
 _JAPANESE_SUBJECT = re.compile("[はがも]")
 _POINTS_BACK_CJK = re.compile("彼女?|[これそあ]れ|[こそ]の|同[社年氏国]|前者|後者|[他她它]|这|那|該|该")
@@ -116,4 +117,6 @@ def _needs_context(words: Sequence[str], sentence: str) -> bool:
     if re.search(f"[{_CJK}]", sentence):
         drops_its_subject = bool(_JAPANESE.search(sentence)) and not _JAPANESE_SUBJECT.search(sentence)
         return drops_its_subject or _POINTS_BACK_CJK.search(sentence) is not None
+    if _DEFINITE.match(sentence):  # "The warranty is two years.": of what, the sentence before says
+        return True
     return len(words) < _FEWEST_WORDS or words[0] in _STARTS_BACK or not _POINTS_BACK.isdisjoint(words)

@@ -91,6 +91,12 @@ def test_whole_passages_are_copies_even_if_they_begin_with_a_pronoun() -> None:
     assert not are_copies("He died in 1905.", "He died in 1905. Paris mourned.")
 
 
+def test_what_a_definite_sentence_is_about_is_in_the_one_before() -> None:
+    first, second = (f"The {name} kettle boils. The warranty is two years." for name in ("X200", "X100"))
+    assert str(build_context([first, second])).count("The warranty is two years.") == 2
+    assert str(build_context([first, f"{first} Tea is hot."])).count("The warranty is two years.") == 1
+
+
 def test_text_without_words_is_no_copy() -> None:
     assert not are_copies("* * *", "* * *")
 

@@ -27,7 +27,7 @@ def shown(renderable: Any, **settings: Any) -> str:
 @pytest.fixture(scope="module")
 def context() -> PromptContext:
     documents = [
-        "Penguins live in Antarctica. The market fell today. Penguins live on ice.",
+        "Penguins live in Antarctica. Markets fell today. Penguins live on ice.",
         "Music was loud. Many penguins swim. Penguins live on ice.",
     ]
     passages = fake_provence().process("Where do penguins live?", documents)
@@ -44,7 +44,7 @@ def test_a_reply_in_a_terminal(reply: CitedReply) -> None:
         "answer | 1/2 sources cited | unknown: [3]\n"
         "On ice [1], they say [-[3]-].\n\n"
         "[1] | a.md\n"
-        "[+Penguins live in Antarctica.+] The market fell today. [+Penguins live on ice.+]\n\n"
+        "[+Penguins live in Antarctica.+] Markets fell today. [+Penguins live on ice.+]\n\n"
         "[1] | b.md | copy\n"
         "Music was loud. Many penguins swim. [+Penguins live on ice.+]\n\n"
         "[2] | b.md\n"
@@ -54,9 +54,7 @@ def test_a_reply_in_a_terminal(reply: CitedReply) -> None:
 
 def test_a_reply_in_colour(reply: CitedReply) -> None:
     text = shown(terminal_reply(reply), force_terminal=True, color_system="standard")
-    assert (
-        "\x1b[36m[1] | a.md\x1b[0m\n\x1b[1mPenguins live in Antarctica.\x1b[0m The market fell today." in text
-    )
+    assert "\x1b[36m[1] | a.md\x1b[0m\n\x1b[1mPenguins live in Antarctica.\x1b[0m Markets fell today." in text
     assert "\x1b[2;9m[3]\x1b[0m" in text
 
 
@@ -65,13 +63,13 @@ def test_a_context_in_a_terminal(context: PromptContext) -> None:
 
 
 def test_a_document_that_was_given_twice() -> None:
-    document = "Penguins live on ice. The market fell today. Cars stop."
+    document = "Penguins live on ice. Markets fell today. Cars stop."
     model = fake_provence()
     passages = [model.process(query, [document])[0] for query in ("penguins ice", "penguins market fell")]
     context = build_context(passages, order="given")
     assert shown(context) == (
-        "[1] | 0\n[+Penguins live on ice.+] The market fell today. Cars stop.\n\n"
-        "[2] | 0\nPenguins live on ice. [+The market fell today.+] Cars stop.\n"
+        "[1] | 0\n[+Penguins live on ice.+] Markets fell today. Cars stop.\n\n"
+        "[2] | 0\nPenguins live on ice. [+Markets fell today.+] Cars stop.\n"
     )
 
 

@@ -158,6 +158,8 @@ def test_arguments_that_a_server_cannot_have(parameters: dict[str, Any]) -> None
         ({"api_key": "sesame"}, "api_key"),
         ({"anthropic_api_key": "sesame"}, "anthropic_api_key"),
         ({"default_headers": {"X-Team": "sesame"}}, "default_headers"),
+        ({"extra_body": {"tools": [{"headers": {"X-Team": "sesame"}}]}}, "extra_body.tools.headers"),
+        ({"default_query": {"subscription-key": "sesame"}}, "default_query.subscription-key"),
         ({"client_kwargs": {"headers": {"X-Team": "sesame"}}}, "client_kwargs.headers"),
         ({"extra_body": {"Authorization": "sesame"}}, "extra_body.Authorization"),
         ({"default_query": {"api-key": "sesame"}}, "default_query.api-key"),

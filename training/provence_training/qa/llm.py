@@ -33,7 +33,7 @@ JUDGE_DEFAULTS: Mapping[str, Any] = {"max_tokens": 1000}
 
 _SECRET = re.compile(
     r"api_?key|access_?key|secret|password|credential|authorization|cookie|headers"
-    r"|(?:^|access|ad|api|auth|bearer|hf|session)_?token$",
+    r"|(?:^|subscription_)key$|(?:^|access|ad|api|auth|bearer|hf|session)_?token$",
     re.IGNORECASE,
 )
 """Names of arguments that hold a secret, or may hold one."""
@@ -163,9 +163,10 @@ def _secret(arguments: Mapping[Any, Any]) -> str | None:
     for name, value in arguments.items():
         if _SECRET.search(str(name).replace("-", "_")):
             return str(name)
-        within = _secret(value) if isinstance(value, Mapping) else None
-        if within is not None:
-            return f"{name}.{within}"
+        inner = value if isinstance(value, (list, tuple)) else [value]
+        for within in (_secret(one) for one in inner if isinstance(one, Mapping)):
+            if within is not None:
+                return f"{name}.{within}"
     return None
 
 
