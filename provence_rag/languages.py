@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provence_rag.errors import InvalidInputError
+from provence_rag.validation import shortened
 
 __all__ = ["LANGUAGES", "check_language", "language_code"]
 
@@ -28,5 +29,6 @@ def check_language(language: str) -> str:
     """
     code = language_code(str(language))
     if code != "auto" and code not in LANGUAGES:
-        raise InvalidInputError(f"language must be 'auto' or one of {', '.join(LANGUAGES)}, got {language!r}")
+        known = ", ".join(LANGUAGES)
+        raise InvalidInputError(f"language must be 'auto' or one of {known}, got {shortened(language)}")
     return code
