@@ -104,8 +104,6 @@ def failure_of_value(error: InvalidInputError | CheckpointError) -> RequestError
 def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> RequestError:
     """What pydantic found wrong with a body: the first of it, since the rest often follows from that."""
     error = errors[0]
-    if error["type"] == "json_invalid":
-        return RequestError(400, "invalid_input", f"the body is not valid JSON: {error['ctx']['error']}")
     raised = error.get("ctx", {}).get("error")
     if isinstance(raised, InvalidInputError):  # it names the field
         return failure_of_value(raised)
