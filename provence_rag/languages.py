@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from provence_rag.errors import InvalidInputError
-from provence_rag.validation import shortened
 
 __all__ = ["LANGUAGES", "check_language", "language_code"]
 
@@ -30,5 +29,5 @@ def check_language(language: str) -> str:
     code = language_code(str(language))
     if code != "auto" and code not in LANGUAGES:
         known = ", ".join(LANGUAGES)
-        raise InvalidInputError(f"language must be 'auto' or one of {known}, got {shortened(language)}")
+        raise InvalidInputError(f"language must be 'auto' or one of {known}, got {language!r:.60}")
     return code
