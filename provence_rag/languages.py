@@ -28,5 +28,6 @@ def check_language(language: str) -> str:
     """
     code = language_code(str(language))
     if code != "auto" and code not in LANGUAGES:
-        raise InvalidInputError(f"language must be 'auto' or one of {', '.join(LANGUAGES)}, got {language!r}")
+        known = ", ".join(LANGUAGES)
+        raise InvalidInputError(f"language must be 'auto' or one of {known}, got {language!r:.60}")
     return code

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.validation import check_count, check_flag, check_share
+from provence_rag.validation import check_count, check_flag, check_share, shortened
 
 __all__ = ["OPTIONS", "Option", "PruningMode", "PruningOptions"]
 
@@ -133,8 +133,9 @@ class PruningOptions:
             raise InvalidInputError(f"{' and '.join(floors)} exclude each other: give one of them")
         for mode, name in _VALUE_OF_MODE.items():
             if self.mode != mode and name not in floors and getattr(self, name) is not None:
+                given = shortened(getattr(self, name))
                 raise InvalidInputError(
-                    f"{name}={getattr(self, name)!r} has no effect in mode {self.mode!r}: use mode={mode!r}"
+                    f"{name}={given} has no effect in mode {self.mode!r}: use mode={mode!r}"
                 )
         if self.mode in ("ratio", "budget") and getattr(self, _VALUE_OF_MODE[self.mode]) is None:
             raise InvalidInputError(f"mode {self.mode!r} needs {_VALUE_OF_MODE[self.mode]}")

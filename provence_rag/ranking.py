@@ -8,7 +8,7 @@ from typing import Protocol
 
 from provence_rag.config import ProvenceConfig
 from provence_rag.errors import CheckpointError, InvalidInputError
-from provence_rag.validation import check_count, check_number, check_share
+from provence_rag.validation import check_count, check_number, check_share, shortened
 
 __all__ = ["AS_GIVEN", "Ranking", "Scored"]
 
@@ -52,7 +52,8 @@ class Ranking:
             check("score_threshold", self.score_threshold)
         check_count("min_documents", self.min_documents, 0)
         if self.top_k is not None and self.min_documents > self.top_k:
-            raise InvalidInputError(f"min_documents={self.min_documents} is more than top_k={self.top_k}")
+            least, most = shortened(self.min_documents), shortened(self.top_k)
+            raise InvalidInputError(f"min_documents={least} is more than top_k={most}")
         if self._ranks and not config.can_rank:
             raise CheckpointError("this checkpoint only prunes: it has no ranking head to order documents by")
 

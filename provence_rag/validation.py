@@ -20,6 +20,7 @@ __all__ = [
     "check_text",
     "check_texts",
     "check_titles",
+    "cut",
     "parse_json",
     "shortened",
     "shown",
@@ -158,5 +159,9 @@ def shown(value: Any) -> str:
 
 def shortened(value: Any) -> str:
     """The beginning of a value, as Python writes it, for a message."""
-    text = repr(value)
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, for a message."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -23,6 +23,7 @@ from provence_rag.server.reranking import router as reranking
 from provence_rag.server.responses import JsonResponse
 from provence_rag.server.service import Service
 from provence_rag.server.settings import ServerSettings
+from provence_rag.validation import shortened
 
 __all__ = ["create_app"]
 
@@ -73,6 +74,7 @@ async def _refused(request: Request, error: Any) -> Response:
 async def _invalid(request: Request, error: Any) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        message = f"the body must be JSON with the header `Content-Type: application/json`, got {kind!r}"
+        got = shortened(kind)
+        message = f"the body must be JSON with the header `Content-Type: application/json`, got {got}"
         return await _refused(request, RequestError(415, "invalid_input", message))
     return await _refused(request, failure_of_validation(error.errors()))

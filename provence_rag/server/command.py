@@ -35,6 +35,9 @@ _KEYS = "PROVENCE_API_KEYS"
 _WORKER = "PROVENCE_SERVER_SETTINGS"
 """Environment variable by which worker processes find the settings."""
 
+_OPTIONS = {"allowed_hosts": "--allowed-host", "api_keys": f"{_KEYS} or --api-keys-file"}
+"""What settings are called on the command line, where that is not their name."""
+
 _LOG_LEVELS = ("critical", "error", "warning", "info", "debug", "trace")
 
 
@@ -196,9 +199,17 @@ def _settings(values: dict[str, Any]) -> ServerSettings:
     except ValueError as error:
         # pydantic's own message would quote the values.
         details: list[Any] = getattr(error, "errors", list)()
-        named = [(".".join(map(str, one["loc"])), one["msg"]) for one in details]
-        problems = [": ".join(filter(None, one)) for one in named]  # several settings together have no name
-        raise InvalidInputError("; ".join(problems) or str(error)) from None
+        raise InvalidInputError("; ".join(map(_problem, details)) or str(error)) from None
+
+
+def _problem(error: dict[str, Any]) -> str:
+    """What is wrong with a setting, by the name of its option."""
+    from provence_rag.server.failures import described
+
+    if not error["loc"]:  # several settings together
+        return str(error["ctx"]["error"])
+    name = str(error["loc"][0])
+    return described(_OPTIONS.get(name, f"--{name.replace('_', '-')}"), error)
 
 
 def _uvicorn() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import traceback
@@ -11,10 +12,14 @@ from typing import Any
 from fastapi import HTTPException
 
 from provence_rag.errors import CheckpointError, InvalidInputError
+from provence_rag.options import OPTIONS
 from provence_rag.server.schemas import PruneRequest
-from provence_rag.validation import shown
+from provence_rag.validation import cut
 
-__all__ = ["RequestError", "failure_of_validation", "failure_of_value", "log_unexpected"]
+__all__ = ["RequestError", "described", "failure_of_validation", "failure_of_value", "log_unexpected"]
+
+_RERANKING = ("/v1/rerank", "/v2/rerank", "/rerank")
+"""Paths of the APIs of others. There, the options of pruning are in the object `prune`."""
 
 _TEI_TYPES = {
     "invalid_input": "Validation",
@@ -37,7 +42,11 @@ _EXPECTED = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "unexpected": "must be {expected}",
+    "blank": "is blank: leave out empty sentences",
+    "greater_than": "must be above {gt}",
     "greater_than_equal": "must be at least {ge}",
+    "finite_number": "must be a finite number",
     "literal_error": "must be {expected}",
 }
 """Kinds of pydantic's errors about a field -> what to say, since its own words are those of Python. Braces
@@ -74,14 +83,13 @@ class RequestError(HTTPException):
 
     def body(self, path: str) -> Any:
         """The JSON of the response, in the shape of the API that a path belongs to."""
-        message = self.detail
-        if path == "/v2/rerank":
-            return {"message": message}
-        if path == "/v1/rerank":  # Cohere's errors have a message, Jina's a detail
-            return {"message": message, "detail": message}
+        if path not in _RERANKING:
+            return {"error": {"type": self.kind, "message": self.detail, "field": self.field}}
+        message = f"prune.{self.detail}" if self.field in OPTIONS else self.detail
         if path == "/rerank":
             return {"error": message, "error_type": _TEI_TYPES.get(self.kind, "Backend")}
-        return {"error": {"type": self.kind, "message": message, "field": self.field}}
+        # Cohere's errors have a message, Jina's a detail.
+        return {"message": message} if path == "/v2/rerank" else {"message": message, "detail": message}
 
 
 def failure_of_value(error: InvalidInputError | CheckpointError) -> RequestError:
@@ -96,29 +104,36 @@ def failure_of_value(error: InvalidInputError | CheckpointError) -> RequestError
 def failure_of_validation(errors: Sequence[Mapping[str, Any]]) -> RequestError:
     """What pydantic found wrong with a body: the first of it, since the rest often follows from that."""
     error = errors[0]
-    if error["type"] == "json_invalid":
-        return RequestError(400, "invalid_input", f"the body is not valid JSON: {error['ctx']['error']}")
     raised = error.get("ctx", {}).get("error")
     if isinstance(raised, InvalidInputError):  # it names the field
         return failure_of_value(raised)
     field = _place(error["loc"])
-    name = field or "the body"
-    if expected := _EXPECTED.get(error["type"]):
-        message = f"{name} {expected.format_map(error.get('ctx', {}))}"
-        if expected.startswith("must be"):
-            message += f", got {_shown(error['input'])}"
-    else:
-        message = f"{name}: {raised or error['msg']}"
+    message = described(field or "the body", error)
     if len(errors) > 1:
         message += f" (and {len(errors) - 1} more)"
     return RequestError(422, "invalid_input", message, field=field or None)
 
 
+def described(name: str, error: Mapping[str, Any]) -> str:
+    """What pydantic found wrong with a value, in our words.
+
+    Args:
+        name: What the value is called.
+        error: One of pydantic's errors.
+    """
+    context = error.get("ctx", {})
+    if expected := _EXPECTED.get(error["type"]):
+        got = f", got {_shown(error['input'])}" if expected.startswith("must be") else ""
+        return f"{name} {expected.format_map(context)}{got}"
+    return f"{name}: {context.get('error') or error['msg']}"
+
+
 def _shown(value: Any) -> str:
+    """The beginning of a value, as JSON."""
     try:
-        return shown(value)
-    except RecursionError:  # of lists that are nested more deeply than Python writes them
-        return type(value).__name__
+        return cut(json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        return "lists or objects that are nested too deeply"
 
 
 def _place(location: Sequence[str | int]) -> str:
@@ -128,7 +143,7 @@ def _place(location: Sequence[str | int]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif not part.startswith("<"):  # else the branch of a union
-            path += f".{part}" if path else part
+            path += f".{cut(part)}" if path else cut(part)
     return path
 
 

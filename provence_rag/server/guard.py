@@ -148,7 +148,10 @@ class _Body:
 
     def _check(self, size: int) -> None:
         if size > (limit := self._settings.max_body_bytes):
-            message = f"the body is larger than the {limit:,} bytes that are allowed: send fewer documents"
+            message = (
+                f"the body is larger than the {limit:,} bytes that this server takes (--max-body-bytes): "
+                "send fewer documents"
+            )
             raise RequestError(413, "too_large", message)
 
 

@@ -15,7 +15,10 @@ from provence_rag.ranking import Ranking
 from provence_rag.results import PrunedPassage
 from provence_rag.server.metrics import Metrics
 
-__all__ = ["Answer", "Job"]
+__all__ = ["LONG", "Answer", "Job"]
+
+LONG = 40_000
+"""A pair that costs more than this is long: no other request waits until it is read."""
 
 _OVERHEAD = 200
 """What a pair costs besides reading it, in characters."""
@@ -75,15 +78,20 @@ class Job:
         """Whether all queries are answered."""
         return self._num_answered == len(self.groups)
 
+    @property
+    def is_next_long(self) -> bool:
+        """Whether the next pair is long."""
+        return bool(self._pairs) and self.cost(self._pairs[0]) > LONG
+
     def can_share_with(self, other: Job) -> bool:
         """Whether the model can read pairs of both in one call."""
         mine, theirs = self.options, other.options
         return (mine.language, mine.max_tokens) == (theirs.language, theirs.max_tokens)
 
     def next_pairs(self, room: int) -> list[Pair]:
-        """Take the next pairs: at least one, and as many as fill `room` characters."""
+        """Take the next pairs: at least one, and as many as fill `room` characters; a long one alone."""
         pairs: list[Pair] = []
-        while self._pairs and (room > 0 or not pairs):
+        while self._pairs and (not pairs or (room > 0 and not self.is_next_long)):
             pair = self._pairs.popleft()
             room -= self.cost(pair)
             self.unread -= self.cost(pair)

@@ -22,8 +22,9 @@ from provence_rag.server.bodies import BodyRoute
 from provence_rag.server.failures import RequestError
 from provence_rag.server.jobs import Answer
 from provence_rag.server.responses import JsonResponse
-from provence_rag.server.schemas import Document, Group, JsonValue, Options, Texts
+from provence_rag.server.schemas import Document, Group, JsonValue, Options, Texts, as_document, expect
 from provence_rag.server.service import Service
+from provence_rag.validation import cut
 
 __all__ = ["router"]
 
@@ -32,6 +33,7 @@ router = APIRouter(tags=["rerank"], route_class=BodyRoute)
 Prune = Annotated[
     Annotated[Options, Tag("<options>")] | Annotated[bool, Tag("<flag>")],
     Discriminator(lambda value: "<options>" if isinstance(value, dict | Options) else "<flag>"),
+    BeforeValidator(expect("true, false or an object of options", bool, dict)),
 ]
 
 
@@ -72,10 +74,7 @@ class _Rerank(_Body):
         list[
             Annotated[
                 TextObject,
-                BeforeValidator(
-                    lambda value: {"text": value} if isinstance(value, str) else value,
-                    json_schema_input_type=str | TextObject,
-                ),
+                BeforeValidator(as_document, json_schema_input_type=str | TextObject),
             ]
         ],
         Field(fail_fast=True),
@@ -93,7 +92,7 @@ class _Rerank(_Body):
         found = [values[name] for name in sorted(values, key=places.__getitem__)]
         if not found or not all(isinstance(value, str) for value in found):
             name = f"documents[{number}]"
-            message = f"{name} must be a string, or an object with strings for {', '.join(places)}"
+            message = f"{name} must be a string, or an object with strings for {cut(', '.join(places))}"
             raise RequestError(422, "invalid_input", message, field=name)
         return Document(text="\n".join(found), title=None if "title" in places else one.title)
 
@@ -126,6 +125,17 @@ class _Pruned(BaseModel):
     kept_spans: list[tuple[int, int]] | None = Field(default=None, description="Of the text, with `prune`.")
     sentence_spans: list[tuple[int, int]] | None = Field(default=None, description="With `prune`.")
     sentence_scores: list[float] | None = Field(default=None, description="With `prune`.")
+    compression: float | None = Field(
+        default=None, description="With `prune`: the share of the text's characters that was removed."
+    )
+    original_length: int | None = Field(default=None, description="Characters of the text, with `prune`.")
+    kept_whole: str | None = Field(
+        default=None, description="With `prune`: why the text was not pruned; absent if it could be."
+    )
+    untrained_language: str | None = Field(
+        default=None,
+        description="With `prune`: the query's language, if the checkpoint was not trained on it.",
+    )
 
 
 class Result(_Pruned):
@@ -136,12 +146,30 @@ class Result(_Pruned):
     document: TextObject | None = Field(default=None, description="With `return_documents`.")
 
 
+class Meta(BaseModel):
+    """What Cohere's answers say besides their results."""
+
+    api_version: dict[str, str]
+    billed_units: dict[str, int] = Field(description="Always 0.")
+    tokens: dict[str, int] = Field(
+        description="`input_tokens`: of all documents; `output_tokens`: of the pruned texts."
+    )
+    warnings: list[str] = Field(default=[], description="Absent if there are none.")
+
+
 class CohereAnswer(BaseModel):
     """As Cohere's v2 API answers."""
 
     id: str
     results: list[Result] = Field(description="Best first.")
-    meta: dict[str, Any]
+    meta: Meta
+
+
+class JinaUsage(BaseModel):
+    """Tokens of all documents."""
+
+    total_tokens: int
+    prompt_tokens: int = Field(description="The same.")
 
 
 class JinaAnswer(CohereAnswer):
@@ -149,7 +177,7 @@ class JinaAnswer(CohereAnswer):
 
     model: str
     object: str
-    usage: dict[str, int]
+    usage: JinaUsage
 
 
 class Rank(_Pruned):

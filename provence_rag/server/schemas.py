@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
@@ -16,6 +16,7 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from provence_rag.adapters import OptionFields
 from provence_rag.errors import InvalidInputError
@@ -40,6 +41,8 @@ __all__ = [
     "Texts",
     "Usage",
     "WarningOf",
+    "as_document",
+    "expect",
 ]
 
 
@@ -63,10 +66,40 @@ class Body(BaseModel):
         return values
 
 
+def expect(expected: str, *types: type) -> Callable[[Any], Any]:
+    """What refuses values of other types than these, for a field that takes several.
+
+    pydantic's own error would name only one of them.
+
+    Args:
+        expected: What the message says that the value must be.
+        types: Types of what Python makes of JSON.
+    """
+
+    def check(value: Any) -> Any:
+        if type(value) not in types:
+            raise PydanticCustomError("unexpected", "must be {expected}", {"expected": expected})
+        return value
+
+    return check
+
+
+def _check_sentence(sentence: str) -> str:
+    if not sentence.strip():
+        raise PydanticCustomError("blank", "is blank")
+    return sentence
+
+
 Texts = Annotated[list[str], Field(fail_fast=True)]
 """Lists end at the first entry that cannot be used: pydantic would make an error of each."""
 
-Text = Annotated[Annotated[Texts, Tag("<list>")] | Annotated[str, Tag("<other>")], _BY_KIND]
+_Sentences = Annotated[list[Annotated[str, AfterValidator(_check_sentence)]], Field(fail_fast=True)]
+
+Text = Annotated[
+    Annotated[_Sentences, Tag("<list>")] | Annotated[str, Tag("<other>")],
+    _BY_KIND,
+    BeforeValidator(expect("a string or a list of strings", str, list)),
+]
 """A text, or the list of its sentences."""
 
 
@@ -98,6 +131,7 @@ JsonValue = Annotated[Any, AfterValidator(_check_json)]
 _Id = Annotated[
     Annotated[int, Tag("<integer>")] | Annotated[str, Tag("<string>")],
     Discriminator(lambda value: "<integer>" if type(value) is int else "<string>"),
+    BeforeValidator(expect("a string or an integer", str, int)),
 ]
 
 
@@ -112,13 +146,20 @@ class Document(Body):
     metadata: dict[str, JsonValue] | None = Field(default=None, description="Returned as it is.")
 
 
-def _as_document(value: Any) -> Any:
-    return {"text": value} if isinstance(value, str) else value
+def as_document(value: Any) -> Any:
+    """A document as an object with `text`.
+
+    Raises:
+        PydanticCustomError: It is neither a string nor an object.
+    """
+    if isinstance(value, str):
+        return {"text": value}
+    return expect("a string or an object", dict)(value)
 
 
 DocumentOrText = Annotated[
     Document,
-    BeforeValidator(_as_document, json_schema_input_type=str | Document),
+    BeforeValidator(as_document, json_schema_input_type=str | Document),
 ]
 Documents = Annotated[list[DocumentOrText], Field(fail_fast=True)]
 
@@ -166,7 +207,9 @@ class _PruneFields(Options):
 class PruneRequest(_PruneFields):
     """One query with its documents."""
 
-    query: str = Field(description="The question.")
+    query: Annotated[str, BeforeValidator(expect("a string or a list of strings", str))] = Field(
+        description="The question."
+    )
     documents: Documents = Field(description="Its documents, in any order.")
 
     def groups(self) -> list[Group]:
@@ -272,12 +315,15 @@ class Passage(BaseModel):
     score: float | None = Field(description="Relevance; null where the checkpoint does not rank.")
     logit: float | None = Field(description="null also stands for minus infinity: nothing was read.")
     sentences: list[SentenceOf] = Field(description="Absent with `return_sentences: false`.")
-    kept_whole: str | None
-    untrained_language: str | None = Field(default=None, description="Absent if it is null.")
-    kept_spans: list[tuple[int, int]]
-    compression: float
-    num_tokens: int
-    num_kept_tokens: int
+    kept_whole: str | None = Field(description="Why it was not pruned, in words; null if it could be.")
+    untrained_language: str | None = Field(
+        default=None,
+        description="The query's language (ISO 639-1), if the checkpoint was not trained on it; else absent.",
+    )
+    kept_spans: list[tuple[int, int]] = Field(description="Of `document`, in characters.")
+    compression: float = Field(description="Share of the document's characters that was removed.")
+    num_tokens: int = Field(description="Tokens of all sentences.")
+    num_kept_tokens: int = Field(description="Tokens of the kept sentences.")
 
 
 class PruneAnswer(BaseModel):

@@ -91,12 +91,12 @@ class Service:
             return
         query = body.get("query")
         if isinstance(query, list):
-            _check_limit("query", "queries", len(query), self._settings.max_queries)
+            self._check_limit("query", "queries", len(query), "max_queries")
         for name in ("documents", "texts"):
             if isinstance(documents := body.get(name), list):
                 numbers = (len(one) if isinstance(one, list) else 1 for one in documents)
                 number = sum(numbers) if isinstance(query, list) else len(documents)
-                _check_limit(name, "documents", number, self._settings.max_documents)
+                self._check_limit(name, "documents", number, "max_documents")
 
     async def submit(
         self,
@@ -168,9 +168,8 @@ class Service:
             RequestError: One is longer than a document may be, too many requests are counted, it takes too
                 long, or the client has gone.
         """
-        limits = self._settings
         for position, text in enumerate(texts):
-            _check_limit(f"texts[{position}]", "characters", len(text), limits.max_document_characters)
+            self._check_limit(f"texts[{position}]", "characters", len(text), "max_document_characters")
         if not self._places.acquire(blocking=False):
             message = "the tokens of too many requests are being counted: try again in 1 s"
             raise RequestError(429, "overloaded", message, headers={"Retry-After": "1"})
@@ -179,7 +178,7 @@ class Service:
         def count() -> list[int]:
             return [self._engine.count_tokens(text) for text in texts if not given_up.is_set()]
 
-        deadline = asyncio.get_running_loop().time() + limits.timeout
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout
         gone = asyncio.ensure_future(_disconnection(request))
         counting = self._counting.submit(count)
         counting.add_done_callback(lambda _: self._places.release())  # of the thread: it may be late
@@ -208,17 +207,16 @@ class Service:
 
     def _pairs(self, groups: Sequence[Group], separator: str, documents_name: str) -> list[list[Pair]]:
         """The pairs of each query, once all are known to be within the limits."""
-        limits = self._settings
         total = 0
         for query, documents, place in groups:
-            _check_limit(f"query{place}", "characters", len(query), limits.max_query_characters)
+            self._check_limit(f"query{place}", "characters", len(query), "max_query_characters")
             for position, document in enumerate(documents):
                 number = _num_characters(document, separator)
                 name = f"{documents_name}{place}[{position}]"
-                _check_limit(name, "characters", number, limits.max_document_characters)
+                self._check_limit(name, "characters", number, "max_document_characters")
                 total += number
         # Only a long separator makes a request longer than its body.
-        _check_limit(documents_name, "characters", total, limits.max_body_bytes)
+        self._check_limit(documents_name, "characters", total, "max_body_bytes")
         pairs = []
         for query, documents, place in groups:
             query = check_text(f"query{place}", query, blank=False)
@@ -226,6 +224,12 @@ class Service:
             titles = [document.title for document in documents]
             pairs.append(pairs_of_query(query, texts, titles, separator=separator, place=place))
         return pairs
+
+    def _check_limit(self, name: str, what: str, count: int, setting: str) -> None:
+        if count > (limit := getattr(self._settings, setting)):
+            option = f"--{setting.replace('_', '-')}"
+            message = f"{name} has {count:,} {what}, and this server takes at most {limit:,} ({option})"
+            raise RequestError(413, "too_large", message, field=name)
 
 
 def _num_characters(document: Document, separator: str) -> int:
@@ -239,9 +243,3 @@ async def _disconnection(request: Request) -> None:
     """Return once the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _check_limit(name: str, what: str, count: int, limit: int) -> None:
-    if count > limit:
-        message = f"{name} has {count:,} {what}, and this server takes at most {limit:,}"
-        raise RequestError(413, "too_large", message, field=name)

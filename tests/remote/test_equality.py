@@ -181,6 +181,12 @@ def test_a_query_that_is_too_long_warns_here(remote: Provence) -> None:
     assert here[0].startswith("2 queries are longer than half of the window: only the first 256 tokens are")
 
 
+@pytest.mark.filterwarnings("ignore:1 query is longer than half of the window")
+def test_a_long_query(local: Provence, remote: Provence) -> None:
+    query = "filter patent " * 4000
+    assert_same(remote.process(query, DOCUMENTS), local.process(query, DOCUMENTS))
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -136,7 +136,9 @@ def test_errors_of_a_later_request_have_the_callers_numbers(
     ):
         with pytest.raises(InvalidInputError) as error:
             remote.process_batch([QUERY] * len(documents), documents)
-        assert str(error.value) == f"{place} has 200 characters, and this server takes at most 100"
+        assert str(error.value) == (
+            f"{place} has 200 characters, and this server takes at most 100 (--max-document-characters)"
+        )
 
 
 def test_messages_about_a_whole_request_stay_as_they_are() -> None:

@@ -342,19 +342,23 @@ def test_settings_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: 
     empty, missing = tmp_path / "empty", tmp_path / "missing"
     empty.write_text("# nothing\n")
     for arguments, message in (
-        ({"allowed_host": ["https://a.example"]}, "allowed_hosts.0: Value error, an allowed host is a name"),
-        ({"max_documents": 0}, "max_documents: Input should be greater than or equal to 1"),
+        ({"allowed_host": ["https://a.example"]}, "--allowed-host: an allowed host is a name"),
+        ({"max_documents": 0}, "--max-documents must be at least 1, got 0"),
+        ({"max_length": 3}, "--max-length must be at least"),
+        ({"timeout": 0.0}, "--timeout must be above 0"),
+        ({"backend": "tpu"}, "--backend must be 'auto', "),
         ({"backend": "onnx", "dtype": "bfloat16"}, "dtype must be one of int8, float32"),
         ({"log_level": "foo"}, "--log-level must be one of critical, error, warning, info, debug, trace"),
-        ({"timeout": math.inf}, "timeout: Input should be a finite number"),
-        ({"model": "http://127.0.0.1:9"}, "model: Value error, a model on a server cannot be served again"),
+        ({"timeout": math.inf}, "--timeout must be a finite number, got Infinity"),
+        ({"model": "http://127.0.0.1:9"}, "--model: a model on a server cannot be served again"),
         ({"score_cache": ""}, "score_cache must be the path of a file, got ''"),
         ({"model": "/no/such/folder"}, "'/no/such/folder' is neither a directory nor"),
         ({"api_keys_file": empty}, "has no key"),
         ({"api_keys_file": missing}, "cannot be read"),
     ):
-        with pytest.raises(ProvenceError, match=re.escape(message)):
+        with pytest.raises(ProvenceError, match=re.escape(message)) as problem:
             command.serve(**arguments)
+        assert not re.search("Value error|Input should", str(problem.value))
     monkeypatch.setenv("PROVENCE_API_KEYS", "schlüssel")
     with pytest.raises(InvalidInputError, match="must be of printable ASCII") as caught:
         command.serve()

@@ -175,6 +175,17 @@ def test_limits_name_the_field(
     error = response.json()["error"]
     assert error["field"] == field
     assert error["message"].startswith(f"{field} has ")
+    (name,) = limit
+    assert error["message"].endswith(f"(--{name.replace('_', '-')})")
+
+
+@pytest.mark.parametrize("path", ["/v1/prune", "/v1/rerank", "/v2/rerank", "/rerank", "/v1/count_tokens"])
+def test_all_apis_say_where_a_body_is_no_json(client: TestClient, path: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = client.post(path, content=b'{"query": secret}', headers=headers)
+    assert response.status_code == 400
+    assert "the body is not valid JSON: Expecting value at line 1, column 11" in response.text
+    assert "secret" not in response.text
 
 
 @pytest.mark.parametrize(
@@ -222,11 +233,13 @@ def test_headers_and_closed_doors(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("content", "kind", "status", "message"),
     [
-        (b"{", "application/json", 400, "the body is not valid JSON"),
+        (b"{", "application/json", 400, "the body is not valid JSON: Expecting property name enclosed in "),
+        (b'{"a":\n  tea}', "application/json", 400, "not valid JSON: Expecting value at line 2, column 3"),
+        (b"[1" + b"0" * 5000 + b"]", "application/json", 400, "an integer has too many digits"),
         (b"{}", "text/plain", 415, "Content-Type: application/json"),
         (b"query=a", "application/x-www-form-urlencoded", 415, "Content-Type: application/json"),
-        (b"\xff", "application/json", 400, "body"),
-        (b"[" * 100_000, "application/json", 400, "body"),
+        (b'"\xff"', "application/json", 400, "the body is not UTF-8: invalid start byte at byte 1"),
+        (b"[" * 100_000, "application/json", 400, "nested too deeply"),
         (b'{"query": "a", "documents": [{"text": "b", "metadata": {"c": NaN}}]}', None, 422, "finite"),
         (b'{"query": "a", "documents": ["b"], "score_threshold": NaN}', None, 422, "score_threshold"),
         (

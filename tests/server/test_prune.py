@@ -86,17 +86,17 @@ def test_sentences_can_be_left_out(client: TestClient) -> None:
     ("body", "field", "message"),
     [
         ({}, "query", "query is missing (and 1 more)"),
-        ({"query": 1, "documents": []}, "query", "query must be a string, got int 1"),
-        ({"query": "a", "documents": "b"}, "documents", "documents must be a list, got str 'b'"),
+        ({"query": 1, "documents": []}, "query", "query must be a string or a list of strings, got 1"),
+        ({"query": "a", "documents": "b"}, "documents", 'documents must be a list, got "b"'),
         (
             {"query": "a", "documents": [{"text": 1}]},
             "documents[0].text",
-            "documents[0].text must be a string",
+            "documents[0].text must be a string or a list of strings, got 1",
         ),
         (
             {"query": "a", "documents": ["b", {"text": ["c", 1]}]},
             "documents[1].text[1]",
-            "must be a string, got int 1",
+            "must be a string, got 1",
         ),
         ({"query": ["a"], "documents": [["b"], []]}, "documents", "for each of the 1 queries, got 2"),
         ({"query": ["a"], "documents": ["b"]}, "documents[0]", "documents[0] must be a list"),
@@ -106,7 +106,7 @@ def test_sentences_can_be_left_out(client: TestClient) -> None:
             "model",
             "model is not a field of this request",
         ),
-        ({"query": "a", "documents": ["b"], "top_k": "3"}, "top_k", "top_k must be an integer, got str '3'"),
+        ({"query": "a", "documents": ["b"], "top_k": "3"}, "top_k", 'top_k must be an integer, got "3"'),
         (
             {"query": "a", "documents": ["b"], "threshold": 3},
             "threshold",
@@ -131,9 +131,48 @@ def test_sentences_can_be_left_out(client: TestClient) -> None:
         ),
         ({"query": " ", "documents": ["b"]}, "query", "query is blank (' '): a query needs words"),
         ({"query": ["a", ""], "documents": [[], []]}, "query[1]", "query[1] is blank"),
-        ({"query": ["a"], "documents": [[{"text": ["b", " "]}]]}, "documents[0][0][1]", "is blank"),
+        (
+            {"query": ["a"], "documents": [[{"text": ["b", " "]}]]},
+            "documents[0][0].text[1]",
+            "documents[0][0].text[1] is blank: leave out empty sentences",
+        ),
+        (
+            {"query": "a", "documents": [{"text": ["", "b"]}]},
+            "documents[0].text[0]",
+            "documents[0].text[0] is blank",
+        ),
+        (
+            {"query": "a", "documents": [1]},
+            "documents[0]",
+            "documents[0] must be a string or an object, got 1",
+        ),
+        (
+            {"query": "a", "documents": [["b"]]},
+            "documents[0]",
+            'documents[0] must be a string or an object, got ["b"]',
+        ),
+        (
+            {"query": "a", "documents": [{"text": None}]},
+            "documents[0].text",
+            "documents[0].text must be a string or a list of strings, got null",
+        ),
+        (
+            {"query": "a", "documents": [{"text": "b", "id": True}]},
+            "documents[0].id",
+            "documents[0].id must be a string or an integer, got true",
+        ),
+        (
+            {"query": "a", "documents": ["b"], "min_sentences": None},
+            "min_sentences",
+            "min_sentences must be an integer, got null",
+        ),
+        (
+            {"query": "a", "documents": ["b"], "reorder": {"a": [None]}},
+            "reorder",
+            'reorder must be true or false, got {"a": [null]}',
+        ),
         ({"query": [" "], "documents": [[]]}, "query[0]", "query[0] is blank"),
-        ([], None, "the body must be an object, got list []"),
+        ([], None, "the body must be an object, got []"),
     ],
 )
 def test_what_cannot_be_used_is_named(client: TestClient, body: Any, field: str | None, message: str) -> None:
@@ -143,6 +182,27 @@ def test_what_cannot_be_used_is_named(client: TestClient, body: Any, field: str 
     assert error["type"] == "invalid_input"
     assert error["field"] == field
     assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"language": "x" * 100_000},
+        {"mode": "x" * 100_000},
+        {"x" * 100_000: 1},
+        {"top_k": ["x"] * 100_000},
+        {"max_tokens": 10**4000, "mode": "off"},
+        {"top_k": 1, "min_documents": 10**4000},
+        {"documents": [{"text": "b", "metadata": {"x" * 100_000: float("inf")}}]},
+    ],
+    ids=lambda more: next(iter(more))[:20],
+)
+def test_long_values_are_cut_in_messages(client: TestClient, more: dict[str, Any]) -> None:
+    content = json.dumps({"query": "a", "documents": ["b"], **more})
+    response = client.post("/v1/prune", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert len(response.text) < 700
+    assert len(response.json()["error"]["field"]) < 100
 
 
 @pytest.mark.filterwarnings("ignore:1 query is longer than half of the window")

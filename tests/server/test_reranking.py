@@ -77,6 +77,10 @@ def test_fields_to_rank_by(client: TestClient, model: Provence) -> None:
     assert response.json()["message"] == (
         "documents[0] must be a string, or an object with strings for author"
     )
+    many = {**BODY, **fields, "rank_fields": ["x" * 100_000, "y" * 100]}
+    assert len(client.post("/v1/rerank", json=many).json()["message"]) < 200
+    wrong = client.post("/v1/rerank", json={**BODY, "documents": [1]}).json()["message"]
+    assert wrong == "documents[0] must be a string or an object, got 1"
 
 
 def test_fields_that_json_does_not_have(client: TestClient) -> None:
@@ -126,7 +130,7 @@ def test_null_is_no_pruning(client: TestClient) -> None:
 def test_errors_have_the_shape_of_the_original(client: TestClient, path: str) -> None:
     response = client.post(path, json=body(path, prune={"ratio": 2}))
     assert response.status_code == 422
-    message = "ratio must be a number between 0 and 1, got 2.0"
+    message = "prune.ratio must be a number between 0 and 1, got 2.0"
     assert (
         response.json()
         == {
@@ -136,7 +140,17 @@ def test_errors_have_the_shape_of_the_original(client: TestClient, path: str) ->
         }[path]
     )
     if path != "/rerank":
-        assert "top_n must be at least 1, got int 0" in client.post(path, json=body(path, top_n=0)).text
+        assert "top_n must be at least 1, got 0" in client.post(path, json=body(path, top_n=0)).text
+    for options, problem in (
+        ({"language": "xx"}, "prune.language must be"),
+        ({"keep_answers": 0.999}, "prune.keep_answers=0.999"),
+        ({"threshold": 0.5, "ratio": 0.5}, "prune.threshold and ratio"),
+    ):
+        assert problem in client.post(path, json=body(path, prune=options)).text
+    assert (
+        "prune must be true, false or an object of options, got 1"
+        in client.post(path, json=body(path, prune=1)).text
+    )
     names = {"query": 1}, {"prune": 1}, {"prune": {"ratoi": 0.5}}
     for wrong, place in zip(names, ("query", "prune", "prune.ratoi"), strict=True):
         assert f"{place} " in client.post(path, json=body(path, **wrong)).text

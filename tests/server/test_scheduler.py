@@ -13,13 +13,17 @@ from provence_rag import Provence, PruningOptions
 from provence_rag.inference.engine import Engine, Pair, ScoredPair
 from provence_rag.ranking import Ranking
 from provence_rag.server.failures import RequestError
+from provence_rag.server.jobs import LONG as LONG_PAIR
 from provence_rag.server.jobs import Answer, Job
 from provence_rag.server.metrics import Metrics
 from provence_rag.server.scheduler import TURN, Scheduler
 
+from .conftest import slow_model
+
 QUERY = "When was the tower finished?"
 TOWER = "The tower was finished in 1889. Cats sleep."
 LONG = f"{TOWER} " * (TURN // len(TOWER))  # one of these is a turn
+BOOK = f"{TOWER} " * (LONG_PAIR // len(TOWER))  # read apart from others
 
 
 class Gate(Engine):
@@ -97,7 +101,7 @@ async def test_answers_do_not_depend_on_turns(
     model: Provence, gate: Gate, start: Start, sharing: bool
 ) -> None:
     scheduler = start(sharing=sharing)
-    documents = [LONG, TOWER, "", LONG[:300], TOWER * 300]
+    documents = [LONG, TOWER, "", BOOK, LONG[:300], BOOK[9:], TOWER * 300]
     options = PruningOptions(max_tokens=50)
     jobs = [
         job(QUERY, *documents, options=options, top_k=3),
@@ -114,6 +118,52 @@ async def test_answers_do_not_depend_on_turns(
     assert answers[1].passages == model.process(QUERY, [TOWER, "Tea."])
     assert answers[2].passages == model.process("cats", [TOWER], options=options, reorder=True)
     assert answers[3].passages == []
+
+
+async def test_nobody_waits_for_a_long_document(gate: Gate, start: Start) -> None:
+    scheduler = start(sharing=True)
+    go_on = threading.Event()
+    score = gate.score
+
+    def hold_books(pairs: Sequence[Pair], **settings: Any) -> list[ScoredPair]:
+        assert len(pairs[0].document) < LONG_PAIR or (len(pairs) == 1 and go_on.wait(300))
+        return score(pairs, **settings)
+
+    gate.score = hold_books  # type: ignore[method-assign]
+    gate.permits.release(100)
+    book, mixed, second = job("book", BOOK), job("mixed", TOWER, BOOK, TOWER), job("second", BOOK)
+    for one in (book, mixed, second):
+        scheduler.submit(one)
+    for number in range(3):
+        scheduler.submit(small := job(f"small {number}", TOWER))
+        assert (await result(small)).passages
+    assert not any(one.is_done for one in (book, mixed, second))
+    stopping = threading.Thread(target=scheduler.stop)
+    stopping.start()
+    await until(lambda: not scheduler.is_ready)
+    go_on.set()
+    assert [len((await result(one)).passages) for one in (book, mixed, second)] == [1, 3, 1]
+    stopping.join()
+
+
+async def test_reading_ends_when_nobody_waits_for_it(start: Start, gate: Gate) -> None:
+    slow, backend = slow_model(0.05)
+    gate.__dict__.update(slow.engine.__dict__)
+    backend.passes = 1
+    gate.permits.release(100)
+    scheduler = start()
+    for documents in ([BOOK], [LONG]):
+        scheduler.submit(given_up := job("book", *documents))
+        before = backend.passes
+        await until(lambda before=before: backend.passes > before)  # type: ignore[misc]
+        scheduler.cancel(given_up)
+        scheduler.submit(following := job("following", *documents, options=PruningOptions(mode="off")))
+        after = backend.passes
+        assert (await result(following)).passages
+        whole = backend.passes - after
+        scheduler.submit(again := job("again", *documents))
+        assert (await result(again)).passages
+        assert whole <= backend.passes - after - whole + 2  # at most two passes of what was given up
 
 
 async def test_small_requests_share_a_turn_if_they_may(gate: Gate, start: Start) -> None:
