@@ -171,6 +171,11 @@ class Provence(PassageProcessor):
         parts += [self.backend.name, self.backend.device, str(self._loading["dtype"])]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
+    @property
+    def has_chunker(self) -> bool:
+        """Whether `from_pretrained` was given a `chunker`, which `fingerprint` does not tell from others."""
+        return self._loading is not None and self._loading.get("chunker") is not None
+
     @classmethod
     def from_transformer(
         cls,

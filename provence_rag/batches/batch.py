@@ -37,6 +37,11 @@ RESULTS: dict[str, Callable[[PrunedPassage], Any]] = {
 _NAMED_ROWS = 10
 """Rows that cannot be read that a warning names."""
 
+_NAMED_PROBLEMS = 10
+"""Kinds of such rows in a batch that have a warning of their own."""
+
+_OTHER_PROBLEMS = "cannot be read, for another reason than the rows above"
+
 _KEPT_MODELS = 4
 _models: list[tuple[dict[str, Any], Provence]] = []
 """The models that this process has loaded last, with the arguments: each task of Spark brings a new copy."""
@@ -173,9 +178,9 @@ class ProvenceBatch:
             place: What a message calls the row with a number.
         """
         rows = self.rows(cells, place)
-        if bad := [number for number, row in enumerate(rows) if row.problem]:
-            others = _others([place(number) for number in bad[1:]])
-            warnings.warn(f"not pruned: {rows[bad[0]].problem}{others}", stacklevel=2)
+        for problem, numbers in _bad_rows(rows).items():
+            others = _others([place(number) for number in numbers[1:]])
+            warnings.warn(f"not pruned: {place(numbers[0])}: {problem}{others}", stacklevel=2)
         added: dict[str, list[Any]] = {name: [] for name in self.names.values()}
         for part in slices(rows, PASSAGES_PER_CALL):
             good = [row for row in part if not row.problem]
@@ -202,6 +207,23 @@ class ProvenceBatch:
         # A model that was loaded here is loaded there, too; one that was given goes along.
         given = self._loading["name_or_path"]
         return {**self.__dict__, "_model": given if isinstance(given, Provence) else None}
+
+
+def _bad_rows(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """The problem of a row -> the numbers of the rows that have it, whatever the value that they got.
+
+    Where there are many problems, the last of them stands for all others.
+    """
+    firsts: dict[str, str] = {}
+    found: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        if row.problem:
+            kind = row.problem.partition(", got ")[0]
+            if kind not in firsts and len(firsts) >= _NAMED_PROBLEMS:
+                kind = _OTHER_PROBLEMS
+            problem = firsts.setdefault(kind, kind if kind == _OTHER_PROBLEMS else row.problem)
+            found.setdefault(problem, []).append(number)
+    return found
 
 
 def _others(places: Sequence[str]) -> str:

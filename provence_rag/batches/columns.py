@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +37,24 @@ def check_columns(batch: Columns, needed: Sequence[str], added: Sequence[str]) -
     check_names(names, needed, added)
 
 
-def check_names(names: Sequence[str], needed: Sequence[str], added: Sequence[str], place: str = "") -> None:
-    """`check_columns` for the names alone; `place` begins the message."""
+def check_names(
+    names: Sequence[str],
+    needed: Sequence[str],
+    added: Sequence[str],
+    place: str = "",
+    *,
+    kind: Literal["column", "key"] = "column",
+) -> None:
+    """`check_columns` for the names alone; `place` begins the message, `kind` is what they name."""
     for name in needed:
         if (number := list(names).count(name)) > 1:
-            raise InvalidInputError(f"{place}there are {number} columns {name!r}: rename all but one of them")
+            raise InvalidInputError(f"{place}there are {number} {kind}s {name!r}: rename all but one of them")
         if not number:
-            raise InvalidInputError(f"{place}there is no column {name!r}, only {', '.join(map(repr, names))}")
+            known = f", only {', '.join(map(repr, names))}" if names else ""
+            raise InvalidInputError(f"{place}there is no {kind} {name!r}{known}")
     if taken := [name for name in added if name in names]:
         raise InvalidInputError(
-            f"{place}there is a column {taken[0]!r} already: choose another prefix for the new columns"
+            f"{place}there is a {kind} {taken[0]!r} already: choose another prefix for the new {kind}s"
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from itertools import count, islice, takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -20,7 +20,7 @@ from provence_rag.errors import InvalidInputError, MissingExtraError, RemoteErro
 from provence_rag.provence import Provence
 from provence_rag.validation import check_count, parse_json
 
-__all__ = ["prune_table"]
+__all__ = ["Pruned", "prune_file", "prune_table"]
 
 _CALLS_PER_GROUP = 16
 _PARQUET = (".parquet",)
@@ -28,6 +28,16 @@ _JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 
 _UNKNOWN = "unknown"
 """Recorded of a run in place of what cannot be compared with that of another run."""
+
+
+class Pruned(NamedTuple):
+    """How much has been pruned."""
+
+    now: int
+    """Rows of this run."""
+
+    in_all: int
+    """Rows of the result, with those of the runs that this one continued."""
 
 
 class _Table(Protocol):
@@ -139,8 +149,9 @@ def prune_table(
         source: A Parquet file (needs the extra `tables`), or a file of JSON Lines (`.jsonl`, `.jsonl.gz`).
         target: The file to write, in the same format. Its row groups are the groups.
         batch: The columns, the model and the options.
-        rows_per_group: The most rows in a group. None takes as many as have about 8,000 passages, judging by
-            the first rows.
+        rows_per_group: The most rows in a group. A group is made of equal calls of about 512 passages, so it
+            may have a few rows less. None takes as many as have about 8,000 passages,
+            judging by the first rows.
         show_progress: Show on standard error how much is done, at which rate, and the time left.
 
     Returns:
@@ -155,6 +166,18 @@ def prune_table(
         RemoteError: The server with the model cannot be reached, or now has another model. The same call
             continues the run later, with the first model.
     """
+    return prune_file(source, target, batch, rows_per_group=rows_per_group, show_progress=show_progress).now
+
+
+def prune_file(
+    source: str | Path,
+    target: str | Path,
+    batch: ProvenceBatch,
+    *,
+    rows_per_group: int | None = None,
+    show_progress: bool = False,
+) -> Pruned:
+    """`prune_table`, which also tells how many rows there are in all."""
     source, target = Path(source), Path(target)
     if rows_per_group is not None:
         check_count("rows_per_group", rows_per_group, 1)
@@ -179,6 +202,7 @@ def prune_table(
                 chunks = progress_bar(chunks, table.num_rows, unit="rows", done=done)
             pruned = _pruned(table, batch, chunks, first=done)
             while group := list(islice(pruned, in_group // size)):
+                # Before each group is written: a server may be started again with another model at any time.
                 _check_server(batch.provence)
                 parts.add(table, group)
             parts.finish(table, target)
@@ -187,7 +211,7 @@ def prune_table(
         raise
     except OSError as error:
         raise InvalidInputError(f"{error.filename or target}: {error.strerror or error}") from error
-    return table.num_rows - done
+    return Pruned(table.num_rows - done, table.num_rows)
 
 
 def _check_new(target: Path) -> None:
@@ -212,17 +236,11 @@ def _run(source: Path, batch: ProvenceBatch, size: int, in_group: int) -> dict[s
         "input": [file.st_size, file.st_mtime_ns],
         "columns": [batch.columns, list(batch.names.values())],
         "model": model.fingerprint or _UNKNOWN,
-        "chunker": _chunker(model),
+        "chunker": _UNKNOWN if model.has_chunker else None,
         "batch_size": batch.batch_size,
         **{f"options.{name}": value for name, value in asdict(batch.options).items()},
         "size of groups": [size, in_group],
     }
-
-
-def _chunker(model: Provence) -> str | None:
-    """Whether a model has a chunker of the user's, which its fingerprint does not tell from others."""
-    chunker = (model._loading or {}).get("chunker")
-    return None if chunker is None else _UNKNOWN
 
 
 def _check_server(model: Provence) -> None:
@@ -271,5 +289,6 @@ def _sizes(table: _Table, batch: ProvenceBatch, rows_per_group: int | None) -> t
     size = max(1, round(PASSAGES_PER_CALL / per_row))
     if rows_per_group is None:
         return size, _CALLS_PER_GROUP * size
-    size = min(size, rows_per_group)
-    return size, rows_per_group // size * size
+    calls = -(-rows_per_group // size)
+    size = rows_per_group // calls  # equal calls, so that as many rows as asked for are in a group, or almost
+    return size, calls * size

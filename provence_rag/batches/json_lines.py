@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from provence_rag.batches.batch import ProvenceBatch
 from provence_rag.batches.columns import check_names
+from provence_rag.batches.rows import NO_CELL
 from provence_rag.errors import InvalidInputError
 from provence_rag.validation import parse_json, shown
 
@@ -34,8 +35,10 @@ class JsonLinesTable:
     def __init__(self, path: Path, batch: ProvenceBatch) -> None:
         self._path = path
         self._batch = batch
-        self.num_rows = sum(1 for _ in self._lines())
-        self._first = next((number for number, _ in self._lines()), 0)
+        self.num_rows = self._first = 0
+        for number, _ in self._lines():
+            self.num_rows += 1
+            self._first = self._first or number
 
     def chunks(self, start: int, size: int) -> Iterator[list[_NumberedRecord]]:
         """The records from a number on, `size` at a time, each with the number of its line."""
@@ -45,7 +48,7 @@ class JsonLinesTable:
 
     def cells(self, rows: Sequence[_NumberedRecord]) -> list[list[Any]]:
         """The columns that are read."""
-        return [[record.get(name) for _, record in rows] for name in self._batch.columns]
+        return [[record.get(name, NO_CELL) for _, record in rows] for name in self._batch.columns]
 
     def place(self, rows: Sequence[_NumberedRecord], first: int) -> Callable[[int], str]:
         """What messages call each of some rows: file and line."""
@@ -92,9 +95,8 @@ class JsonLinesTable:
         if not isinstance(record, dict):
             raise InvalidInputError(f"{place}: expected an object, got {shown(record)}")
         # The first record tells whether the names are right. After it, one that lacks a key is a bad row.
-        is_lenient = self._batch.skip_bad_rows and number > self._first
-        needed = [] if is_lenient else self._batch.columns
-        check_names(list(record), needed, list(self._batch.names.values()), f"{place}: ")
+        needed = self._batch.columns if number == self._first else []
+        check_names(list(record), needed, list(self._batch.names.values()), f"{place}: ", kind="key")
         return number, record
 
 

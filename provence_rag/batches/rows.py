@@ -10,7 +10,10 @@ from provence_rag.batches.columns import is_missing
 from provence_rag.errors import InvalidInputError
 from provence_rag.validation import check_document, check_text, shown
 
-__all__ = ["Row", "read_rows", "slices"]
+__all__ = ["NO_CELL", "Row", "read_rows", "slices"]
+
+NO_CELL = object()
+"""What stands for a cell that a row lacks, as records of JSON Lines may. It is not null."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Row:
     """Whether the cell held a list: then so do the cells of the results."""
 
     problem: str | None = None
-    """Why the row cannot be read; its other fields are empty then."""
+    """Why the row cannot be read, without its place; its other fields are empty then."""
 
     @property
     def is_missing(self) -> bool:
@@ -59,10 +62,11 @@ def read_rows(
     rows = []
     for number, row in enumerate(zip(*cells, strict=True)):
         try:
-            rows.append(_read_row(columns, row, place(number)))
+            rows.append(_read_row(columns, row))
         except InvalidInputError as error:
             if not skip_bad_rows:
-                raise InvalidInputError(f"{error} (skip_bad_rows writes null for such a row)") from error
+                hint = "(skip_bad_rows writes null for such a row)"
+                raise InvalidInputError(f"{place(number)}: {error} {hint}") from error
             rows.append(Row("", [], [], is_list=False, problem=str(error)))
     return rows
 
@@ -79,14 +83,17 @@ def slices(rows: Sequence[Row], limit: int) -> Iterator[Sequence[Row]]:
         yield rows[start:]
 
 
-def _read_row(columns: Sequence[str], row: Sequence[Any], place: str) -> Row:
+def _read_row(columns: Sequence[str], row: Sequence[Any]) -> Row:
+    for name, value in zip(columns, row, strict=True):
+        if value is NO_CELL:
+            raise InvalidInputError(f"there is no key {name!r}")
     query, cell, titles = (*row, None)[:3]
-    asked = f"{place}: column {columns[0]!r}"
+    asked = f"column {columns[0]!r}"
     if is_missing(query):
         raise InvalidInputError(f"{asked} must be a string, got null")
     query = check_text(asked, query, blank=False)
     cell = _plain(cell)
-    where = f"{place}: column {columns[1]!r}"
+    where = f"column {columns[1]!r}"
     if is_missing(cell):
         return Row(query, [], [], is_list=False)
     is_list = isinstance(cell, list)
@@ -96,7 +103,7 @@ def _read_row(columns: Sequence[str], row: Sequence[Any], place: str) -> Row:
         for number, entry in enumerate(entries)
     ]
     if len(columns) > 2:
-        given = _read_titles(_plain(titles), len(entries), is_list, f"{place}: column {columns[2]!r}")
+        given = _read_titles(_plain(titles), len(entries), is_list, f"column {columns[2]!r}")
         documents = [(text, title or own) for (text, own), title in zip(documents, given, strict=True)]
     return Row(query, [text for text, _ in documents], [title for _, title in documents], is_list)
 

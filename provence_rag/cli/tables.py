@@ -45,7 +45,7 @@ def prune_table(
         typer.Option(
             "--skip-bad-rows",
             help="Write null for rows without a question, or with a cell that cannot be read, and warn. A "
-            "line that is not a JSON object still ends the run.",
+            "line that is not a JSON object still ends the run, and so does a first record without the keys.",
         ),
     ] = False,
     rows_per_group: Annotated[
@@ -69,7 +69,7 @@ def prune_table(
     """
     # Imported here so that --help does not wait for an inference engine.
     from provence_rag.batches import ProvenceBatch
-    from provence_rag.batches import prune_table as prune_file
+    from provence_rag.batches.files import prune_file
 
     batch = ProvenceBatch(
         query,
@@ -87,11 +87,12 @@ def prune_table(
         score_cache=score_cache,
     )
     start = time.perf_counter()
-    num_rows = prune_file(
+    pruned = prune_file(
         source, target, batch, rows_per_group=rows_per_group, show_progress=sys.stderr.isatty()
     )
     seconds = time.perf_counter() - start
-    rows = "1 row" if num_rows == 1 else f"{num_rows:,} rows"
-    rate = num_rows / seconds
+    rows = "1 row" if pruned.now == 1 else f"{pruned.now:,} rows"
+    in_all = "" if pruned.now == pruned.in_all else f"; {pruned.in_all:,} in all"
+    rate = pruned.now / seconds
     shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"
-    typer.echo(f"wrote {target}: {rows} in {seconds:,.1f} s ({shown} rows/s)", err=True)
+    typer.echo(f"wrote {target}: {rows} in {seconds:,.1f} s ({shown} rows/s){in_all}", err=True)

@@ -270,9 +270,12 @@ def test_bad_rows_can_be_skipped(columns: dict[str, list[Any]], lists: dict[str,
         "id": [0, 1, 2, 3],
     }
     bad["question"][2] = " "
-    places = r"row 0 of the batch: column 'question' must be a string, got null \(also row 2 of the batch\)"
-    with pytest.warns(UserWarning, match=rf"^not pruned: {places}$"):
+    with pytest.warns(UserWarning, match="^not pruned: ") as warned:
         found = batch(bad)
+    assert [str(one.message) for one in warned] == [
+        "not pruned: row 0 of the batch: column 'question' must be a string, got null",
+        "not pruned: row 2 of the batch: column 'question' is blank (' '): a query needs words",
+    ]
     good = ProvenceBatch("question", "passage", model=fake_provence())(columns)
     for name in ("pruned_text", "kept_spans", "relevance_score"):
         assert found[name] == [None, good[name][0], None, good[name][2]]
@@ -283,6 +286,21 @@ def test_bad_rows_can_be_skipped(columns: dict[str, list[Any]], lists: dict[str,
     named = ", ".join(f"row {number} of the batch" for number in range(1, 10))
     with pytest.warns(UserWarning, match=rf"got null \(also {named}, 1,990 more\)$"):
         batch({"question": [None] * 2000, "passage": ["a"] * 2000})
+
+
+def test_bad_rows_are_grouped_by_what_is_wrong() -> None:
+    batch = ProvenceBatch("q", "d", model=fake_provence(), skip_bad_rows=True)
+    queries = [None, 1, None, *(" " * width for width in range(1, 21)), 2]
+    with pytest.warns(UserWarning, match="^not pruned: ") as warned:
+        batch({"q": queries, "d": ["a"] * len(queries)})
+    messages = [str(one.message) for one in warned]
+    null = "not pruned: row 0 of the batch: column 'q' must be a string, got null"
+    assert messages[0] == f"{null} (also row 1 of the batch, row 2 of the batch, row 23 of the batch)"
+    blank = "column 'q' is blank (' '): a query needs words"
+    assert messages[1] == f"not pruned: row 3 of the batch: {blank}"
+    last = "not pruned: row 12 of the batch: cannot be read, for another reason than the rows above (also "
+    assert messages[10].startswith(last)
+    assert len(messages) == 11
 
 
 def test_titles_that_do_not_fit() -> None:

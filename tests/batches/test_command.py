@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from provence_rag import Provence, PruningOptions
+from provence_rag import InvalidInputError, Provence, PruningOptions
+from provence_rag.batches import files
 from provence_rag.cli import app
 
 QUESTION = "Who patented the paper coffee filter?"
@@ -55,11 +56,34 @@ def test_json_lines_and_errors(tmp_path: Path) -> None:
     arguments = ["prune-table", str(source), str(tmp_path / "out.jsonl"), "-q", "question", "--documents"]
     done = CliRunner().invoke(app, [*arguments, "texts"])
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-    assert "in.jsonl:1: there is no column 'texts', only 'question', 'text'" in done.stderr
+    assert "in.jsonl:1: there is no key 'texts', only 'question', 'text'" in done.stderr
     done = CliRunner().invoke(app, [*arguments, "text"])
     assert done.exit_code == 0, done.output
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["pruned_text"] for line in lines] == ["Melitta Bentz patented it in 1908.", ""]
+
+
+def test_a_run_that_is_continued_counts_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    rows: list[dict[str, Any]] = [{"question": QUESTION, "text": text} for text in PASSAGES]
+    source.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    arguments = ["prune-table", str(source), str(target), "-q", "question", "--documents", "text"]
+    arguments += ["--rows-per-group", "1"]
+    add, added = files._Parts.add, []
+
+    def add_one(*given: Any) -> None:
+        if added:
+            raise InvalidInputError("interrupted")
+        added.append(given)
+        add(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files._Parts, "add", add_one)
+        assert CliRunner().invoke(app, arguments).stderr == "provence: interrupted\n"
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith(f"wrote {target}: 1 row in ")
+    assert done.stderr.endswith(" rows/s); 2 in all\n")
 
 
 def test_a_blank_score_cache_is_refused_at_once() -> None:

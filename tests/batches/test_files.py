@@ -212,6 +212,17 @@ def test_a_group_has_about_as_many_passages_whatever_a_row_has(
         )
 
 
+def test_a_group_has_as_many_rows_as_asked_for(tmp_path: Path, batch: ProvenceBatch) -> None:
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    given = {"question": ["owl"] * 450, "passage": [["Owls fly."] * 5] * 450}
+    source, target = write(tmp_path / "in.parquet", given), tmp_path / "out.parquet"
+    prune_table(source, target, batch, rows_per_group=200)  # 102 have as many passages as are read in a call
+    metadata = pyarrow.parquet.ParquetFile(target).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [200, 200, 50]
+
+
 # --- a model on a server -----------------------------------------------------------------------------------
 
 
@@ -387,21 +398,36 @@ def test_a_run_goes_on_without_its_bad_rows(tmp_path: Path, suffix: str, batch: 
 
 def test_a_record_without_a_key_is_a_bad_row(tmp_path: Path) -> None:
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text('\n{"q": "a", "d": "A. B."}\n{"d": "A."}\n{"q": "a"}\n')
+    source.write_text('\n{"q": "a", "d": "A. B."}\n{"d": "A."}\n{"q": "a"}\n{"q": "a", "d": 3}\n{"q": "a"}\n')
     batch = ProvenceBatch("q", "d", model=fake_provence(), skip_bad_rows=True)
-    with pytest.warns(UserWarning, match=r"in.jsonl:3: column 'q' must be a string, got null$"):
+    with pytest.warns(UserWarning, match="^not pruned: ") as warned:
         prune_table(source, target, batch)
+    assert [str(one.message) for one in warned] == [
+        f"not pruned: {source}:3: there is no key 'q'",
+        f"not pruned: {source}:4: there is no key 'd' (also {source}:6)",
+        f"not pruned: {source}:5: column 'd': expected a string, or an object with text or page_content as a "
+        "string, got a number",
+    ]
     rows = [json.loads(line) for line in target.read_text().splitlines()]
-    assert [row["pruned_text"] is None for row in rows] == [False, True, True]
+    assert [row["pruned_text"] is None for row in rows] == [False, True, True, True, True]
     source.write_text('{"q": "a", "d": "A."}\n{"q": "a", "d": "A.", "pruned_text": "mine"}\n')
-    with pytest.raises(InvalidInputError, match=r"in.jsonl:2: there is a column 'pruned_text' already"):
+    with pytest.raises(InvalidInputError, match=r"in.jsonl:2: there is a key 'pruned_text' already"):
         prune_table(source, tmp_path / "taken.jsonl", batch)
     source.write_text('{"q": "a", "d": "A."}\n{"q"\n')
     with pytest.raises(InvalidInputError, match=r"in.jsonl:2: not JSON"):
         prune_table(source, tmp_path / "broken.jsonl", batch)
     wrong = ProvenceBatch("question", "d", model=fake_provence(), skip_bad_rows=True)
-    with pytest.raises(InvalidInputError, match="there is no column 'question'"):
+    with pytest.raises(InvalidInputError, match=r"there is no key 'question', only 'q', 'd'$"):
         prune_table(source, tmp_path / "wrong.jsonl", wrong)
+
+
+def test_the_first_bad_row_is_named_whatever_is_wrong_with_it(tmp_path: Path, batch: ProvenceBatch) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(
+        '{"question": "q", "passage": "A."}\n{"question": 3, "passage": "A."}\n{"passage": "A."}\n'
+    )
+    message = "column 'question' must be a string, got int 3 (skip_bad_rows writes null for such a row)"
+    refused(f"{source}:2: {message}", source, tmp_path / "out.jsonl", batch)
 
 
 @pytest.mark.parametrize(
@@ -414,10 +440,13 @@ def test_a_record_without_a_key_is_a_bad_row(tmp_path: Path) -> None:
             '{"question": "q", "passage": "p", "n": [NaN]}',
             "a number cannot be read: NaN is not JSON: write null",
         ),
-        ('{"question": "q"}', "there is no column 'passage', only 'question'"),
+        (
+            '{"question": "q"}',
+            "there is no key 'passage' (skip_bad_rows writes null for such a row)",
+        ),
         (
             '{"question": "q", "passage": "p", "pruned_text": 1}',
-            "there is a column 'pruned_text' already: choose another prefix for the new columns",
+            "there is a key 'pruned_text' already: choose another prefix for the new keys",
         ),
     ],
 )

@@ -208,6 +208,71 @@ def test_other_rules_and_options(page: Page, model: Provence) -> None:
     assert_shows(page, expected(model, request))
 
 
+@pytest.mark.filterwarnings("ignore:1 query is longer")
+def test_warnings_are_shown_and_announced(page: Page, model: Provence) -> None:
+    ask(page, "filter " * 600, DOCUMENTS)
+    warnings = page.locator("#warnings")
+    expect(warnings).to_have_attribute("role", "status")
+    limit = model.config.max_length // 2
+    expect(warnings).to_contain_text(
+        f"Warning: 1 query is longer than half of the window: only the first {limit}"
+    )
+    page.get_by_label("Budget in tokens").fill("9")  # another answer to the same question
+    settled(page, len(DOCUMENTS))
+    expect(warnings.locator("p")).to_have_count(1)
+    page.get_by_label("Question").fill(QUERY)
+    page.get_by_role("button", name="Rerank and prune").click()
+    settled(page, len(DOCUMENTS))
+    expect(warnings).to_be_empty()
+
+
+def test_parts_of_sentences_are_not_counted_as_sentences(page: Page) -> None:
+    ask(page, QUERY, [{"text": PROSE}])
+    summary = page.locator("#summary")
+    expect(summary).to_contain_text("of 3 sentences kept")
+    page.get_by_label("Budget in tokens").fill("1000")
+    settled(page, 1)
+    expect(summary).to_contain_text("3 of 3 sentences kept")
+    page.get_by_label("Budget in tokens").fill("1")
+    settled(page, 1)
+    expect(summary).to_contain_text("parts kept")
+    expect(page.locator("article .figures")).to_contain_text("parts")
+    page.get_by_label("By the model").check()
+    settled(page, 1)
+    expect(summary).to_contain_text("of 3 sentences kept")
+
+
+@pytest.mark.parametrize(("name", "least"), [("Budget in tokens", 1), ("At least", 0)])
+def test_numbers_that_cannot_be_used_are_not_sent(page: Page, name: str, least: int) -> None:
+    ask(page, QUERY, DOCUMENTS)
+    field = page.get_by_label(name)
+    page.get_by_text("More options").click()
+    field.fill("2")
+    settled(page, len(DOCUMENTS))
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request))
+    request = request_of(page)
+    for value in ("", str(least - 1), "1.5", "1e30"):
+        field.fill(value)
+        settled(page, len(DOCUMENTS))
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(f"Enter a whole number, at least {least}.")
+        page.locator("label.tab", has_text="Python").click()
+        assert request_of(page) == request  # what is shown
+    page.get_by_role("button", name="Rerank and prune").click()
+    expect(field).to_be_focused()
+    assert asked == []
+    field.fill("3")
+    settled(page, len(DOCUMENTS))
+    expect(field).to_have_attribute("aria-invalid", "false")
+    expect(field).to_have_accessible_description("")
+    assert len(asked) == 1
+    field.fill("")
+    page.get_by_label("By a threshold").check()  # which needs no budget
+    settled(page, len(DOCUMENTS))
+    expect(field).to_have_attribute("aria-invalid", str(name == "At least").lower())
+
+
 @pytest.mark.parametrize("kind", ["LangChain", "LlamaIndex", "Python", "curl"])
 def test_code_that_is_copied_runs_and_gives_the_same(page: Page, model: Provence, kind: str) -> None:
     documents = [
@@ -304,6 +369,18 @@ def test_the_servers_errors_are_shown(browser: Browser, serve: Callable[..., str
     page.goto(serve(model, max_document_characters=20))
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("alert")).to_contain_text("characters, and this server takes at most 20")
+    page.get_by_label("Text of document 1", exact=True).fill("")  # which is not sent
+    page.get_by_label("Text of document 2", exact=True).fill("Tea.")
+    page.get_by_label("Title of document 2", exact=True).fill("")
+    page.get_by_role("button", name="Rerank and prune").click()
+    expect(page.get_by_role("alert")).to_contain_text("Document 3 has ")
+    for number, is_wrong in ((1, "false"), (2, "false"), (3, "true")):
+        field = page.get_by_label(f"Text of document {number}", exact=True)
+        expect(field).to_have_attribute("aria-invalid", is_wrong)
+    page.route("**/v1/prune", lambda route: route.fulfill(body="<p>Log in</p>"))
+    page.get_by_role("button", name="Rerank and prune").click()
+    expect(page.get_by_role("alert")).to_have_text("The server’s answer cannot be read.")
+    page.unroute("**/v1/prune")
     page.route("**/v1/prune", lambda route: route.abort())
     page.get_by_role("button", name="Rerank and prune").click()
     expect(page.get_by_role("alert")).to_have_text("The server cannot be reached.")
@@ -327,6 +404,15 @@ def test_a_key_is_asked_for_and_forgotten(browser: Browser, address: str) -> Non
     expect(key).to_have_attribute("type", "password")
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("alert")).to_contain_text("this server needs a key")
+    for wrong, message in (
+        ("wrong", "The server does not accept this API key."),
+        ("ключ", "This is no API key: it has spaces, or characters that are not ASCII."),
+    ):
+        key.fill(wrong)
+        page.get_by_role("button", name="Rerank and prune").click()
+        expect(page.get_by_role("alert")).to_have_text(message)
+        expect(key).to_be_focused()
+        expect(key).to_have_attribute("aria-invalid", "true")
     key.fill("secret")
     page.get_by_role("button", name="Rerank and prune").click()
     settled(page, 3)

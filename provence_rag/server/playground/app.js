@@ -14,10 +14,11 @@ const sigmoid = (logit) => 1 / (1 + Math.exp(-logit));
 let model = null; // what the server says about it
 let described = null; // a promise of that
 let needsKey = false;
-let asked = null; // question and documents of the results that are shown
-let passages = []; // what is shown
-let sentenceScores = []; // ascending; of the question and the documents that were asked
-let answers = new Map(); // outcome of options -> passages, for the question and the documents that were asked
+let asked = null; // question and documents
+let shown = null; // the answer that is shown, and the request that it answers
+let numSentences = null; // of the documents that were asked, once known
+let sentenceScores = []; // theirs, ascending
+let answers = new Map(); // outcome of options -> the server's answer to the question and the documents
 let running = null; // stops the request in progress
 let timer = 0;
 let endCopied = () => {}; // takes back what the last click on a button to copy has shown
@@ -55,14 +56,33 @@ function options() {
   if (rule() === "threshold") chosen.threshold = threshold();
   if (rule() === "budget") chosen.max_tokens = wholeNumber($("budget"));
   if (rule() === "dynamic" && $("promise").value) chosen.keep_answers = Number($("promise").value);
-  if (wholeNumber($("min_sentences"))) chosen.min_sentences = wholeNumber($("min_sentences"));
+  if (wholeNumber($("min_sentences")) > 0) chosen.min_sentences = wholeNumber($("min_sentences"));
   for (const name of ["keep_title", "keep_headings"]) if ($(name).checked) chosen[name] = true;
   if (!$("keep_together").checked) chosen.keep_together = false;
   if ($("reorder").checked && model?.can_rank !== false) chosen.reorder = true;
   return chosen;
 }
 
-const wholeNumber = (field) => Math.max(Number(field.min), Math.round(Number(field.value)) || 0);
+/** What a field for a whole number holds; null if that is something else, or too small. */
+function wholeNumber(field) {
+  const value = field.valueAsNumber;
+  return Number.isSafeInteger(value) && value >= Number(field.min) ? value : null;
+}
+
+/**
+ * Say next to each number that cannot be used what is allowed.
+ *
+ * @returns The first such field.
+ */
+function checkNumbers() {
+  const fields = [$("budget"), $("min_sentences")];
+  const isWrong = (field) => wholeNumber(field) === null && (field.id !== "budget" || rule() === "budget");
+  for (const field of fields) {
+    field.setAttribute("aria-invalid", String(isWrong(field)));
+    result.say($(`${field.id}-problem`), isWrong(field) ? `Enter a whole number, at least ${field.min}.` : "");
+  }
+  return fields.find(isWrong);
+}
 
 /**
  * What the options amount to: thresholds with no sentence's score between them keep the same sentences, so the
@@ -82,7 +102,7 @@ function showThreshold() {
 /** Marks under the slider where the sentences' scores are. */
 function showScores() {
   const { min, max } = $("threshold");
-  const marks = passages.flatMap((passage) => passage.sentences).filter(({ score }) => score !== null);
+  const marks = shown.results.flatMap((passage) => passage.sentences).filter(({ score }) => score !== null);
   $("scores").replaceChildren(...marks.map(({ score, kept }) => {
     const mark = document.createElement("i");
     mark.className = kept ? "kept" : "";
@@ -97,17 +117,28 @@ async function run() {
   const query = $("query").value.trim();
   const given = documents.read();
   $("query").setAttribute("aria-invalid", String(!query));
-  documents.mark(!given.length);
+  documents.mark(() => !given.length);
   if (!query || !given.length) {
     report(query ? "Add a document first." : "Ask a question first.");
     (query ? document.querySelector("#documents .text") : $("query")).focus();
     return;
   }
-  server.setKey($("key").value);
+  if (!server.setKey($("key").value)) {
+    refuseKey("This is no API key: it has spaces, or characters that are not ASCII.");
+    return;
+  }
+  $("key").setAttribute("aria-invalid", "false");
   report("");
+  const wrong = checkNumbers();
+  if (wrong) {
+    if (wrong.closest("details")) wrong.closest("details").open = true;
+    wrong.focus();
+    return;
+  }
   await describe(); // it may have been waiting for the key
   asked = { query, documents: given };
   answers = new Map();
+  numSentences = null;
   sentenceScores = [];
   await update();
 }
@@ -117,31 +148,35 @@ async function update() {
   clearTimeout(timer);
   running?.abort();
   running = null;
-  if (!asked) return;
+  if (!asked || checkNumbers()) {
+    busy(false);
+    return;
+  }
+  const chosen = options();
+  const request = { ...asked, ...chosen };
   const known = answers.get(outcome());
   if (known) {
     busy(false);
-    showPassages(known);
+    showAnswer(known, request);
     return;
   }
   const own = running = new AbortController();
-  const chosen = options();
   busy(true);
   try {
-    const { results } = await server.prune({ ...asked, ...chosen }, own.signal);
+    const answer = await server.prune(request, own.signal);
     if (own !== running) return; // an aborted answer may still have come
     report("");
     // A budget splits long sentences, so its scores are not those of the other rules.
     if (chosen.max_tokens === undefined) {
-      const all = results.flatMap((passage) => passage.sentences.map((sentence) => sentence.score));
+      const all = answer.results.flatMap((passage) => passage.sentences.map((sentence) => sentence.score));
+      numSentences = all.length;
       sentenceScores = all.filter((score) => score !== null).sort((a, b) => a - b);
     }
-    answers.set(outcome(chosen), results); // others may have been chosen since
-    showPassages(results);
+    answers.set(outcome(chosen), answer); // others may have been chosen since
+    showAnswer(answer, request);
   } catch (error) {
     if (error.name === "AbortError" || own !== running) return;
-    if (error.status === 401 || error.status === 403) askForKey();
-    report(error.message);
+    reportRefusal(error);
   }
   busy(false);
 }
@@ -149,7 +184,7 @@ async function update() {
 /** Ask again a little after the last of several changes. */
 function updateSoon() {
   clearTimeout(timer);
-  if (answers.has(outcome())) update();
+  if (checkNumbers() || answers.has(outcome())) update();
   else timer = setTimeout(update, PAUSE);
 }
 
@@ -162,6 +197,26 @@ function report(words) {
   $("problem").textContent = words;
 }
 
+/** Show why the server has not answered, and mark what it is about. */
+function reportRefusal({ status, field, message }) {
+  if (status === 401) {
+    refuseKey($("key").value ? "The server does not accept this API key." : "Enter the API key: this server needs a key.");
+    return;
+  }
+  if (status === 403) askForKey();
+  const [, number] = /^documents\[(\d+)\]/.exec(field) ?? [];
+  if (field === "query") $("query").setAttribute("aria-invalid", "true");
+  if (number) documents.mark((own) => own === Number(number));
+  // The server counts from 0, and knows nothing of blank documents.
+  report(number ? message.replace(`documents[${number}]`, `Document ${documents.position(Number(number))}`) : message);
+}
+
+function refuseKey(words) {
+  askForKey();
+  $("key").setAttribute("aria-invalid", "true");
+  report(words);
+}
+
 function askForKey() {
   needsKey = true;
   $("key-field").hidden = false;
@@ -170,14 +225,17 @@ function askForKey() {
 
 // --- showing -------------------------------------------------------------------------------------------
 
-function showPassages(results) {
-  passages = results;
+function showAnswer(answer, request) {
+  shown = { request, ...answer };
   show();
 }
 
 function show() {
-  if (!asked || !answers.size) return;
-  result.show(passages, { scores: $("show-scores").checked, onlyKept: $("hide-dropped").checked });
+  if (!shown) return;
+  const number = shown.results.reduce((total, passage) => total + passage.sentences.length, 0);
+  // A sentence that is longer than the budget comes back in parts.
+  const unit = shown.request.max_tokens === undefined || number === numSentences ? "sentence" : "part";
+  result.show(shown, { unit, scores: $("show-scores").checked, onlyKept: $("hide-dropped").checked });
   showScores();
   showSnippet();
   $("view").hidden = $("code").hidden = false;
@@ -185,7 +243,7 @@ function show() {
 
 function showSnippet() {
   const kind = document.querySelector("input[name=kind]:checked").value;
-  $("snippet").textContent = snippet(kind, { ...asked, ...options() }, server.address(), needsKey);
+  $("snippet").textContent = snippet(kind, shown.request, server.address(), needsKey);
 }
 
 async function copy(text, button) {
@@ -276,7 +334,7 @@ $("options").addEventListener("input", (event) => {
 });
 for (const id of ["show-scores", "hide-dropped"]) $(id).addEventListener("change", show);
 for (const choice of document.querySelectorAll("input[name=kind]")) choice.addEventListener("change", showSnippet);
-$("copy-text").addEventListener("click", () => copy(result.prunedText(passages), $("copy-text")));
+$("copy-text").addEventListener("click", () => copy(result.prunedText(shown.results), $("copy-text")));
 $("copy-code").addEventListener("click", () => copy($("snippet").textContent, $("copy-code")));
 
 documents.acceptFiles(report);

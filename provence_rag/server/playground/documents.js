@@ -4,8 +4,13 @@ const list = document.getElementById("documents");
 const template = document.getElementById("document");
 const picker = document.getElementById("files");
 
+const withText = () => [...list.children].filter((item) => entryOf(item).text.trim());
+
 /** The documents that hold text, as the server takes them. */
-export const read = () => [...list.children].map(entryOf).filter((entry) => entry.text.trim());
+export const read = () => withText().map(entryOf);
+
+/** Which one on the page, from 1, is the document with a number, from 0, among those that hold text. */
+export const position = (number) => [...list.children].indexOf(withText()[number]) + 1;
 
 /** Put documents into the list, in place of the others. */
 export function write(documents) {
@@ -30,9 +35,16 @@ export function add({ title = "", text = "" } = {}) {
   return item.querySelector(".text");
 }
 
-/** Show whether a document is missing. */
-export function mark(isMissing) {
-  for (const field of list.querySelectorAll(".text")) field.setAttribute("aria-invalid", String(isMissing));
+/**
+ * Show which documents are wrong.
+ *
+ * @param isWrong Called with the number of each, from 0, among those that hold text; -1 for blank ones.
+ */
+export function mark(isWrong) {
+  const given = withText();
+  for (const item of list.children) {
+    item.querySelector(".text").setAttribute("aria-invalid", String(isWrong(given.indexOf(item))));
+  }
 }
 
 /**

@@ -2,40 +2,53 @@
 
 const passages = document.getElementById("passages");
 const summary = document.getElementById("summary");
+const notices = document.getElementById("warnings");
 const total = document.getElementById("total");
 
 const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
+/** Write words into a live region. What has not changed is not read again. */
+export function say(region, words) {
+  if (region.textContent !== words) region.textContent = words;
+}
+
 /**
- * Show passages.
+ * Show an answer.
  *
- * @param results Passages as the server returns them.
- * @param view What to show of them: `scores`, `onlyKept`.
+ * @param answer What the server returns: `results`, and `warnings` if there are any.
+ * @param view What to show of it: `scores`, `onlyKept`; `unit` is what its passages are cut into.
  */
-export function show(results, { scores, onlyKept }) {
+export function show({ results, warnings = [] }, view) {
   const before = sum(results.map((passage) => passage.num_tokens));
   const after = sum(results.map((passage) => passage.num_kept_tokens));
   const sentences = results.flatMap((passage) => passage.sentences);
   const kept = sentences.filter((sentence) => sentence.kept).length;
   const share = before ? Math.round((100 * (before - after)) / before) : 0;
-  const words = `${kept} of ${count(sentences.length, "sentence")} kept, ${before.toLocaleString("en")} → `
+  const words = `${kept} of ${count(sentences.length, view.unit)} kept, ${before.toLocaleString("en")} → `
     + `${count(after, "token")} (${share} % removed)`;
-  if (summary.textContent !== words) summary.textContent = words; // what has not changed is not read again
+  say(summary, words);
+  showWarnings(warnings.map(({ message }) => `Warning: ${message}.`));
   total.hidden = !before;
   total.firstElementChild.style.width = `${before ? (100 * after) / before : 0}%`;
-  passages.replaceChildren(...results.map((passage) => articleOf(passage, { scores, onlyKept })));
+  passages.replaceChildren(...results.map((passage) => articleOf(passage, view)));
 }
 
 /** What is left of passages, for a prompt. */
 export const prunedText = (results) => results.map((passage) => passage.text).filter(Boolean).join("\n\n");
+
+function showWarnings(messages) {
+  const shown = [...notices.children].map((notice) => notice.textContent);
+  if (messages.join("\n") === shown.join("\n")) return;
+  notices.replaceChildren(...messages.map((message) => element("p", message, "notice")));
+}
 
 function articleOf(passage, view) {
   const article = document.createElement("article");
   const kept = passage.sentences.filter((sentence) => sentence.kept).length;
   const figures = [
     passage.score === null ? "" : `score ${passage.score.toFixed(3)}`,
-    `${kept} of ${count(passage.sentences.length, "sentence")}`,
+    `${kept} of ${count(passage.sentences.length, view.unit)}`,
     `${passage.num_tokens.toLocaleString("en")} → ${count(passage.num_kept_tokens, "token")}`,
   ];
   const heading = element("h3", passage.title ?? `Document ${passage.index + 1}`);
@@ -44,9 +57,6 @@ function articleOf(passage, view) {
   line.append(...figures.filter(Boolean).map((figure) => element("span", figure)));
   article.append(heading, line);
   if (passage.kept_whole) article.append(element("p", `Not pruned: ${passage.kept_whole}`, "notice"));
-  if (passage.untrained_language) {
-    article.append(element("p", `The model was not trained on the language of the question (${passage.untrained_language}).`, "notice"));
-  }
   article.append(view.onlyKept ? prunedOf(passage) : markedOf(passage, view));
   return article;
 }

@@ -2,7 +2,15 @@
 
 let key = ""; // in memory only
 
-export const setKey = (value) => { key = value.trim(); };
+/**
+ * Send this API key from now on.
+ *
+ * @returns Whether a header can bear it.
+ */
+export function setKey(value) {
+  key = value.trim();
+  return /^[!-~]*$/.test(key);
+}
 
 /** The server's address, with the path that a proxy may have put in front of it. */
 export const address = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
@@ -11,10 +19,12 @@ export class Refusal extends Error {
   /**
    * @param {string} message What the server says.
    * @param {number} status The status of its answer.
+   * @param {string?} field The field of the request that it is about, such as `documents[3].text`.
    */
-  constructor(message, status) {
+  constructor(message, status, field = null) {
     super(message);
     this.status = status;
+    this.field = field;
   }
 }
 
@@ -37,7 +47,8 @@ async function ask(path, { headers = {}, ...request }) {
     throw new Refusal("The server cannot be reached.", 0);
   }
   const content = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Refusal(messageOf(answer, content), answer.status);
+  if (!answer.ok) throw new Refusal(messageOf(answer, content), answer.status, content?.error?.field);
+  if (content === null) throw new Refusal("The server’s answer cannot be read.", answer.status);
   return content;
 }
 
