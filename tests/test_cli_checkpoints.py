@@ -66,7 +66,7 @@ def test_inspect() -> None:
         "languages": "en, ja",
         "licence": "cc-by-sa-4.0",
         "window": "512 tokens",
-        "threshold": "0.00844",
+        "threshold": "0.0103",
         "scores": "probabilities",
         "weights": "torch, onnx-int8",
     }
