@@ -127,6 +127,6 @@ def test_a_pair_that_stands_out_is_kept_below_the_floor() -> None:
     faq = Chunks(spans, [Link(question, question + 1, "answer") for question in (0, 2, 4)])
     scores = np.array([0.0001, 0.0002, 0.003, 0.0001, 0.0003, 0.0001])
     assert standing_out(scores, faq, 0.015).tolist() == [2]
-    assert standing_out(scores, faq, 0.15).tolist() == []  # too unlikely
+    assert standing_out(scores, faq, 0.3).tolist() == []  # too unlikely
     assert standing_out(np.full(6, 0.003), faq, 0.015).tolist() == []  # none stands out
     assert standing_out(scores, Chunks(spans), 0.015).tolist() == []  # prose
