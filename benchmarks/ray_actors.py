@@ -53,7 +53,7 @@ def main(
             fn_constructor_kwargs=settings,
             batch_format="pyarrow",
             batch_size=None,
-            concurrency=actors,
+            compute=ray.data.ActorPoolStrategy(size=actors),
             num_cpus=1,
         ).materialize()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["added_fields", "with_arrays"]
+from provence_rag.errors import InvalidInputError
+
+__all__ = ["added_fields", "check_types", "with_arrays"]
 
 _SPANS = pa.list_(pa.list_(pa.int64()))
 _TYPES = {
@@ -25,6 +27,43 @@ _LIST_TESTS = (
     pa.types.is_list_view,
     pa.types.is_large_list_view,
 )
+
+
+_TEXT_TESTS = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_null,
+)
+
+
+def check_types(schema: pa.Schema, columns: Sequence[str], place: str) -> None:
+    """Check that columns can hold what is read from them.
+
+    Args:
+        schema: The table's.
+        columns: Those with the questions, the documents and, if there are any, the titles.
+        place: What the message begins with.
+
+    Raises:
+        InvalidInputError: No cell of a column could be read.
+    """
+    allowed = {"questions": "strings", "documents": "strings, structs or lists of these"}
+    allowed["titles"] = "strings or lists of strings"
+    for name, (what, expected) in zip(columns, allowed.items(), strict=False):
+        given = schema.field(name).type
+        if not _may_hold(given, what):
+            raise InvalidInputError(
+                f"{place}the column of {what}, {name!r}, must have {expected}, has {given}"
+            )
+
+
+def _may_hold(given: pa.DataType, what: str) -> bool:
+    if pa.types.is_dictionary(given):
+        return _may_hold(given.value_type, what)
+    if what != "questions" and any(test(given) for test in _LIST_TESTS):
+        return _may_hold(given.value_type, what)
+    return any(test(given) for test in _TEXT_TESTS) or (what == "documents" and pa.types.is_struct(given))
 
 
 def added_fields(names: Mapping[str, str], documents: pa.DataType) -> list[pa.Field]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
-from provence_rag.batches.arrow import added_fields
+from provence_rag.batches.arrow import added_fields, check_types
 from provence_rag.batches.batch import ProvenceBatch
 from provence_rag.batches.columns import check_names, read_column, with_columns
 from provence_rag.errors import InvalidInputError
@@ -41,6 +41,7 @@ class ParquetTable:
         except pa.ArrowException as error:
             raise InvalidInputError(f"{path}: not Parquet: {error}") from error
         check_names(schema.names, batch.columns, list(batch.names.values()), f"{path}: ")
+        check_types(schema, batch.columns, f"{path}: ")
         fields = added_fields(batch.names, schema.field(batch.columns[1]).type)
         self._schema = pa.schema([*schema, *fields], schema.metadata)
 

@@ -65,7 +65,7 @@ def read_rows(
             rows.append(_read_row(columns, row))
         except InvalidInputError as error:
             if not skip_bad_rows:
-                hint = "(skip_bad_rows writes null for such a row)"
+                hint = "(skip_bad_rows=True or --skip-bad-rows writes null for such a row)"
                 raise InvalidInputError(f"{place(number)}: {error} {hint}") from error
             rows.append(Row("", [], [], is_list=False, problem=str(error)))
     return rows

@@ -107,12 +107,11 @@ class Guard:
         given = _digest(key.strip()) if scheme.lower() == "bearer" else b""
         # All keys are compared, so that the time tells neither which one is right nor how much of it.
         if not sum(hmac.compare_digest(given, known) for known in self._keys):
-            raise RequestError(
-                401,
-                "unauthorized",
-                "this server needs a key: send the header `Authorization: Bearer KEY` with one of its own",
-                headers={"WWW-Authenticate": "Bearer"},
+            problem = "does not know this key" if key.strip() else "needs a key"
+            message = (
+                f"this server {problem}: send the header `Authorization: Bearer KEY` with one of its own"
             )
+            raise RequestError(401, "unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
 
 
 class _Body:

@@ -18,7 +18,7 @@ from provence_rag.batches import ProvenceBatch
 from provence_rag.batches import batch as module
 from provence_rag.testing import fake_provence
 
-SKIP_HINT = " (skip_bad_rows writes null for such a row)"
+SKIP_HINT = " (skip_bad_rows=True or --skip-bad-rows writes null for such a row)"
 TITLED = {"id": 7, "title": "Penguins", "text": "They swim. Penguins swim well."}
 
 

@@ -77,9 +77,7 @@ def test_the_example_of_the_guide(ray: Any, tmp_path: Path) -> None:
     columns = {("passages" if name == "passage" else name): column for name, column in COLUMNS.items()}
     (tmp_path / "corpus").mkdir()
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "corpus" / "part.parquet")
-    code = (
-        block_with("read_parquet").replace("s3://", f"{tmp_path}/").replace("concurrency=16", "concurrency=2")
-    )
+    code = block_with("read_parquet").replace("s3://", f"{tmp_path}/").replace("size=16", "size=2")
     exec(code, {"ray": ray, "ProvenceBatch": ProvenceBatch})
     found = by_id(pyarrow.parquet.read_table(tmp_path / "pruned").to_pylist())
     expected = ProvenceBatch("question", "passages", threads=1)(columns)
@@ -113,7 +111,7 @@ def test_ray_gives_the_results_of_one_process(ray: Any) -> None:
                 batch_format=batch_format,
                 batch_size=8,
                 num_cpus=1,
-                concurrency=2,
+                compute=ray.data.ActorPoolStrategy(size=2),
             )
             .take_all()
         )
@@ -133,7 +131,7 @@ def test_an_actor_that_dies_loses_nothing(ray: Any, tmp_path: Path) -> None:
             batch_format="pyarrow",
             batch_size=5,
             num_cpus=1,
-            concurrency=2,
+            compute=ray.data.ActorPoolStrategy(size=2),
         )
         .take_all()
     )

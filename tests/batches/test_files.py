@@ -379,7 +379,9 @@ def test_messages_name_file_row_and_column(tmp_path: Path, suffix: str, batch: P
     source, target = write(tmp_path / f"in.{suffix}", given), tmp_path / f"out.{suffix}"
     place = f"{source}, row 651" if suffix == "parquet" else f"{source}:651"
     message = f"{place}: column 'question' is blank (' '): a query needs words"
-    refused(f"{message} (skip_bad_rows writes null for such a row)", source, target, batch)
+    refused(
+        f"{message} (skip_bad_rows=True or --skip-bad-rows writes null for such a row)", source, target, batch
+    )
 
 
 def test_a_run_goes_on_without_its_bad_rows(tmp_path: Path, suffix: str, batch: ProvenceBatch) -> None:
@@ -426,8 +428,23 @@ def test_the_first_bad_row_is_named_whatever_is_wrong_with_it(tmp_path: Path, ba
     source.write_text(
         '{"question": "q", "passage": "A."}\n{"question": 3, "passage": "A."}\n{"passage": "A."}\n'
     )
-    message = "column 'question' must be a string, got int 3 (skip_bad_rows writes null for such a row)"
+    hint = "(skip_bad_rows=True or --skip-bad-rows writes null for such a row)"
+    message = f"column 'question' must be a string, got int 3 {hint}"
     refused(f"{source}:2: {message}", source, tmp_path / "out.jsonl", batch)
+
+
+@pytest.mark.parametrize("skip_bad_rows", [False, True])
+def test_a_column_that_holds_no_text_is_no_bad_row(
+    tmp_path: Path, batch: ProvenceBatch, columns: Columns, skip_bad_rows: bool
+) -> None:
+    source = write(tmp_path / "in.parquet", {**columns, "id": list(range(len(columns["question"])))})
+    target = tmp_path / "out.parquet"
+    wrong = ProvenceBatch("question", "id", model=batch.provence, skip_bad_rows=skip_bad_rows)
+    expected = "must have strings, structs or lists of these, has int64"
+    refused(f"{source}: the column of documents, 'id', {expected}", source, target, wrong)
+    wrong = ProvenceBatch("id", "passage", model=batch.provence, skip_bad_rows=skip_bad_rows)
+    refused(f"{source}: the column of questions, 'id', must have strings, has int64", source, target, wrong)
+    assert not target.exists()
 
 
 @pytest.mark.parametrize(
@@ -442,7 +459,7 @@ def test_the_first_bad_row_is_named_whatever_is_wrong_with_it(tmp_path: Path, ba
         ),
         (
             '{"question": "q"}',
-            "there is no key 'passage' (skip_bad_rows writes null for such a row)",
+            "there is no key 'passage' (skip_bad_rows=True or --skip-bad-rows writes null for such a row)",
         ),
         (
             '{"question": "q", "passage": "p", "pruned_text": 1}',

@@ -82,9 +82,9 @@ def test_a_server_with_a_key(
     monkeypatch.delenv("PROVENCE_API_KEY", raising=False)
     url = serve(fake, api_keys=("secret-key",))
     assert Provence.from_pretrained(url, api_key="secret-key").count_tokens("a b") == 2
-    for key in (None, "another-key"):
+    for key, problem in ((None, "needs a key"), ("another-key", "does not know this key")):
         with pytest.raises(
-            RemoteError, match=r"status 401: this server needs a key.*PROVENCE_API_KEY"
+            RemoteError, match=f"status 401: this server {problem}.*PROVENCE_API_KEY"
         ) as error:
             Provence.from_pretrained(url, api_key=key)
         assert "another-key" not in str(error.value)

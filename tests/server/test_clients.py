@@ -77,7 +77,7 @@ def test_llama_index_with_the_api_of_jina(address: str, ranked: list[tuple[int, 
     found = postprocessor.postprocess_nodes(nodes(), query_str=QUERY)
     assert [(int(node.node_id), node.score) for node in found] == ranked[:2]
     refused = jina.JinaRerank(base_url=f"{address}/v1", api_key="wrong", top_n=2)
-    with pytest.raises(RuntimeError, match="this server needs a key"):
+    with pytest.raises(RuntimeError, match="this server does not know this key"):
         refused.postprocess_nodes(nodes(), query_str=QUERY)
 
 
