@@ -27,14 +27,19 @@ _LIST_TESTS = (
     pa.types.is_list_view,
     pa.types.is_large_list_view,
 )
-
-
 _TEXT_TESTS = (
     pa.types.is_string,
     pa.types.is_large_string,
     pa.types.is_string_view,
     pa.types.is_null,
 )
+
+_EXPECTED = {
+    "questions": "strings",
+    "documents": "strings, structs or lists of these",
+    "titles": "strings or lists of strings",
+}
+"""What the columns that are read may hold, in their order."""
 
 
 def check_types(schema: pa.Schema, columns: Sequence[str], place: str) -> None:
@@ -48,9 +53,7 @@ def check_types(schema: pa.Schema, columns: Sequence[str], place: str) -> None:
     Raises:
         InvalidInputError: No cell of a column could be read.
     """
-    allowed = {"questions": "strings", "documents": "strings, structs or lists of these"}
-    allowed["titles"] = "strings or lists of strings"
-    for name, (what, expected) in zip(columns, allowed.items(), strict=False):
+    for name, (what, expected) in zip(columns, _EXPECTED.items(), strict=False):
         given = schema.field(name).type
         if not _may_hold(given, what):
             raise InvalidInputError(
@@ -59,11 +62,13 @@ def check_types(schema: pa.Schema, columns: Sequence[str], place: str) -> None:
 
 
 def _may_hold(given: pa.DataType, what: str) -> bool:
-    if pa.types.is_dictionary(given):
-        return _may_hold(given.value_type, what)
-    if what != "questions" and any(test(given) for test in _LIST_TESTS):
+    if pa.types.is_dictionary(given) or (what != "questions" and _is_list(given)):
         return _may_hold(given.value_type, what)
     return any(test(given) for test in _TEXT_TESTS) or (what == "documents" and pa.types.is_struct(given))
+
+
+def _is_list(given: pa.DataType) -> bool:
+    return any(test(given) for test in _LIST_TESTS)
 
 
 def added_fields(names: Mapping[str, str], documents: pa.DataType) -> list[pa.Field]:
@@ -75,7 +80,7 @@ def added_fields(names: Mapping[str, str], documents: pa.DataType) -> list[pa.Fi
     """
     if pa.types.is_dictionary(documents):
         documents = documents.value_type
-    is_list = any(test(documents) for test in _LIST_TESTS)
+    is_list = _is_list(documents)
     text = documents.value_type if is_list else documents
     types = {**_TYPES, "pruned_text": pa.large_string()} if pa.types.is_large_string(text) else _TYPES
     return [pa.field(name, pa.list_(types[kind]) if is_list else types[kind]) for kind, name in names.items()]

@@ -214,16 +214,17 @@ def _bad_rows(rows: Sequence[Row]) -> dict[str, list[int]]:
 
     Where there are many problems, the last of them stands for all others.
     """
-    firsts: dict[str, str] = {}
-    found: dict[str, list[int]] = {}
+    kinds: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         if row.problem:
             kind = row.problem.partition(", got ")[0]
-            if kind not in firsts and len(firsts) >= _NAMED_PROBLEMS:
+            if kind not in kinds and len(kinds) >= _NAMED_PROBLEMS:
                 kind = _OTHER_PROBLEMS
-            problem = firsts.setdefault(kind, kind if kind == _OTHER_PROBLEMS else row.problem)
-            found.setdefault(problem, []).append(number)
-    return found
+            kinds.setdefault(kind, []).append(number)
+    return {
+        kind if kind == _OTHER_PROBLEMS else rows[numbers[0]].problem or kind: numbers
+        for kind, numbers in kinds.items()
+    }
 
 
 def _others(places: Sequence[str]) -> str:
